@@ -1,0 +1,32 @@
+# Every target works from a bare clone: it builds .venv first, with the versions in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/sample
+
+.PHONY: install demo test clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "compress needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/compress distill --teacher minilm-l6 --student albert-tiny --task sample
+	$(BIN)/compress quantize $(DEMO)/albert-tiny --method dynamic-int8
+	$(BIN)/compress measure $(DEMO)
+	$(BIN)/compress report $(DEMO) --output-dir reports/sample
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build dist

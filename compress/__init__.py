@@ -1,0 +1,45 @@
+"""Turn a big text encoder and a task into the smallest, fastest encoder that keeps the score, and prove it.
+
+The verbs are imported when they are first used, so that `import compress` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.api import distill, evaluate, finetune, measure, predict, quantize
+    from compress.errors import CompressError
+    from compress.inference import load
+    from compress.planning import Options
+    from compress.reporting import write_report as report
+
+__all__ = [
+    "CompressError",
+    "Options",
+    "distill",
+    "evaluate",
+    "finetune",
+    "load",
+    "measure",
+    "predict",
+    "quantize",
+    "report",
+]
+
+_HOMES = {
+    "CompressError": ("compress.errors", "CompressError"),
+    "Options": ("compress.planning", "Options"),
+    "load": ("compress.inference", "load"),
+    "report": ("compress.reporting", "write_report"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'compress' has no attribute {name!r}")
+    module, attribute = _HOMES.get(name, ("compress.api", name))
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

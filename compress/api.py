@@ -1,0 +1,178 @@
+"""The verbs: what `compress.distill(...)` and its siblings do, and the command line with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compress.data.task_data import load_task_data
+from compress.evaluation import evaluate as evaluate_predictor
+from compress.inference import Prediction, load, texts_of
+from compress.measurement import DEFAULT_SHAPES, ROUNDS, Shape
+from compress.measurement import measure as measure_runs
+from compress.pipeline import execute
+from compress.planning import (
+    Options,
+    Workplace,
+    plan_distillation,
+    plan_finetuning,
+    plan_quantization,
+    task_of,
+)
+from compress.runs import Evaluation, Session, StoredRun
+from compress.sources import collect_runs, resolve_model
+from compress.tasks import resolve_task
+
+DEFAULTS = Options()
+
+
+def finetune(
+    model: str,
+    *,
+    task: str,
+    tokenizer: str | None = None,
+    seed: int = 42,
+    options: Options = DEFAULTS,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Fine-tune a model on a task's labels.
+
+    Args:
+        model: A run, a directory, a teacher, a Hub id; or a student, which then starts from random weights.
+        task: A GLUE task, `sample`, or a task file.
+        tokenizer: For a student: the model whose tokenizer it takes.
+        seed: Of everything random.
+        options: Changes to the recipe.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    place = Workplace(Path(runs), glue)
+    step = plan_finetuning(model, task, place, seed=seed, options=options, tokenizer=tokenizer)
+    return execute(step, force=force, save_to=save_to)
+
+
+def distill(
+    teacher: str,
+    student: str,
+    *,
+    task: str,
+    seed: int = 42,
+    options: Options = DEFAULTS,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Distil a teacher's knowledge of a task into a student.
+
+    Args:
+        teacher: A run, a directory, a teacher or a Hub id; fine-tuned on the task first if it is not yet.
+        student: A student's name or file.
+        task: A GLUE task, `sample`, or a task file.
+        seed: Of everything random in the student's training.
+        options: Changes to the student's recipe.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    step = plan_distillation(teacher, student, task, Workplace(Path(runs), glue), seed=seed, options=options)
+    return execute(step, force=force, save_to=save_to)
+
+
+def quantize(
+    model: str,
+    *,
+    task: str | None = None,
+    seed: int = 42,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Rewrite a finished model in 8-bit integers, for ONNX Runtime.
+
+    Args:
+        model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        task: Scored afterwards; default the run's own.
+        seed: Kept in the record; quantization draws nothing.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, task=task)
+    return execute(step, force=force, save_to=save_to)
+
+
+def evaluate(
+    model: str, *, task: str | None = None, runs: Path | str = "runs", glue: Path | None = None
+) -> list[Evaluation]:
+    """Score a finished model on a task's validation splits; scores of a run are kept beside it.
+
+    Raises:
+        CompressError: The model answers other labels than the task asks for, or either cannot be loaded.
+    """
+    source = resolve_model(model, store=Path(runs))
+    data = load_task_data(resolve_task(task or task_of(source), glue=glue))
+    run = source.run.run.id if source.run else source.name
+    directory = (
+        source.path
+        if source.run
+        else Path(runs) / data.task.name / source.name / f"evaluate-{source.key[:8]}"
+    )
+    return evaluate_predictor(load(source.path), data.task, data.validation, run=run, directory=directory)
+
+
+def measure(
+    models: Sequence[str],
+    *,
+    shapes: Sequence[Shape] = DEFAULT_SHAPES,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    sessions: int = 1,
+    runs: Path | str = "runs",
+    force: bool = False,
+) -> list[Session]:
+    """Measure models against each other: latency in alternating rounds, load time, peak memory.
+
+    Args:
+        models: Runs, or directories of runs (every finished run in them).
+        shapes: Batches to time.
+        threads: Of each engine.
+        rounds: How often each model has its turn in a session.
+        sessions: How often all of it is done, with fresh processes.
+        runs: The store.
+        force: Measure again although such a session is there.
+
+    Raises:
+        CompressError: There is no finished run among them, or one cannot be loaded.
+    """
+    stored = collect_runs(models, runs=Path(runs))
+    records: list[Session] = []
+    for number in range(sessions):
+        records += measure_runs(
+            stored, shapes=shapes, threads=threads, rounds=rounds, number=number, force=force
+        )
+    return records
+
+
+def predict(model: str, texts: Sequence[str], *, runs: Path | str = "runs") -> list[Prediction]:
+    """Answer texts with a finished model, whatever its backend; a pair is parted by a tab.
+
+    Raises:
+        CompressError: The model is not finished or damaged.
+    """
+    return load(resolve_model(model, store=Path(runs)).path).predict(texts_of(texts))

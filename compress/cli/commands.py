@@ -1,0 +1,271 @@
+"""The commands: parse, call the API, hand the result to the sink. Slow imports wait until a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TRAINING, takes
+from compress.cli.output import Output, hush_progress_bars, telling_failures
+
+if TYPE_CHECKING:
+    from compress.planning import Options, Step, Workplace
+    from compress.runs import StoredRun
+
+app = typer.Typer(
+    name="compress",
+    help="Turn a big text encoder and a task into the smallest, fastest encoder that keeps the score, and prove it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A run, runs/TASK/MODEL, a directory in Hugging Face format, a teacher, or a Hub id."
+    ),
+]
+TaskOption = Annotated[str, typer.Option("--task", help="A GLUE task, `sample`, or a task file (*.toml).")]
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+@app.command(epilog="Example: compress finetune minilm-l6 --task sample")
+@takes(training=TRAINING, selection=SELECTION, making=MAKING, data=DATA, common=COMMON)
+def finetune(
+    model: ModelArgument,
+    task: TaskOption,
+    training: dict[str, Any],
+    selection: dict[str, Any],
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="For a student: the model whose tokenizer it takes.")
+    ] = None,
+) -> None:
+    """Fine-tune MODEL on a task; a student's name trains it from random weights."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.planning import plan_finetuning
+
+        options = _options(training, selection)
+        place = _workplace(common, data)
+        step = plan_finetuning(model, task, place, seed=making["seed"], options=options, tokenizer=tokenizer)
+        _carry_out(step, making, output)
+
+
+@app.command(epilog="Example: compress distill --teacher minilm-l6 --student albert-tiny --task sample")
+@takes(training=TRAINING, selection=SELECTION, making=MAKING, data=DATA, common=COMMON)
+def distill(
+    teacher: Annotated[str, typer.Option("--teacher", help="A teacher, a run, a directory, or a Hub id.")],
+    student: Annotated[str, typer.Option("--student", help="A student's name or file.")],
+    training: dict[str, Any],
+    selection: dict[str, Any],
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    task: Annotated[str | None, typer.Option("--task", help="A GLUE task, `sample`, or a task file.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="logits; default the student's.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="Of the soft labels.")] = None,
+    soft_weight: Annotated[
+        float | None, typer.Option("--soft-weight", help="Of the teacher's labels.")
+    ] = None,
+    hard_weight: Annotated[float | None, typer.Option("--hard-weight", help="Of the gold labels.")] = None,
+    allow_weak_teacher: Annotated[
+        bool,
+        typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than a constant answer."),
+    ] = False,
+) -> None:
+    """Distil a teacher into a student; a teacher that does not know the task is fine-tuned first."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.errors import InvalidInputError
+        from compress.planning import plan_distillation
+
+        if method not in (None, "logits"):
+            raise InvalidInputError(f"There is no method {method!r}.", "The methods are: logits.")
+        if task is None:
+            raise InvalidInputError(
+                "Without --task the student would be a general-purpose one, which takes a method with a general stage; "
+                "`logits`, the only method so far, teaches a task.",
+                "Name the task: --task sst2 (or any GLUE task, `sample`, a task file).",
+            )
+        weights = {"temperature": temperature, "soft_weight": soft_weight, "hard_weight": hard_weight}
+        options = _options(training, selection, method=weights, allow_weak_teacher=allow_weak_teacher)
+        place = _workplace(common, data)
+        step = plan_distillation(teacher, student, task, place, seed=making["seed"], options=options)
+        _carry_out(step, making, output)
+
+
+@app.command(epilog="Example: compress quantize runs/sample/albert-tiny --method dynamic-int8")
+@takes(making=MAKING, data=DATA, common=COMMON)
+def quantize(
+    model: ModelArgument,
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    method: Annotated[str, typer.Option("--method", help="dynamic-int8.")] = "dynamic-int8",
+    task: Annotated[
+        str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
+    ] = None,
+) -> None:
+    """Rewrite a finished MODEL in 8-bit integers, for ONNX Runtime."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.errors import InvalidInputError
+        from compress.planning import plan_quantization
+
+        if method != "dynamic-int8":
+            raise InvalidInputError(f"There is no method {method!r}.", "The methods are: dynamic-int8.")
+        step = plan_quantization(model, _workplace(common, data), seed=making["seed"], task=task)
+        _carry_out(step, making, output)
+
+
+@app.command(epilog="Example: compress evaluate runs/sample/albert-tiny")
+@takes(data=DATA, common=COMMON)
+def evaluate(
+    model: ModelArgument,
+    data: dict[str, Any],
+    common: dict[str, Any],
+    task: Annotated[str | None, typer.Option("--task", help="Default: the run's own.")] = None,
+) -> None:
+    """Score a finished MODEL on a task's validation splits."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress import api
+
+        evaluations = api.evaluate(model, task=task, runs=common["runs"], glue=data["glue"])
+        lines = [
+            f"{evaluation.run}, {evaluation.split}: {score.name} {score.value:.4f} "
+            f"[{score.low:.4f}, {score.high:.4f}], n = {score.n}"
+            for evaluation in evaluations
+            for score in evaluation.scores
+        ]
+        output.give([evaluation.model_dump(mode="json") for evaluation in evaluations], "\n".join(lines))
+
+
+@app.command(epilog="Example: compress measure runs/sample --threads 1")
+@takes(common=COMMON)
+def measure(
+    models: Annotated[
+        list[str], typer.Argument(help="Runs, or directories of runs, to compare in one session.")
+    ],
+    common: dict[str, Any],
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Of each engine.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each model in a session.")] = 10,
+    sessions: Annotated[int, typer.Option("--sessions", min=1, help="Repetitions with fresh processes.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Measure again although it has been done.")] = False,
+) -> None:
+    """Measure MODELS against each other: latency in alternating rounds, load time, peak memory."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress import api
+        from compress.cli.tables import measurements_table
+
+        records = api.measure(
+            models, threads=threads, rounds=rounds, sessions=sessions, runs=common["runs"], force=force
+        )
+        output.give([record.model_dump(mode="json") for record in records], measurements_table(records))
+
+
+@app.command(epilog="Example: compress predict runs/sample/albert-tiny 'A film that I shall not forget.'")
+@takes(common=COMMON)
+def predict(
+    model: ModelArgument,
+    texts: Annotated[list[str], typer.Argument(help="Texts; the two of a pair are parted by a tab.")],
+    common: dict[str, Any],
+) -> None:
+    """Answer TEXTS with a finished MODEL, whatever its backend."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress import api
+
+        answers = api.predict(model, texts, runs=common["runs"])
+        value = [
+            {"text": text, "label": answer.label, "score": answer.score}
+            for text, answer in zip(texts, answers, strict=True)
+        ]
+        lines = [f"{answer['label'] or 'score'}\t{answer['score']:.4f}\t{answer['text']}" for answer in value]
+        output.give(value, "\n".join(lines))
+
+
+@app.command(epilog="Example: compress report runs/sample --output-dir reports/sample")
+@takes(common=COMMON)
+def report(
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", help="Where the page, its text and its data go.")
+    ],
+    common: dict[str, Any],
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="RUNS...", help="Runs, or directories of runs.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Of the page.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="The run that others are compared to.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Exit 1 where pages do not follow from their data, or data from RUNS."),
+    ] = False,
+) -> None:
+    """Compare RUNS on one page: size, speed, score, and what was done to get there."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.cli import reports
+
+        if check:
+            reports.check(output_dir, models or [], store=common["runs"], output=output)
+        else:
+            reports.write(
+                output_dir, models or [], store=common["runs"], title=title, baseline=baseline, output=output
+            )
+
+
+@app.command(name="list", epilog="Example: compress list students")
+@takes(common=COMMON)
+def list_(
+    common: dict[str, Any],
+    kind: Annotated[
+        str | None, typer.Argument(help="teachers, students, tasks or methods; default all.")
+    ] = None,
+) -> None:
+    """List teachers, students, tasks and methods."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.cli.tables import list_catalogue
+
+        output.give(*list_catalogue(kind))
+
+
+def _options(training: dict[str, Any], selection: dict[str, Any], **more: Any) -> "Options":
+    from compress.errors import InvalidInputError
+    from compress.planning import Options
+
+    if selection["select_on"] not in ("holdout", "validation"):
+        raise InvalidInputError(
+            f"--select-on is holdout or validation, not {selection['select_on']!r}.", "Choose one of the two."
+        )
+    return Options(training=training, **selection, **more)
+
+
+def _workplace(common: dict[str, Any], data: dict[str, Any]) -> "Workplace":
+    from compress.planning import Workplace
+
+    return Workplace(store=common["runs"], glue=data["glue"])
+
+
+def _carry_out(step: "Step", making: dict[str, Any], output: Output) -> None:
+    from compress.cli.tables import plan_table, run_text, run_value
+    from compress.pipeline import execute
+
+    hush_progress_bars()
+    if making["dry_run"]:
+        output.give(*plan_table(step))
+        return
+    stored: StoredRun = execute(step, force=making["force"], save_to=making["save_to"])
+    output.give(run_value(stored), run_text(stored))

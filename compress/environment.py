@@ -1,0 +1,139 @@
+"""Where a number was made: versions, processor, threads, accelerator, commit. Imports torch only when asked."""
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from shlex import join
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Device = Literal["cpu", "cuda"]
+
+PACKAGES = (
+    "compress-encoders",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "scikit-learn",
+)
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "i8mm", "bf16")
+"""The processor's features that decide which kernels run, and with them speed and the last digits."""
+
+
+class Environment(BaseModel):
+    """What a result depends on beside its inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    python: str
+    system: str
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    cpu_count: int
+    memory_bytes: int
+    device: Device
+    gpu: str | None
+    versions: dict[str, str]
+    commit: str | None
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _cpu() -> tuple[str, frozenset[str]]:
+    """Model name and feature flags, as the kernel tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = fields.get("flags", fields.get("Features", ""))
+    return fields.get("model name", platform.machine()), frozenset(flags.split())
+
+
+@cache
+def _commit() -> str | None:
+    """The checkout's commit, marked where files differ from it; None outside a checkout of this project."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@cache
+def device() -> Device:
+    """Where training and PyTorch inference run."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the device has native bfloat16 products, so that training in them pays."""
+    if device() == "cuda":
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(_cpu()[1] & {"avx512_bf16", "amx_bf16"})
+
+
+def current_command() -> str:
+    """The command that this process was started with, as one would type it."""
+    program = Path(sys.argv[0])
+    if program.name == "compress" or program.parent.name == "compress":
+        return join(["compress", *sys.argv[1:]])
+    return "import compress"
+
+
+@cache
+def describe() -> Environment:
+    """The environment of this process, for the record of a run."""
+    name, flags = _cpu()
+    gpu = None
+    if device() == "cuda":
+        import torch
+
+        gpu = torch.cuda.get_device_name()
+    versions = {package: installed_version(package) for package in PACKAGES}
+    return Environment(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=name,
+        cpu_flags=tuple(flag for flag in CPU_FLAGS if flag in flags),
+        cpu_count=os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        device=device(),
+        gpu=gpu,
+        versions={package: version for package, version in versions.items() if version},
+        commit=_commit(),
+    )

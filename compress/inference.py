@@ -1,0 +1,195 @@
+"""One way to run any artefact: strings in, logits out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from compress.data.batching import sort_by_length
+from compress.data.task_data import Texts, tokenize
+from compress.encoder import Encoder, load_finished, load_tokenizer, model_inputs
+from compress.environment import Device, device
+from compress.errors import CompressError
+
+ONNX_FILE = "model.onnx"
+Inputs = Mapping[str, NDArray[np.int64]]
+Logits = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """What runs a model: token ids `[B, L]` in, logits `[B, C]` out."""
+
+    name: str
+    device: Device
+
+    def run(self, inputs: Inputs) -> Logits:
+        """Logits of one batch."""
+
+
+class TorchEngine:
+    """PyTorch, eager, in the model's own precision."""
+
+    name = "pytorch"
+
+    def __init__(self, encoder: Encoder, *, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = device()
+        self._model = _place(encoder.model, self.device)
+
+    def run(self, inputs: Inputs) -> Logits:
+        """Logits of one batch."""
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+            return self._model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _place(model: torch.nn.Module, where: Device) -> torch.nn.Module:
+    return model.to(where).eval()
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU, its threads asleep between calls."""
+
+    name = "onnxruntime"
+    device: Device = "cpu"
+
+    def __init__(self, file: Path, *, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors derive from Exception alone
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CompressError(
+                f"{file} cannot be loaded: {reason}", "Make it again: compress quantize MODEL --force"
+            ) from None
+        self._inputs = [node.name for node in self._session.get_inputs()]
+
+    def run(self, inputs: Inputs) -> Logits:
+        """Logits of one batch."""
+        feed = {name: inputs[name] for name in self._inputs}
+        return self._session.run(["logits"], feed)[0]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and its probability; for a regression the score, and no label."""
+
+    label: str | None
+    score: float
+
+
+class Predictor:
+    """An artefact ready to answer.
+
+    Attributes:
+        labels: The label of each logit; None for a regression.
+        max_length: Tokens after which a text is cut.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        labels: tuple[str, ...] | None,
+        max_length: int,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.labels = labels
+        self.max_length = max_length
+
+    @classmethod
+    def of_encoder(cls, encoder: Encoder, *, max_length: int) -> Self:
+        """A predictor of a model in memory."""
+        labels = _labels_of(encoder.model.config)
+        return cls(TorchEngine(encoder), encoder.tokenizer, labels=labels, max_length=max_length)
+
+    def batches(self, texts: Texts, *, batch_size: int) -> tuple[Iterator[tuple[list[int], Inputs]], int]:
+        """Texts of like length in padded batches, shortest first.
+
+        Returns:
+            Pairs of row numbers and inputs `[B, L]`; and how many texts were cut.
+        """
+        encoded, cut = tokenize(texts, self.tokenizer, max_length=self.max_length)
+        names = model_inputs(self.tokenizer)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+
+        def padded() -> Iterator[tuple[list[int], Inputs]]:
+            for rows in sort_by_length(lengths, batch_size=batch_size):
+                batch = {name: [encoded[name][row] for row in rows] for name in names}
+                arrays = self.tokenizer.pad(batch, return_tensors="np")
+                yield rows, {name: np.asarray(arrays[name], dtype=np.int64) for name in names}
+
+        return padded(), cut
+
+    def logits(self, texts: Texts, *, batch_size: int = 32) -> tuple[Logits, int]:
+        """Logits `[N, C]` in the order of the texts; and how many texts were cut."""
+        batches, cut = self.batches(texts, batch_size=batch_size)
+        rows, parts = zip(*((rows, self.engine.run(inputs)) for rows, inputs in batches), strict=True)
+        order = np.argsort(np.concatenate([np.asarray(part) for part in rows]), kind="stable")
+        return np.concatenate(parts)[order], cut
+
+    def predict(self, texts: Texts, *, batch_size: int = 32) -> list[Prediction]:
+        """The most likely label of each text with its probability, or its score."""
+        if not texts:
+            return []
+        logits, _ = self.logits(texts, batch_size=batch_size)
+        if self.labels is None:
+            return [Prediction(None, float(row[0])) for row in logits]
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        best = probabilities.argmax(axis=1)
+        return [Prediction(self.labels[i], float(row[i])) for i, row in zip(best, probabilities, strict=True)]
+
+
+def load(path: Path | str, *, threads: int | None = None) -> Predictor:
+    """Load a finished artefact, whatever its backend.
+
+    Args:
+        path: A directory with `model.onnx`, or in Hugging Face format with a classifier.
+        threads: Of the engine; default the runtime's own choice.
+
+    Raises:
+        CompressError: It is no finished artefact, or a damaged one.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise CompressError(
+            f"{path} holds no config.json, so it is no model.", "Name the directory of a finished run."
+        )
+    if (path / ONNX_FILE).is_file():
+        tokenizer = load_tokenizer(path)
+        engine: Engine = OnnxEngine(path / ONNX_FILE, threads=threads)
+        labels = _labels_of(AutoConfig.from_pretrained(path))
+    else:
+        encoder = load_finished(path)
+        tokenizer = encoder.tokenizer
+        engine = TorchEngine(encoder, threads=threads)
+        labels = _labels_of(encoder.model.config)
+    return Predictor(engine, tokenizer, labels=labels, max_length=min(tokenizer.model_max_length, 512))
+
+
+def _labels_of(config: object) -> tuple[str, ...] | None:
+    if getattr(config, "problem_type", None) == "regression":
+        return None
+    labels: Mapping[int, str] = config.id2label  # type: ignore[attr-defined]
+    return tuple(labels[row] for row in sorted(labels))
+
+
+def texts_of(arguments: Sequence[str]) -> Texts:
+    """Texts as typed on a command line: a pair is parted by a tab."""
+    parts = [tuple(argument.split("\t", 1)) for argument in arguments]
+    if all(len(part) == 2 for part in parts):
+        return parts  # type: ignore[return-value]
+    return list(arguments)

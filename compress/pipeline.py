@@ -1,0 +1,197 @@
+"""Plans carried out: each stage's handler, the cache of finished runs, and the scores after each."""
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compress.distillation.logits import distill_logits
+from compress.encoder import (
+    build_student,
+    load_encoder,
+    load_finished,
+    load_tokenizer,
+    model_inputs,
+    save_encoder,
+)
+from compress.environment import current_command, describe
+from compress.errors import CompressError
+from compress.evaluation import evaluate
+from compress.finetuning import finetune_encoder
+from compress.inference import load
+from compress.planning import Step
+from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.runs import Run, StoredRun, Workspace, list_files, read_run
+from compress.sources import Model, model_of_run
+from compress.tasks import FilesSource, GlueSource, Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a handler says of the artefact that it left in the workspace."""
+
+    parameters: int
+    facts: dict[str, Any]
+
+
+def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> StoredRun:
+    """Carry out a plan: what is finished is taken as it is, what was interrupted goes on.
+
+    Args:
+        step: The last step; those that make its inputs come first.
+        force: Redo the last step although it is finished.
+        save_to: A directory, new or empty, for a copy of the artefact.
+
+    Raises:
+        CompressError: A stage failed; what it had done is kept, and the same command goes on from there.
+    """
+    if save_to is not None:
+        _require_free(save_to)
+    inputs = {
+        role: model_of_run(execute(given)) if isinstance(given, Step) else given
+        for role, given in step.inputs.items()
+    }
+    if step.finished and not force:
+        logger.info("%s: cached", step.id)
+        stored = read_run(step.directory)
+    else:
+        stored = _make(step, inputs)
+    if save_to is not None:
+        _copy_artefact(stored, save_to)
+    return stored
+
+
+def _make(step: Step, inputs: dict[str, Model]) -> StoredRun:
+    with Workspace.open(step.directory) as workspace:
+        if step.finished and workspace.path == step.directory:
+            return read_run(step.directory)  # another process finished it while this one waited
+        logger.info("%s: %s", step.id, _describe(step))
+        started, clock = datetime.now(UTC), time.monotonic()
+        handler: Handler = HANDLERS[type(step.stage)]
+        made = handler(step, inputs, workspace)
+        data = step.data
+        evaluations = evaluate(
+            load(workspace.path), data.task, data.validation, run=step.id, directory=workspace.path
+        )
+        run = Run(
+            id=step.id,
+            name=step.name,
+            key=step.key,
+            stage=step.stage,
+            parents=step.parents,
+            task=_portable(data.task),
+            task_name=step.task_name,
+            seed=step.seed,
+            command=current_command(),
+            environment=describe(),
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 1),
+            parameters=made.parameters,
+            facts=made.facts,
+            files=list_files(workspace.path),
+        )
+        # CARD
+        stored = workspace.finish(run)
+    for evaluation in evaluations:
+        scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
+        logger.info("%s: %s (n = %d) after %.0f s", step.id, scores, len(data.validation[0]), run.seconds)
+    return stored
+
+
+def _finetune(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    stage = step.stage
+    assert isinstance(stage, Finetune)  # noqa: S101 (narrows the type: HANDLERS keys on it)
+    task = step.data.task
+    if stage.student is not None:
+        tokenizer = load_tokenizer(inputs["tokenizer"].path)
+        encoder = build_student(stage.student, tokenizer, task, seed=step.seed)
+    else:
+        encoder = load_encoder(inputs["model"].path, task, seed=step.seed)
+    outcome = finetune_encoder(
+        encoder, step.data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
+    )
+    save_encoder(encoder, workspace.path, max_length=stage.training.max_length)
+    return Made(encoder.parameters, outcome.facts)
+
+
+def _distill(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    stage = step.stage
+    assert isinstance(stage, Distill)  # noqa: S101
+    source = inputs["teacher"]
+    teacher = load(source.path)
+    student = build_student(stage.student, teacher.tokenizer, step.data.task, seed=step.seed)
+    taught = distill_logits(
+        student,
+        teacher,
+        step.data,
+        stage,
+        seed=step.seed,
+        directory=workspace.path,
+        checkpoints=workspace.checkpoints,
+    )
+    save_encoder(student, workspace.path, max_length=stage.training.max_length)
+    return Made(student.parameters, {**taught.outcome.facts, "teacher_holdout_score": taught.teacher_score})
+
+
+def _quantize(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    stage = step.stage
+    assert isinstance(stage, Quantize)  # noqa: S101
+    from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
+
+    encoder = load_finished(inputs["model"].path)
+    summary = quantize_dynamic_int8(
+        encoder.model,
+        workspace.path,
+        input_names=model_inputs(encoder.tokenizer),
+        per_channel=stage.method.per_channel,
+    )
+    encoder.model.config.save_pretrained(workspace.path)
+    encoder.tokenizer.save_pretrained(workspace.path)
+    return Made(encoder.parameters, summary.facts)
+
+
+Handler = Callable[[Step, dict[str, Model], Workspace], Made]
+HANDLERS: dict[type, Handler] = {Finetune: _finetune, Distill: _distill, Quantize: _quantize}
+
+
+def _describe(step: Step) -> str:
+    made_from = ", ".join(f"{parent.role} {parent.name} ({parent.origin})" for parent in step.parents)
+    steps = f"{step.optimizer_steps:,} steps at the most" if step.optimizer_steps else step.stage.kind
+    return f"from {made_from}; {steps}; seed {step.seed}"
+
+
+def _portable(task: Task) -> Task:
+    """A task without this machine's paths."""
+    source = task.source
+    if isinstance(source, GlueSource):
+        return task.model_copy(update={"source": GlueSource(config=source.config)})
+    validation = tuple(Path(file).name for file in source.validation)
+    return task.model_copy(
+        update={"source": FilesSource(train=Path(source.train).name, validation=validation)}
+    )
+
+
+def _require_free(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CompressError(f"--save-to {directory} is there already and not empty.", "Name a new directory.")
+
+
+def _copy_artefact(stored: StoredRun, directory: Path) -> None:
+    """Copy what one would ship: the files of the run and its card; whole or not at all."""
+    temporary = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name in (*stored.run.files, "README.md"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(stored.path / name, temporary / name)
+    if directory.exists():
+        directory.rmdir()
+    temporary.rename(directory)
+    logger.info("copied to %s", directory)

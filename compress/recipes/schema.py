@@ -1,0 +1,160 @@
+"""What a recipe may say: frozen models that refuse every word they do not know.
+
+A teacher or a student is one TOML file; its stem is its name. Field names are those of `transformers`'
+configurations and `TrainingArguments`, so that nobody has to learn a second vocabulary.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Family = Literal["bert", "roberta", "electra", "albert"]
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and strict about the names of its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Architecture(Frozen):
+    """The shape of an encoder, without its vocabulary, which is the tokenizer's.
+
+    `share` says which parts of the layers are one and the same (ALBERT, section 3.1); `embedding_size`
+    is the width E of the factorized embedding tables, by default the hidden width H.
+    """
+
+    num_hidden_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_attention_heads: PositiveInt
+    intermediate_size: PositiveInt
+    embedding_size: PositiveInt | None = None
+    max_position_embeddings: PositiveInt = 512
+    share: Literal["all", "none"] = "none"
+    hidden_dropout_prob: Share = 0.1
+    attention_probs_dropout_prob: Share = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class Training(Frozen):
+    """How weights are moved; names and meanings are `transformers.TrainingArguments`'.
+
+    `bf16` is decided when the run is planned where a recipe leaves it open: on where the processor
+    multiplies bfloat16 natively. `warmup_steps` below 1 is a share of all steps. `max_length` is in
+    tokens, special ones included.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    num_train_epochs: Annotated[float, Field(gt=0)] = 3.0
+    max_steps: int = -1
+    per_device_train_batch_size: PositiveInt = 32
+    gradient_accumulation_steps: PositiveInt = 1
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_steps: Annotated[float, Field(ge=0)] = 0.06
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    adam_beta1: Share = 0.9
+    adam_beta2: Share = 0.999
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    bf16: bool | None = None
+    max_length: PositiveInt = 128
+    early_stopping_patience: PositiveInt = 2
+
+
+class HubSource(Frozen):
+    """Weights on the Hugging Face Hub, at one revision."""
+
+    kind: Literal["hub"] = "hub"
+    id: str
+    revision: str = "main"
+
+
+class PackageSource(Frozen):
+    """Weights that lie inside an installed Python distribution, beside a `config.json`."""
+
+    kind: Literal["package"] = "package"
+    package: str
+    version: str
+
+
+class LocalSource(Frozen):
+    """Weights in a directory in Hugging Face format; relative to the recipe."""
+
+    kind: Literal["local"] = "local"
+    path: str
+
+
+Source = Annotated[HubSource | PackageSource | LocalSource, Field(discriminator="kind")]
+
+
+class Teacher(Frozen):
+    """An encoder to learn from: where its weights come from and how it is fine-tuned on a task."""
+
+    name: str
+    description: str
+    family: Family
+    source: Source
+    architecture: Architecture
+    vocab_size: PositiveInt
+    training: Training = Training()
+
+
+class Logits(Frozen):
+    """Distillation from the teacher's outputs alone (Hinton et al. 2015, section 2).
+
+    The loss is `soft_weight` times the soft-label term plus `hard_weight` times the task's own loss. At
+    `temperature` T the soft term is multiplied by T², so that its gradients keep their size.
+    For a regression the soft term is the squared error to the teacher's score, and T has no meaning.
+    """
+
+    kind: Literal["logits"] = "logits"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    soft_weight: Annotated[float, Field(ge=0)] = 1.0
+    hard_weight: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.soft_weight + self.hard_weight == 0:
+            raise ValueError("soft_weight and hard_weight are both 0: nothing would be learned")
+        return self
+
+
+class Distillation(Frozen):
+    """How a student is distilled unless the command line says otherwise."""
+
+    method: Literal["logits"] = "logits"
+    logits: Logits = Logits()
+
+
+class Student(Frozen):
+    """A small encoder: its shape, how it starts, and how it is taught.
+
+    It takes the tokenizer, the vocabulary size and the special ids of its teacher.
+    """
+
+    name: str
+    description: str
+    family: Literal["albert", "bert"]
+    architecture: Architecture
+    initialize: Literal["random"] = "random"
+    distill: Distillation = Distillation()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _family_can_share(self) -> Self:
+        shape = self.architecture
+        if self.family == "albert" and shape.share != "all":
+            raise ValueError('an albert student shares all its layers: share = "all"')
+        if self.family == "bert" and (shape.share != "none" or shape.embedding_size is not None):
+            raise ValueError("a bert student has neither shared layers nor an embedding_size")
+        return self

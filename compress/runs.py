@@ -1,0 +1,347 @@
+"""Runs on disk: what was made, from what, how, and what it scored.
+
+A run is a directory `STORE/<task>/<model>/<stage>-<key>/`. It is finished when it holds a `run.json`,
+which is written last and never changed; scores and timings are added beside it, each in a file of its own.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from compress.environment import Environment
+from compress.errors import CompressError
+from compress.recipes.schema import Frozen
+from compress.recipes.stages import Stage
+from compress.tasks import Task
+
+SCHEMA_VERSION = 1
+RUN_FILE = "run.json"
+HISTORY_FILE = "history.jsonl"
+CHECKPOINTS = "checkpoints"
+LOCK_FILE = ".lock"
+REDO_SUFFIX = ".redo"
+WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "merges.txt",
+)
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class File(Frozen):
+    """A file of a run: its size in bytes and its SHA-256 sum."""
+
+    bytes: int
+    sha256: str
+
+
+class Parent(Frozen):
+    """What a run was made from: a run (its id), or weights from elsewhere; `key` is a run's key or a content hash."""
+
+    role: str
+    name: str
+    origin: str
+    key: str
+
+
+class Run(Frozen):
+    """One finished stage.
+
+    `task_name` is the task as the user named it (a file's path, perhaps); `facts` are what the stage measured of
+    itself, by name.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    name: str
+    key: str
+    stage: Stage
+    parents: tuple[Parent, ...]
+    task: Task
+    task_name: str
+    seed: int
+    command: str
+    environment: Environment
+    started: str
+    seconds: float
+    parameters: int
+    facts: dict[str, JsonValue]
+    files: dict[str, File]
+
+    @property
+    def artefact_bytes(self) -> int:
+        """Bytes of weights and graph: what one would ship, the tokenizer apart."""
+        return sum(file.bytes for name, file in self.files.items() if name.endswith(WEIGHT_SUFFIXES))
+
+    @property
+    def tokenizer_bytes(self) -> int:
+        """Bytes of the tokenizer's files."""
+        return sum(file.bytes for name, file in self.files.items() if name in TOKENIZER_FILES)
+
+
+class Score(Frozen):
+    """A metric on `n` examples, with its 95 % bootstrap interval."""
+
+    name: str
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+class Batches(Frozen):
+    """How examples were put together: activation scales of dynamic int8 see the whole batch."""
+
+    size: int
+    order: str
+    max_length: int
+
+
+class Evaluation(Frozen):
+    """The scores of one artefact on one split, and the file with its prediction for each example.
+
+    The predictions are a Parquet file with the columns `row`, `label`, `prediction` and `logits`.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    run: str
+    task: str
+    split: str
+    data: str
+    engine: str
+    scores: tuple[Score, ...]
+    batches: Batches
+    truncated: int
+    predictions: str
+    environment: Environment
+
+    @property
+    def primary(self) -> Score:
+        """The task's primary metric."""
+        return self.scores[0]
+
+
+class Measurement(Frozen):
+    """A measured quantity: the median, the quartiles, and the raw samples, one list a round."""
+
+    name: str
+    value: float
+    unit: str
+    higher_is_better: bool
+    n: int
+    low: float
+    high: float
+    samples: tuple[tuple[float, ...], ...]
+    conditions: dict[str, JsonValue]
+
+
+class Session(Frozen):
+    """One measuring session of one model: rounds of all `models` alternated, so their times compare."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: str
+    key: str
+    started: str
+    run: str
+    models: tuple[str, ...]
+    engine: str
+    environment: Environment
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run and the directory it lies in."""
+
+    run: Run
+    path: Path
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation of this run, in the order of their names."""
+        return [read_record(file, Evaluation) for file in sorted(self.path.glob("evaluations/*.json"))]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Every measuring session of this run, oldest first."""
+        sessions = [read_record(file, Session) for file in self.path.glob("measurements/*.json")]
+        return sorted(sessions, key=lambda session: (session.started, session.session))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The training log: a dictionary a line, empty where nothing was trained."""
+        file = self.path / HISTORY_FILE
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def read_run(path: Path) -> StoredRun:
+    """The finished run in a directory.
+
+    Raises:
+        CompressError: It holds none, or one that this version cannot read.
+    """
+    if not (path / RUN_FILE).is_file():
+        raise CompressError(
+            f"{path} holds no finished run.", "Run the command that makes it again: it resumes."
+        )
+    return StoredRun(read_record(path / RUN_FILE, Run), path)
+
+
+def find_runs(root: Path) -> list[StoredRun]:
+    """Every finished run in a directory or up to three levels below it, oldest first."""
+    folders = [root, *(folder for depth in ("*", "*/*", "*/*/*") for folder in root.glob(depth))]
+    stored = [
+        read_run(folder) for folder in folders if (folder / RUN_FILE).is_file() and _is_in_place(folder)
+    ]
+    return sorted(stored, key=lambda found: (found.run.started, found.run.id))
+
+
+def _is_in_place(folder: Path) -> bool:
+    """Whether a run's directory is neither being redone nor about to be deleted."""
+    return not folder.name.startswith(".") and not folder.name.endswith(REDO_SUFFIX)
+
+
+def run_directory(store: Path, *, task: str, name: str, stage: str, key: str) -> Path:
+    """Where a run of that key lies, or will."""
+    return store / task / name / f"{stage}-{key}"
+
+
+def content_key(content: Any) -> str:
+    """The first 8 hex digits of the SHA-256 of a JSON value, its keys sorted."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 sum of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def list_files(directory: Path) -> dict[str, File]:
+    """Size and sum of each file that lies directly in a directory, hidden ones left out."""
+    return {
+        path.name: File(bytes=path.stat().st_size, sha256=hash_file(path))
+        for path in sorted(directory.iterdir())
+        if path.is_file() and not path.name.startswith(".") and path.name != RUN_FILE
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record as indented JSON, atomically."""
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(path: Path, model: type[Record]) -> Record:
+    """Read a record, of this schema version or an older one.
+
+    Raises:
+        CompressError: The file was written by a newer version, or is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("schema_version", 0) if isinstance(content, Mapping) else 0
+        if version > SCHEMA_VERSION:
+            raise CompressError(
+                f"{path} has schema version {version}; this version of compress reads up to {SCHEMA_VERSION}.",
+                "Update compress: pip install --upgrade compress-encoders",
+            )
+        return model.model_validate(content)
+    except (OSError, ValueError, ValidationError) as error:
+        raise CompressError(
+            f"{path} is damaged: {str(error).splitlines()[0]}",
+            "Delete its directory and run the command that made it again.",
+        ) from None
+
+
+class Workspace:
+    """A directory in which one process makes a run, in sight of nobody until it is finished.
+
+    A redone run (`--force`) is made beside the finished one, which stays whole until the new one takes
+    its place.
+    """
+
+    def __init__(self, target: Path) -> None:
+        redoing = (target / RUN_FILE).is_file()
+        self.target = target
+        self.path = target.with_name(f"{target.name}{REDO_SUFFIX}") if redoing else target
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training leaves what it needs to resume."""
+        return self.path / CHECKPOINTS
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, target: Path) -> Iterator[Self]:
+        """Hold the directory against other processes while the run is made.
+
+        Raises:
+            CompressError: Another process holds it, or the store cannot be written.
+        """
+        workspace = cls(target)
+        try:
+            workspace.path.mkdir(parents=True, exist_ok=True)
+            lock = (workspace.path / LOCK_FILE).open("a+")
+        except OSError as error:
+            raise CompressError(
+                f"The run's directory {workspace.path} cannot be written: {error.strerror}.",
+                "Choose another store with --runs DIR, or mend its permissions.",
+            ) from None
+        with lock:
+            _lock(lock.fileno(), workspace.path)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield workspace
+
+    def finish(self, run: Run) -> StoredRun:
+        """Make the run visible: drop what only resuming needs, write `run.json`, take the target's place."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        write_record(self.path / RUN_FILE, run)
+        if self.path != self.target:
+            superseded = self.target.with_name(f".{self.target.name}.superseded")
+            shutil.rmtree(superseded, ignore_errors=True)
+            self.target.rename(superseded)
+            self.path.rename(self.target)
+            shutil.rmtree(superseded)
+        (self.target / LOCK_FILE).unlink(missing_ok=True)
+        return StoredRun(run, self.target)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = (path / LOCK_FILE).read_text(encoding="utf-8") or "unknown"
+        raise CompressError(
+            f"Another process (pid {holder}) is making the run {path}.",
+            "Wait for it to finish, then repeat the command: the result will be there.",
+        ) from None

@@ -1,0 +1,171 @@
+"""Scores, intervals and summaries of samples; NumPy in, plain floats out, no torch.
+
+Metrics are scikit-learn's and SciPy's. Intervals are percentile bootstrap intervals over examples
+(Efron & Tibshirani 1993, chapter 13), drawn with a fixed seed, so that the same predictions always give
+the same interval.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+Metric = Callable[[Array, Array], float]
+
+
+class Estimate(NamedTuple):
+    """A value with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Summary(NamedTuple):
+    """Median, 95th percentile and the quartiles of a sample of timings (same unit as the sample)."""
+
+    median: float
+    p95: float
+    low: float
+    high: float
+
+
+def _accuracy(references: Array, predictions: Array) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(references, predictions))
+
+
+def _f1(references: Array, predictions: Array) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(references, predictions, zero_division=0.0))
+
+
+def _macro_f1(references: Array, predictions: Array) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(references, predictions, average="macro", zero_division=0.0))
+
+
+def _matthews(references: Array, predictions: Array) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(references, predictions))
+
+
+def _pearson(references: Array, predictions: Array) -> float:
+    if np.ptp(references) == 0 or np.ptp(predictions) == 0:
+        return 0.0  # the correlation with a constant is undefined; no skill is what it means here
+    from scipy.stats import pearsonr
+
+    return float(pearsonr(references, predictions).statistic)
+
+
+def _spearman(references: Array, predictions: Array) -> float:
+    from scipy.stats import rankdata
+
+    return _pearson(rankdata(references), rankdata(predictions))
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "matthews_correlation": _matthews,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}
+"""Name → metric(references [N], predictions [N]); higher is better for every one of them.
+
+`f1` is that of class 1, as GLUE scores MRPC and QQP; `macro_f1` the mean over the classes.
+"""
+
+
+def _resampled_rows(count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count))
+
+
+def _interval(draws: Array) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def estimate_score(metric: str, references: Array, predictions: Array, *, seed: int = 0) -> Estimate:
+    """Score predictions with a bootstrap interval over examples.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels (class indices or targets), `[N]`.
+        predictions: Predicted labels or values, `[N]`.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The two arrays differ in length or are empty.
+    """
+    _check_lengths(references, predictions)
+    score = METRICS[metric]
+    rows = _resampled_rows(len(references), seed)
+    draws = np.array([score(references[row], predictions[row]) for row in rows])
+    return Estimate(score(references, predictions), *_interval(draws))
+
+
+def estimate_retention(
+    metric: str, references: Array, student: Array, baseline: Array, *, seed: int = 0
+) -> Estimate:
+    """Share of the baseline's score that the student keeps, with a paired bootstrap interval.
+
+    Both models are scored on the same resampled examples, so what the two have in common cancels out.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels, `[N]`.
+        student: The student's predictions, `[N]`, in the order of `references`.
+        baseline: The baseline's predictions, `[N]`, in the same order.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The arrays differ in length or are empty, or the baseline's score is not positive.
+    """
+    _check_lengths(references, student)
+    _check_lengths(references, baseline)
+    score = METRICS[metric]
+    whole = score(references, baseline)
+    if whole <= 0:
+        raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
+    draws = []
+    for row in _resampled_rows(len(references), seed):
+        resampled = score(references[row], baseline[row])
+        if resampled > 0:
+            draws.append(score(references[row], student[row]) / resampled)
+    return Estimate(score(references, student) / whole, *_interval(np.array(draws)))
+
+
+def best_constant_score(metric: str, references: Array) -> float:
+    """The best score that a prediction which never looks at the text can reach on these labels.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels, `[N]`; for the correlations any constant scores 0.
+    """
+    if metric in {"pearson", "spearman", "matthews_correlation"}:
+        return 0.0
+    score = METRICS[metric]
+    return max(score(references, np.full_like(references, label)) for label in np.unique(references))
+
+
+def summarize(samples: Sequence[float] | Array) -> Summary:
+    """Median, 95th percentile and quartiles of a non-empty sample."""
+    low, median, high, p95 = np.quantile(np.asarray(samples, dtype=np.float64), [0.25, 0.5, 0.75, 0.95])
+    return Summary(float(median), float(p95), float(low), float(high))
+
+
+def _check_lengths(references: Array, predictions: Array) -> None:
+    if len(references) == 0 or len(references) != len(predictions):
+        raise ValueError(f"{len(references)} references and {len(predictions)} predictions")

@@ -1,0 +1,327 @@
+"""Moving weights: the one file that knows `transformers.Trainer`.
+
+What to minimize is an `Objective`; which examples share a batch is `data.batching`'s; which moment's weights are kept
+is decided on a hold-out. Everything that decides the result is restored from a checkpoint, so a run that was killed
+and started again ends in the weights of an undisturbed one.
+"""
+
+import json
+import logging
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from compress.data.batching import BucketSampler, EpochDataLoader, sort_by_length
+from compress.data.task_data import Split, tokenize
+from compress.encoder import MODEL_INPUTS, Encoder
+from compress.environment import device
+from compress.errors import CompressError
+from compress.evaluation import primary_score
+from compress.recipes.schema import Training
+from compress.runs import HISTORY_FILE, write_atomically
+from compress.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+COMPLETE = ".complete"
+"""Written into a checkpoint after all else: one without it was cut off in the middle."""
+LOGS_A_RUN = 100
+
+Batch = dict[str, Tensor]
+
+
+class Objective(nn.Module, ABC):
+    """What training minimizes: weighted terms, and the learned projections that they need. Owns no model."""
+
+    @abstractmethod
+    def forward(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms, each a scalar; their sum is the loss.
+
+        Args:
+            logits: The model's, `[B, C]`.
+            batch: `labels` `[B]` and whatever else the training examples carry, such as `teacher_logits` `[B, C]`.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training says of itself."""
+
+    steps: int
+    best_step: int
+    best_score: float
+    samples_per_second: float
+    truncated: int
+    seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record of the run."""
+        return {
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "holdout_score": self.best_score,
+            "samples_per_second": round(self.samples_per_second, 1),
+            "truncated_training_texts": self.truncated,
+        }
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model learns from: a split, and columns beside it (`[N, …]`) that its objective reads."""
+
+    split: Split
+    columns: dict[str, np.ndarray[Any, Any]]
+
+
+class Trainer(transformers.Trainer):
+    """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
+
+    def __init__(
+        self, *, objective: Objective, examples: Dataset, holdout: Dataset, checkpoints: Path, **options: Any
+    ) -> None:
+        super().__init__(train_dataset=examples, eval_dataset=holdout, **options)
+        self.objective: Objective = objective.to(self.args.device)
+        self.examples = examples
+        self.holdout = holdout
+        self.checkpoints = checkpoints
+        # Our losses are means over the batch: Trainer divides them by the accumulation steps, not by items.
+        self.model_accepts_loss_kwargs = False
+        self._terms: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of like length, this process's share of each."""
+        sampler = BucketSampler(
+            _lengths(self.examples),
+            batch_size=self.args.per_device_train_batch_size * self.args.world_size,
+            seed=self.args.seed,
+            rank=self.args.process_index,
+            world_size=self.args.world_size,
+        )
+        return EpochDataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """The hold-out in batches, shortest first; every process scores all of it."""
+        batches = sort_by_length(_lengths(self.holdout), batch_size=self.args.per_device_eval_batch_size)
+        return DataLoader(self.holdout, batch_sampler=batches, collate_fn=self.data_collator)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The sum of the objective's terms."""
+        outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        terms = self.objective(outputs.logits.float(), inputs)
+        loss = torch.stack(list(terms.values())).sum()
+        if model.training:
+            for name, term in terms.items():
+                self._terms[name].append(term.detach())
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each term's mean since the last log."""
+        if "loss" in logs and len(self._terms) > 1:
+            logs |= {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
+        if "loss" in logs:
+            self._terms.clear()
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        (self.checkpoints / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+
+
+class Heartbeat(TrainerCallback):
+    """A line now and then: step, loss, score on the hold-out, time left."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._from_step = 0
+        self._spoken = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note where this process begins."""
+        self._started, self._from_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        """Say how far it is."""
+        logs = logs or {}
+        now = time.monotonic()
+        if "eval_score" in logs:
+            logger.info("  epoch %.3g: %.4f on the hold-out", state.epoch, logs["eval_score"])
+        elif "loss" in logs and now - self._spoken > 10:
+            done = state.global_step - self._from_step
+            left = (now - self._started) / max(done, 1) * (state.max_steps - state.global_step)
+            logger.info(
+                "  step %d of %d, loss %.4f, at most %s left",
+                state.global_step,
+                state.max_steps,
+                logs["loss"],
+                _clock(left),
+            )
+            self._spoken = now
+
+
+def train(
+    encoder: Encoder,
+    task: Task,
+    objective: Objective,
+    *,
+    examples: Examples,
+    holdout: Examples,
+    training: Training,
+    seed: int,
+    directory: Path,
+    checkpoints: Path,
+) -> Outcome:
+    """Train a model in place and leave it at the weights that scored best on the hold-out.
+
+    Args:
+        encoder: Its model is moved.
+        task: Its primary metric decides on the hold-out.
+        objective: What is minimized.
+        examples: What is learned.
+        holdout: What early stopping and the choice of weights look at.
+        training: The schedule; its `bf16` is decided.
+        seed: Of batches and dropout.
+        directory: Where `history.jsonl` goes.
+        checkpoints: Where checkpoints lie; from the newest whole one training resumes.
+
+    Raises:
+        CompressError: The loss left the finite numbers.
+    """
+    started = time.monotonic()
+    train_set, cut = _encode(examples, encoder, max_length=training.max_length)
+    eval_set, _ = _encode(holdout, encoder, max_length=training.max_length)
+    trainer = Trainer(
+        objective=objective,
+        checkpoints=checkpoints,
+        examples=train_set,
+        holdout=eval_set,
+        model=encoder.model,
+        args=_arguments(training, seed=seed, checkpoints=checkpoints, rows=len(train_set)),
+        data_collator=DataCollatorWithPadding(encoder.tokenizer),
+        compute_metrics=lambda prediction: _score_holdout(task, prediction),
+        callbacks=[EarlyStoppingCallback(training.early_stopping_patience), Heartbeat()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    newest = _drop_torn_checkpoints(checkpoints)
+    if newest:
+        logger.info("  resuming from %s", newest.name)
+    transformers.set_seed(seed)
+    result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    _require_finite(trainer.state.log_history)
+    _write_history(directory / HISTORY_FILE, trainer.state.log_history)
+    encoder.model.train(False)
+    return Outcome(
+        steps=trainer.state.global_step,
+        best_step=trainer.state.best_global_step or trainer.state.global_step,
+        best_score=float(trainer.state.best_metric or 0.0),
+        samples_per_second=float(result.metrics.get("train_samples_per_second", 0.0)),
+        truncated=cut,
+        seconds=time.monotonic() - started,
+    )
+
+
+def steps_of(training: Training, rows: int) -> int:
+    """The number of optimizer steps that a schedule asks for on so many examples."""
+    if training.max_steps > 0:
+        return training.max_steps
+    batches = -(-rows // training.per_device_train_batch_size)
+    updates = -(-batches // training.gradient_accumulation_steps)
+    return int(np.ceil(training.num_train_epochs * updates))
+
+
+def _arguments(
+    training: Training, *, seed: int, checkpoints: Path, rows: int
+) -> transformers.TrainingArguments:
+    fields = training.model_dump(exclude={"max_length", "early_stopping_patience", "bf16"})
+    return transformers.TrainingArguments(
+        output_dir=str(checkpoints),
+        **fields,
+        bf16=bool(training.bf16),
+        per_device_eval_batch_size=64,
+        seed=seed,
+        use_cpu=device() == "cpu",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=max(1, steps_of(training, rows) // LOGS_A_RUN),
+        logging_nan_inf_filter=False,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _encode(examples: Examples, encoder: Encoder, *, max_length: int) -> tuple[Dataset, int]:
+    encoded, cut = tokenize(examples.split.texts, encoder.tokenizer, max_length=max_length)
+    labels = examples.split.labels
+    precise = labels.dtype == np.int64
+    columns = {"labels": labels if precise else labels.astype(np.float32), **examples.columns}
+    return Dataset.from_dict({**encoded, **columns}), cut
+
+
+def _lengths(examples: Dataset) -> list[int]:
+    return [len(ids) for ids in examples["input_ids"]]
+
+
+def _score_holdout(task: Task, prediction: EvalPrediction) -> dict[str, float]:
+    return {
+        "score": primary_score(task, np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
+    }
+
+
+def _drop_torn_checkpoints(checkpoints: Path) -> Path | None:
+    """Delete checkpoints that were cut off; the newest of the others."""
+    whole = []
+    for path in checkpoints.glob("checkpoint-*"):
+        if (path / COMPLETE).exists():
+            whole.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _require_finite(history: list[dict[str, float]]) -> None:
+    for entry in history:
+        if "loss" in entry and not np.isfinite(entry["loss"]):
+            raise CompressError(
+                f"The loss was {entry['loss']} at step {entry['step']:.0f}: training diverged.",
+                "Lower --learning-rate, or train without bf16 (--no-bf16).",
+            )
+
+
+def _write_history(file: Path, history: list[dict[str, float]]) -> None:
+    kept = [entry for entry in history if "loss" in entry or "eval_loss" in entry]
+    write_atomically(file, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,159 @@
+"""Tiny models and a tiny task, built in code: nothing is downloaded, nothing takes long."""
+
+import csv
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    BertConfig,
+    ElectraConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    set_seed,
+)
+from transformers.utils.logging import disable_progress_bar
+
+disable_progress_bar()
+
+FAMILIES = ("bert", "roberta", "electra", "albert")
+GOOD = ("lovely", "bright", "warm", "witty", "tender")
+BAD = ("dull", "grim", "stale", "clumsy", "cold")
+FILLER = ("the", "a", "film", "story", "plot", "scene", "music", "is", "was", "and", "very", "so", "with", "of", ".")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    vocab = {piece: number for number, piece in enumerate((*SPECIAL, *GOOD, *BAD, *FILLER, "##ly", "##s"))}
+    core = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer()
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_max_length=64,
+    )
+
+
+def tiny_config(family: str, tokenizer: PreTrainedTokenizerBase, **changes: object) -> PretrainedConfig:
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 48,
+        "max_position_embeddings": 66,
+        "pad_token_id": tokenizer.pad_token_id,
+        "type_vocab_size": 2,
+    }
+    kinds = {"bert": BertConfig, "roberta": RobertaConfig, "electra": ElectraConfig, "albert": AlbertConfig}
+    if family in ("electra", "albert"):
+        shape["embedding_size"] = 16
+    return kinds[family](**(shape | changes))
+
+
+@pytest.fixture
+def tiny_model(tokenizer: PreTrainedTokenizerBase):
+    """family → a base model of it, random weights."""
+
+    def build(family: str, **changes: object) -> PreTrainedModel:
+        set_seed(0)
+        return AutoModel.from_config(tiny_config(family, tokenizer, **changes))
+
+    return build
+
+
+@pytest.fixture
+def teacher_directory(tmp_path: Path, tokenizer: PreTrainedTokenizerBase, tiny_model) -> Path:
+    """A pretrained (well, random) BERT without a classifier, in Hugging Face format."""
+    directory = tmp_path / "tiny-bert"
+    tiny_model("bert").save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+STUDENT = """
+description = "tiny"
+family = "albert"
+
+[architecture]
+num_hidden_layers = 2
+hidden_size = 32
+num_attention_heads = 2
+intermediate_size = 64
+embedding_size = 16
+max_position_embeddings = 64
+share = "all"
+hidden_dropout_prob = 0.1
+attention_probs_dropout_prob = 0.1
+
+[distill.logits]
+temperature = 2.0
+
+[training]
+learning_rate = 1e-2
+num_train_epochs = 5
+per_device_train_batch_size = 16
+early_stopping_patience = 9
+max_length = 32
+bf16 = false
+"""
+
+
+@pytest.fixture
+def student_file(tmp_path: Path) -> Path:
+    file = tmp_path / "students" / "tiny-albert.toml"
+    file.parent.mkdir()
+    file.write_text(STUDENT)
+    return file
+
+
+def write_reviews(file: Path, count: int, *, seed: int) -> None:
+    """Sentences whose label a word gives away."""
+    draw = random.Random(seed)
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["review", "verdict"])
+        for _ in range(count):
+            good = draw.random() < 0.6
+            words = draw.choices(FILLER, k=draw.randint(2, 14))
+            words.insert(draw.randrange(len(words)), draw.choice(GOOD if good else BAD))
+            writer.writerow([" ".join(words), "good" if good else "bad"])
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    """A user's own task: two CSV files and a TOML file."""
+    write_reviews(tmp_path / "train.csv", 240, seed=1)
+    write_reviews(tmp_path / "validation.csv", 100, seed=2)
+    file = tmp_path / "reviews.toml"
+    file.write_text(
+        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
+        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy", "macro_f1"]\n'
+    )
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)

@@ -1,0 +1,97 @@
+"""Names become recipes; what is wrong with one is told in full."""
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from compress.encoder import build_config, count_parameters
+from compress.errors import InvalidInputError, UnknownNameError
+from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher
+
+STUDENTS = sorted(list_recipes("students"))
+TEACHERS = sorted(list_recipes("teachers"))
+
+
+class Vocabulary:
+    """As much of a tokenizer as a configuration asks for, with bert-base's 30,522 pieces."""
+
+    pad_token_id, bos_token_id, eos_token_id = 0, None, None
+
+    def __len__(self):
+        return 30522
+
+
+def parameters_of(recipe) -> int:
+    with torch.device("meta"):
+        config = build_config(recipe.architecture, recipe.family, Vocabulary())
+        return count_parameters(AutoModelForSequenceClassification.from_config(config))
+
+
+def test_the_promised_recipes_are_there():
+    assert {"minilm-l6", "bert-base", "roberta-base", "electra-small"} <= set(TEACHERS)
+    assert {"albert-tiny", "albert-small", "bert-mini"} <= set(STUDENTS)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_builds_and_is_as_big_as_it_says(name):
+    student = resolve_student(name)
+    said = float(student.description.split("; ")[-1].split(" M parameters")[0])
+    assert parameters_of(student) / 1e6 == pytest.approx(said, abs=0.06)
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_every_teacher_resolves(name):
+    assert resolve_teacher(name).name == name
+
+
+def test_albert_tiny_is_as_the_issue_says():
+    shape = resolve_student("albert-tiny").architecture
+    assert (shape.num_hidden_layers, shape.hidden_size, shape.num_attention_heads) == (4, 312, 12)
+    assert (shape.intermediate_size, shape.embedding_size, shape.share) == (1248, 128, "all")
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(UnknownNameError) as caught:
+        resolve_student("albert-tny")
+    assert "albert-tiny" in caught.value.fix
+    assert "bert-mini" in caught.value.fix
+
+
+def test_a_user_s_own_file_comes_first(tmp_path, monkeypatch, student_file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "students" / "albert-tiny.toml").write_text(student_file.read_text())
+    assert resolve_student("albert-tiny").description == "tiny"
+    assert resolve_student("tiny-albert").architecture.hidden_size == 32
+    assert resolve_student(str(student_file)).name == "tiny-albert"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("hidden_size = 32", "hidden_size = 31"), "multiple of"),
+        (("hidden_size = 32", "hidden_sise = 32"), "hidden_sise: no such field"),
+        (("num_hidden_layers = 2", ""), "num_hidden_layers: missing"),
+        (("learning_rate = 1e-2", "learning_rate = -1"), "greater than 0"),
+        (('share = "all"', 'share = "none"'), "shares all its layers"),
+        (('family = "albert"', 'family = "gpt"'), "family"),
+        (("temperature = 2.0", "soft_weight = 0.0"), "nothing would be learned"),
+        (('description = "tiny"', 'name = "x"'), "'name'"),
+        (('family = "albert"', "family = "), "TOML"),
+    ],
+)
+def test_a_mistake_is_an_error_that_names_it(student_file, change, complaint):
+    student_file.write_text(student_file.read_text().replace(*change))
+    with pytest.raises(InvalidInputError) as caught:
+        resolve_student(str(student_file))
+    assert complaint in caught.value.problem
+    assert str(student_file) in caught.value.problem
+
+
+def test_all_mistakes_are_told_at_once(student_file):
+    text = student_file.read_text().replace("hidden_size = 32", "hidden_sise = 32").replace("= 1e-2", "= -1")
+    student_file.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        resolve_student(str(student_file))
+    assert {"hidden_sise", "hidden_size", "learning_rate"} <= set(
+        caught.value.problem.replace(":", " ").replace(".", " ").split()
+    )

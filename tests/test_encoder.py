@@ -1,0 +1,93 @@
+"""Building, loading and saving: labels by name, shared tensors once, nothing unpickled."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForSequenceClassification
+
+from compress.encoder import build_student, count_parameters, load_encoder, load_finished, save_encoder
+from compress.errors import CompressError
+from compress.recipes.resolve import resolve_student
+from compress.tasks import GLUE, resolve_task
+from tests.conftest import FAMILIES, tiny_config
+
+
+def classifier(family, tokenizer, labels):
+    config = tiny_config(family, tokenizer)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: row for row, label in enumerate(labels)}
+    return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_are_aligned_by_name(tmp_path, tokenizer, family):
+    """Guards swapped classes: a checkpoint that numbers its labels otherwise must give the task's order."""
+    model = classifier(family, tokenizer, ["Positive", "Negative"])
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_encoder(tmp_path, GLUE["sst2"], seed=0).model.eval()
+    ids = torch.tensor([[2, 6, 12, 3]])
+    with torch.no_grad():
+        assert torch.allclose(loaded(ids).logits, model(ids).logits[:, [1, 0]], atol=1e-6)
+    assert loaded.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_other_labels_get_a_new_classifier(tmp_path, tokenizer):
+    classifier("bert", tokenizer, ["a", "b", "c"]).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(CompressError):  # three rows do not fit two labels, and are never cut down silently
+        load_encoder(tmp_path, GLUE["sst2"], seed=0)
+
+
+def test_a_base_model_gets_a_seeded_classifier(teacher_directory):
+    one, same, other = (load_encoder(teacher_directory, GLUE["mnli"], seed=s).model for s in (1, 1, 2))
+    assert one.classifier.weight.shape[0] == 3
+    assert torch.equal(one.classifier.weight, same.classifier.weight)
+    assert not torch.equal(one.classifier.weight, other.classifier.weight)
+
+
+def test_a_base_model_is_not_finished(teacher_directory):
+    with pytest.raises(CompressError, match=r"not fine-tuned: classifier\.bias"):
+        load_finished(teacher_directory)
+
+
+def test_shared_layers_are_saved_once_and_shared_again(tmp_path, tokenizer, student_file):
+    student = resolve_student(str(student_file))
+    encoder = build_student(student, tokenizer, GLUE["sst2"], seed=0)
+    save_encoder(encoder, tmp_path / "saved", max_length=32)
+    with safe_open(tmp_path / "saved" / "model.safetensors", "pt") as file:
+        stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    assert stored == encoder.parameters
+    loaded = load_finished(tmp_path / "saved")
+    assert loaded.parameters == encoder.parameters
+    assert loaded.tokenizer.model_max_length == 32
+    deeper = student.model_copy(update={"architecture": student.architecture.model_copy(update={"num_hidden_layers": 9})})
+    assert build_student(deeper, tokenizer, GLUE["sst2"], seed=0).parameters == encoder.parameters
+
+
+def test_a_shared_tensor_counts_once():
+    layer = torch.nn.Linear(3, 3)
+    assert count_parameters(torch.nn.Sequential(layer, torch.nn.ReLU(), layer)) == 12
+
+
+def test_a_student_takes_its_teacher_s_vocabulary(tokenizer, student_file):
+    model = build_student(resolve_student(str(student_file)), tokenizer, resolve_task("stsb"), seed=0).model
+    assert model.config.vocab_size == len(tokenizer)
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign", "no tokenizer"])
+def test_damaged_models_end_in_one_clear_error(teacher_directory, damage):
+    weights = teacher_directory / "model.safetensors"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "pickle":
+        torch.save({"a": 1}, teacher_directory / "pytorch_model.bin")
+        weights.unlink()
+    elif damage == "foreign":
+        (teacher_directory / "config.json").write_text('{"model_type": "no-such-thing"}')
+    else:
+        (teacher_directory / "tokenizer.json").write_text("{}")
+    with pytest.raises(CompressError):
+        load_encoder(teacher_directory, GLUE["sst2"], seed=0)

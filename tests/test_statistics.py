@@ -1,0 +1,91 @@
+"""Scores and intervals: by hand where a hand suffices, by coverage where it takes a crowd."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from compress.statistics import (
+    METRICS,
+    best_constant_score,
+    estimate_retention,
+    estimate_score,
+    summarize,
+)
+
+LABELS = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+GUESSES = np.array([0, 1, 0, 1, 1, 0, 1, 1])
+
+
+def test_metrics_by_hand():
+    assert METRICS["accuracy"](LABELS, GUESSES) == pytest.approx(6 / 8)
+    assert METRICS["f1"](LABELS, GUESSES) == pytest.approx(2 * 0.8 * 0.8 / 1.6)  # precision and recall are 4/5
+    assert METRICS["macro_f1"](LABELS, GUESSES) == pytest.approx((0.8 + 2 / 3) / 2)
+    matthews = (4 * 2 - 1 * 1) / np.sqrt(5 * 5 * 3 * 3)
+    assert METRICS["matthews_correlation"](LABELS, GUESSES) == pytest.approx(matthews)
+
+
+def test_spearman_averages_ties_as_scipy_does():
+    draw = np.random.default_rng(0)
+    left, right = draw.integers(0, 4, 50).astype(float), draw.integers(0, 4, 50).astype(float)
+    assert METRICS["spearman"](left, right) == pytest.approx(spearmanr(left, right).statistic)
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+def test_correlation_with_a_constant_is_no_skill(metric):
+    assert METRICS[metric](np.arange(5.0), np.ones(5)) == 0.0
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    """Guards an interval that is too narrow: of 95 % intervals, about 95 % hold the true accuracy."""
+    draw = np.random.default_rng(1)
+    hits = 0
+    for _ in range(120):
+        right = draw.random(300) < 0.8
+        estimate = estimate_score("accuracy", np.ones(300), right.astype(float))
+        hits += estimate.low <= 0.8 <= estimate.high
+    assert 105 <= hits <= 120
+
+
+def test_interval_is_the_same_each_time_and_holds_the_value():
+    first = estimate_score("accuracy", LABELS, GUESSES)
+    assert first == estimate_score("accuracy", LABELS, GUESSES)
+    assert first.low <= first.value <= first.high
+    assert first.low < first.high
+
+
+def test_paired_retention_is_narrower_than_unpaired():
+    """Guards resampling the two models apart: what they have in common must cancel out."""
+    draw = np.random.default_rng(2)
+    labels = draw.integers(0, 2, 400)
+    teacher = np.where(draw.random(400) < 0.8, labels, 1 - labels)
+    student = np.where(draw.random(400) < 0.98, teacher, 1 - teacher)  # errs where the teacher errs
+    paired = estimate_retention("accuracy", labels, student, teacher)
+    alone = estimate_score("accuracy", labels, student)
+    assert paired.high - paired.low < (alone.high - alone.low) / alone.value
+    assert paired.value == pytest.approx((student == labels).mean() / (teacher == labels).mean())
+
+
+def test_retention_of_oneself_is_one():
+    estimate = estimate_retention("accuracy", LABELS, GUESSES, GUESSES)
+    assert tuple(estimate) == (1.0, 1.0, 1.0)
+
+
+def test_retention_of_a_useless_baseline_is_refused():
+    with pytest.raises(ValueError, match="means nothing"):
+        estimate_retention("accuracy", LABELS, GUESSES, 1 - LABELS)
+
+
+def test_best_constant():
+    assert best_constant_score("accuracy", LABELS) == pytest.approx(5 / 8)
+    assert best_constant_score("f1", LABELS) == pytest.approx(10 / 13)
+    assert best_constant_score("matthews_correlation", LABELS) == 0.0
+
+
+@pytest.mark.parametrize("guesses", [np.array([]), np.array([1])])
+def test_lengths_must_agree(guesses):
+    with pytest.raises(ValueError, match="references"):
+        estimate_score("accuracy", LABELS, guesses)
+
+
+def test_summary():
+    assert summarize([1, 2, 3, 4, 5]) == (3.0, pytest.approx(4.8), 2.0, 4.0)

@@ -1,0 +1,142 @@
+"""Training is repeatable, resumable, and keeps the weights that were best on the hold-out."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from compress.data.task_data import hold_out, load_task_data
+from compress.distillation.logits import LogitsObjective
+from compress.encoder import build_student
+from compress.errors import CompressError
+from compress.finetuning import TaskObjective
+from compress.recipes.resolve import resolve_student
+from compress.recipes.schema import Logits
+from compress.tasks import resolve_task
+from compress.training import COMPLETE, Examples, Trainer, steps_of, train
+
+
+@pytest.fixture
+def setting(tmp_path, task_file, student_file, tokenizer):
+    """What a training needs; `run(name, …)` trains a student anew and gives it and the outcome."""
+    data = load_task_data(resolve_task(str(task_file)))
+    student = resolve_student(str(student_file))
+    rest, held = hold_out(data.train, seed=0)
+
+    def run(name, objective=None, columns=None, seed=3, **changes):
+        encoder = build_student(student, tokenizer, data.task, seed=seed)
+        outcome = train(
+            encoder,
+            data.task,
+            objective or TaskObjective(),
+            examples=Examples(rest, {key: value[: len(rest)] for key, value in (columns or {}).items()}),
+            holdout=Examples(held, {key: value[: len(held)] for key, value in (columns or {}).items()}),
+            training=student.training.model_copy(update=changes),
+            seed=seed,
+            directory=tmp_path / name,
+            checkpoints=tmp_path / name / "checkpoints",
+        )
+        return encoder.model, outcome
+
+    run.path = tmp_path
+    run.rows = len(rest)
+    return run
+
+
+def same_weights(left, right):
+    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_it_learns(setting):
+    _, outcome = setting("a")
+    assert outcome.best_score > 0.9  # one word gives the label away; the majority has 0.6
+    assert outcome.facts["steps"] == 5 * 14
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(setting):
+    assert same_weights(setting("a")[0], setting("b")[0])
+    assert not same_weights(setting("c", seed=4)[0], setting("a")[0])
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL: nothing of ours runs after it."""
+
+
+@pytest.mark.parametrize("at_step", [9, 15, 30, 61])
+def test_killed_and_started_again_ends_in_the_undisturbed_weights(setting, monkeypatch, at_step):
+    undisturbed, _ = setting("a")
+    step = Trainer.training_step
+
+    def mortal(self, *arguments, **more):
+        if self.state.global_step == at_step:
+            raise Killed
+        return step(self, *arguments, **more)
+
+    monkeypatch.setattr(Trainer, "training_step", mortal)
+    with pytest.raises(Killed):
+        setting("b")
+    monkeypatch.undo()
+    resumed, outcome = setting("b")
+    assert same_weights(undisturbed, resumed)
+    assert (setting.path / "a/history.jsonl").read_text().count("\n") == (
+        setting.path / "b/history.jsonl"
+    ).read_text().count("\n")
+
+
+def test_a_checkpoint_cut_off_in_the_middle_is_not_trusted(setting):
+    undisturbed, _ = setting("a", num_train_epochs=2.0)
+    shutil.copytree(setting.path / "a/checkpoints", setting.path / "b/checkpoints")
+    newest = max((setting.path / "b/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    (newest / COMPLETE).unlink()
+    (newest / "model.safetensors").write_bytes(b"torn")
+    assert same_weights(undisturbed, setting("b", num_train_epochs=2.0)[0])
+
+
+def test_the_best_weights_are_kept_not_the_last(setting, monkeypatch):
+    """Guards a forgotten choice of the best: scores that fall after the first epoch, patience 2."""
+    scores = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr("compress.training.primary_score", lambda *_: next(scores))
+    model, outcome = setting("a", early_stopping_patience=2)
+    assert (outcome.best_step, outcome.steps) == (14, 3 * 14)
+    best = load_file(setting.path / "a/checkpoints/checkpoint-14/model.safetensors")
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in best.items())
+    last = load_file(setting.path / "a/checkpoints/checkpoint-42/model.safetensors")
+    assert not all(torch.equal(model.state_dict()[name], tensor) for name, tensor in last.items())
+
+
+def test_each_term_is_logged_and_the_loss_is_their_sum(setting):
+    columns = {"teacher_logits": np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)}
+    setting("a", objective=LogitsObjective(Logits(soft_weight=0.5, hard_weight=2.0)), columns=columns)
+    lines = [json.loads(line) for line in (setting.path / "a/history.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert len(steps) > 10
+    for line in steps:
+        assert line["loss"] == pytest.approx(line["soft"] + line["hard"], rel=1e-3, abs=1e-3)
+
+
+def test_accumulated_batches_move_like_one(setting):
+    """Guards the loss of accumulated batches being summed instead of averaged."""
+    fixed = {"max_steps": 1, "warmup_steps": 0.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    _, one = setting("a", **fixed, per_device_train_batch_size=setting.rows)
+    _, many = setting("b", **fixed, per_device_train_batch_size=setting.rows // 4, gradient_accumulation_steps=4)
+    losses = [json.loads((setting.path / name / "history.jsonl").read_text().splitlines()[0])["loss"] for name in "ab"]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_divergence_is_told(setting):
+    class Broken(TaskObjective):
+        def forward(self, logits, batch):
+            return {"task": logits.sum() * float("nan")}
+
+    with pytest.raises(CompressError, match="diverged"):
+        setting("a", objective=Broken(), max_steps=3)
+
+
+def test_steps_are_counted_before_anything_runs(setting):
+    _, outcome = setting("a", num_train_epochs=1.5, early_stopping_patience=9)
+    training = resolve_student(str(setting.path / "students/tiny-albert.toml")).training
+    assert outcome.steps == steps_of(training.model_copy(update={"num_train_epochs": 1.5}), setting.rows)
