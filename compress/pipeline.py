@@ -26,6 +26,7 @@ from compress.finetuning import finetune_encoder
 from compress.inference import load
 from compress.planning import Step
 from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, Workspace, list_files, read_run
 from compress.sources import Model, model_of_run
 from compress.tasks import FilesSource, GlueSource, Task

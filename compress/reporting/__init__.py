@@ -1,0 +1,104 @@
+"""Reports: what compression cost and gained, on a page that follows from data anybody can check."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compress.errors import CompressError
+from compress.reporting.data import (
+    DATA,
+    MANIFEST_FILE,
+    find_altered_files,
+    find_stale_files,
+    read_data,
+    replacing,
+    write_data,
+)
+from compress.reporting.schema import Report
+from compress.runs import StoredRun
+
+__all__ = ["Report", "check_report", "write_report"]
+
+
+def write_report(
+    runs: Sequence[StoredRun],
+    output_dir: Path,
+    *,
+    title: str | None = None,
+    command: str,
+    baseline: str | None = None,
+) -> Report:
+    """Write `data/`, `index.html` and `README.md` of a report, all of them or nothing.
+
+    Args:
+        runs: Of one task or several; each task becomes a section.
+        output_dir: A new directory, an empty one, or an older report, which is replaced.
+        title: Of the page; default says how many models of which tasks.
+        command: The command that makes the report again.
+        baseline: The id, key or name of the run that the others are compared with; default the teacher, else
+            the run with the most parameters.
+
+    Raises:
+        CompressError: The runs make no report, the baseline is unclear, or the directory holds other files.
+    """
+    from compress.reporting.compare import compare
+
+    _check_target(output_dir)
+    with replacing(output_dir) as staged:
+        write_data(runs, staged, title=title or _name_report(runs), command=command, baseline=baseline)
+        report = compare(read_data(staged))
+        for name, text in _render_pages(report).items():
+            (staged / name).write_bytes(text.encode())
+    return report
+
+
+def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> list[str]:
+    """What is wrong with a report; empty where it is sound.
+
+    It is sound where every data file has its checksum, every recorded score follows from the predictions
+    beside it, the pages follow from the data byte by byte, and, with `runs`, the data are what they hold now.
+
+    Raises:
+        CompressError: The data are whole but cannot be read, for instance by this version.
+    """
+    from compress.reporting.compare import compare
+    from compress.reporting.scores import find_false_scores
+
+    problems = find_altered_files(output_dir)
+    stale = [] if runs is None else find_stale_files(output_dir, runs)
+    if problems:
+        return [*problems, *stale]
+    data = read_data(output_dir)
+    for name, text in _render_pages(compare(data)).items():
+        page = output_dir / name
+        if not page.is_file():
+            problems.append(f"{name} is missing")
+        elif page.read_bytes() != text.encode():
+            problems.append(f"{name} does not follow from the data")
+    return [*problems, *find_false_scores(data.runs), *stale]
+
+
+def _render_pages(report: Report) -> dict[str, str]:
+    from compress.reporting.html import render_html
+    from compress.reporting.markdown import render_markdown
+
+    return {"index.html": render_html(report), "README.md": render_markdown(report)}
+
+
+def _name_report(runs: Sequence[StoredRun]) -> str:
+    tasks = ", ".join(sorted({stored.run.task.name for stored in runs}))
+    return f"{len(runs)} model{'s' * (len(runs) != 1)} compared on {tasks}"
+
+
+def _check_target(output_dir: Path) -> None:
+    """Refuse a directory that is no report, before anything in it is replaced."""
+    if not output_dir.exists():
+        return
+    if not output_dir.is_dir():
+        raise CompressError(f"{output_dir} is a file.", "Choose another --output-dir.")
+    strange = sorted({path.name for path in output_dir.iterdir()} - {DATA, "index.html", "README.md"})
+    empty = not any(output_dir.iterdir())
+    if strange or not (empty or (output_dir / DATA / MANIFEST_FILE).is_file()):
+        raise CompressError(
+            f"{output_dir} holds what is no report: {', '.join(strange) or 'no data/report.json'}.",
+            "Choose a new --output-dir, or move those files away.",
+        )

@@ -1,0 +1,151 @@
+"""The model card: what an artefact is, what it scores, what it came from, and how to load it without us."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from compress.recipes.stages import Distill, Quantize
+from compress.reporting.essentials import list_essentials
+from compress.reporting.markdown import escape, fence
+from compress.reporting.wording import (
+    describe_versions,
+    format_bytes,
+    format_count,
+    format_score,
+    show,
+)
+from compress.runs import Evaluation, Parent, Run
+
+HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))?")
+"""The origin of a parent that was fetched from the Hub: its id, then the revision."""
+
+
+def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
+    """The `README.md` beside an artefact, in the Hub's format; it claims no licence, since we know none.
+
+    Args:
+        run: The run that made the artefact.
+        evaluations: Of this artefact; may be empty.
+    """
+    lines = [
+        *_front_matter(run),
+        f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.task.name)}",
+        "",
+        *_describe_artefact(run),
+        "",
+        "## Scores",
+        "",
+        *(_list_scores(evaluations) if evaluations else ["No evaluation is recorded."]),
+        "",
+        "## How to load it",
+        "",
+        *fence(_write_loading(run)),
+        "",
+        "## How it was made",
+        "",
+        *(f"- {escape(parent.role)}: {escape(_describe_parent(parent))}" for parent in run.parents),
+        *(f"- {escape(term)}: {escape(value)}" for term, value in list_essentials(run)),
+        f"- {escape(describe_versions(run.environment))}",
+        "",
+        *fence(run.command),
+        "",
+        "Made by compress; `run.json` beside this card holds the whole record.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _has_onnx(run: Run) -> bool:
+    return any(name.endswith(".onnx") for name in run.files)
+
+
+def _front_matter(run: Run) -> Iterator[str]:
+    """YAML; every text is written as JSON, which YAML contains."""
+    yield "---"
+    yield f"library_name: {'onnxruntime' if _has_onnx(run) else 'transformers'}"
+    yield "pipeline_tag: text-classification"
+    yield "tags:"
+    tags = ["compress", run.stage.kind, *(["onnx"] if _has_onnx(run) else [])]
+    if isinstance(run.stage, Quantize):
+        tags.append(run.stage.method.kind)
+    yield from (f"- {json.dumps(tag)}" for tag in tags)
+    bases = [match["id"] for parent in run.parents if (match := HUB_ORIGIN.fullmatch(parent.origin))]
+    if bases:
+        yield "base_model:"
+        yield from (f"- {json.dumps(base)}" for base in bases)
+    yield "---"
+    yield ""
+
+
+def _describe_making(run: Run) -> str:
+    if isinstance(run.stage, Distill):
+        return f"distilled ({run.stage.method.kind})"
+    if isinstance(run.stage, Quantize):
+        return f"quantized ({run.stage.method.kind})"
+    return "fine-tuned"
+
+
+def _describe_artefact(run: Run) -> Iterator[str]:
+    labels = ", ".join(run.task.labels or ())
+    kind = f"a classifier ({labels})" if labels else f"a {run.task.kind} model"
+    text = " and ".join(run.task.text)
+    yield (
+        f"{escape(kind[0].upper() + kind[1:])} of {escape(text)}: {format_bytes(run.artefact_bytes)} on disk and "
+        f"{format_bytes(run.tokenizer_bytes)} of tokenizer beside, {format_count(run.parameters)} parameters, "
+        "shared ones counted once."
+    )
+
+
+def _list_scores(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    yield "| Task | Split | Metric | Score | 95 % interval | n |"
+    yield "| --- | --- | --- | ---: | ---: | ---: |"
+    for evaluation in evaluations:
+        for score in evaluation.scores:
+            bounds = f"{format_score(score.low)}–{format_score(score.high)}"
+            where = f"{escape(evaluation.task)} | {escape(evaluation.split)} | {escape(score.name)}"
+            yield f"| {where} | {format_score(score.value)} | {bounds} | {score.n} |"
+
+
+def _describe_parent(parent: Parent) -> str:
+    return show(f"{parent.name} ({parent.origin})")
+
+
+def _write_loading(run: Run) -> str:
+    """The lines of Python that load the artefact from the current directory and ask it one question."""
+    texts = ", ".join(repr(["A text."]) for _ in run.task.text)
+    if _has_onnx(run):
+        graph = next(name for name in sorted(run.files) if name.endswith(".onnx"))
+        return "\n".join(
+            [
+                "import numpy as np",
+                "import onnxruntime",
+                "from transformers import AutoTokenizer",
+                "",
+                'tokenizer = AutoTokenizer.from_pretrained(".")',
+                f'session = onnxruntime.InferenceSession({json.dumps(graph)}, providers=["CPUExecutionProvider"])',
+                "names = {given.name for given in session.get_inputs()}",
+                f'batch = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")',
+                "inputs = {name: value.astype(np.int64) for name, value in batch.items() if name in names}",
+                "logits = session.run(None, inputs)[0]",
+                *_explain_logits(run, "logits.argmax(-1)"),
+            ]
+        )
+    return "\n".join(
+        [
+            "import torch",
+            "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+            "",
+            'tokenizer = AutoTokenizer.from_pretrained(".")',
+            'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
+            f'batch = tokenizer({texts}, truncation=True, padding=True, return_tensors="pt")',
+            "with torch.no_grad():",
+            "    logits = model(**batch).logits",
+            *_explain_logits(run, "logits.argmax(-1)"),
+        ]
+    )
+
+
+def _explain_logits(run: Run, winner: str) -> list[str]:
+    if run.task.labels is None:
+        return ["print(logits[:, 0].tolist())"]
+    labels = json.dumps(list(run.task.labels), ensure_ascii=False)
+    return [f"labels = {labels}", f"print([labels[index] for index in {winner}.tolist()])"]

@@ -1,0 +1,224 @@
+"""What the data itself says against trusting a number: each caveat is one rule, with the runs it concerns."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+
+from compress.recipes.stages import Distill, Finetune
+from compress.reporting.data import RunData
+from compress.reporting.lineage import parent_id
+from compress.reporting.schema import Caveat, CaveatKind, Interval, Row, Section
+from compress.reporting.scores import list_evaluations
+from compress.reporting.wording import (
+    format_condition,
+    format_range,
+    format_score,
+    format_share,
+    format_significant,
+    join_names,
+)
+
+WIDEST_SPREAD = 0.10
+"""Timings whose spread is wider than this share of their median are flagged."""
+
+Data = Mapping[str, RunData]
+Rule = Callable[[Section, Data], Iterator[Caveat]]
+
+
+def find_caveats(section: Section, runs: Sequence[RunData]) -> tuple[Caveat, ...]:
+    """Every caveat that a section's numbers and records raise, the gravest rules first."""
+    data = {each.run.id: each for each in runs}
+    return tuple(chain.from_iterable(rule(section, data) for rule in RULES))
+
+
+def _about(kind: CaveatKind, rows: Sequence[Row], text: str) -> Iterator[Caveat]:
+    """One caveat about several rows, none where there is no row; `{}` in the text becomes their names."""
+    if rows:
+        names = join_names([row.short for row in rows])
+        yield Caveat(kind=kind, text=text.replace("{}", names), runs=tuple(row.run.id for row in rows))
+
+
+def _others(section: Section) -> list[Row]:
+    return [row for row in section.rows if row.run.id != section.baseline]
+
+
+def _not_evaluated(section: Section, _: Data) -> Iterator[Caveat]:
+    rows = [row for row in section.rows if row.primary is None]
+    yield from _about("not-evaluated", rows, "No score on the task's own validation data is recorded for {}.")
+
+
+def _different_data(section: Section, _: Data) -> Iterator[Caveat]:
+    evaluated = section.find(section.baseline).primary is not None
+    rows = [row for row in _others(section) if any(not score.comparable for score in row.scores)]
+    text = "{} saw other examples than the baseline: their scores are not compared."
+    yield from _about("different-data", rows if evaluated else [], text)
+
+
+def _no_retention(section: Section, _: Data) -> Iterator[Caveat]:
+    scored = [(row, row.primary) for row in _others(section) if row.primary]
+    rows = [row for row, score in scored if score.comparable and not score.retention]
+    text = "The baseline's score is not positive, so that a share of it means nothing; none is given for {}."
+    yield from _about("no-retention", rows, text)
+
+
+def _several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
+    for row in section.rows:
+        for split, found in list_evaluations(data[row.run.id]).items():
+            shown = next(score.evaluation for score in row.scores if score.split == split)
+            others = [evaluation.key for evaluation in found if evaluation.key != shown]
+            if others:
+                text = f"{{}} was evaluated {len(found)} times on {split}; "
+                text += f"shown is {shown}, not {join_names(others)}."
+                yield from _about("several-evaluations", [row], text)
+
+
+def _unresolved(section: Section, _: Data) -> Iterator[Caveat]:
+    for row in _others(section):
+        kept = row.primary.retention if row.primary else None
+        if kept and kept.low <= 1 <= kept.high:
+            text = (
+                f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
+                f"{format_range(kept, 'share')} %, contains 100 %."
+            )
+            yield from _about("unresolved", [row], text)
+
+
+def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
+    for row in section.rows:
+        counts = {(s.split, s.truncated, s.n, s.batches.max_length) for s in row.scores if s.truncated}
+        for split, truncated, n, length in sorted(counts):
+            text = f"{truncated} of {n} texts of {split} were cut to {length} tokens when {{}} was evaluated."
+            yield from _about("truncated", [row], text)
+
+
+def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
+    rows = [row for row in section.rows if not any(column.find(row.run.id) for column in section.timings)]
+    yield from _about("not-measured", rows, "No latency was measured for {}.")
+
+
+def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
+    def compared(row: Row) -> bool:
+        timings = (column.find(row.run.id) for column in section.timings)
+        return any(timing and timing.speedup for timing in timings)
+
+    measured = [row for row in _others(section) if any(column.find(row.run.id) for column in section.timings)]
+    rows = [row for row in measured if not compared(row)]
+    text = (
+        "{} and the baseline were never measured in one session whose rounds alternated: "
+        "their times are not compared, and no speed-up is given."
+    )
+    yield from _about("no-common-session", rows, text)
+
+
+def _separate_sessions(section: Section, _: Data) -> Iterator[Caveat]:
+    settings = {column.sessions for column in section.timings}
+    if len(settings) > 1:
+        text = (
+            f"Times come from {len(settings)} separate sets of sessions (other machines, versions or "
+            "models); they are listed apart and never mixed."
+        )
+        yield Caveat(kind="separate-sessions", text=text)
+
+
+def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
+    for column in section.timings:
+        over = "over sessions" if column.spread == "sessions" else "between the quartiles of its rounds"
+        for timing in column.timings:
+            quantities = (("speed-up", "×", timing.speedup), ("latency", " ms", timing.milliseconds))
+            wide = [
+                (name, unit, each)
+                for name, unit, each in quantities
+                if each and _spread(each) > WIDEST_SPREAD
+            ]
+            if not wide:
+                continue
+            name, unit, interval = wide[0]
+            value = f"{format_significant(interval.value)}{unit} ({format_range(interval, 'ratio')})"
+            text = (
+                f"The {name} of {{}} varies by {format_share(_spread(interval))} {over}: {value} "
+                f"at {format_condition(column.condition)}."
+            )
+            yield from _about("timing-spread", [section.find(timing.run)], text)
+
+
+def _spread(interval: Interval | None) -> float:
+    return (interval.high - interval.low) / interval.value if interval and interval.value else 0.0
+
+
+def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
+    rows = [row for row in section.rows if getattr(row.run.stage, "select_on", "holdout") == "validation"]
+    text = "{} was selected on the validation data that it is scored on, which flatters the score."
+    yield from _about("selected-on-validation", rows, text)
+
+
+def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
+    def allowed(row: Row) -> bool:
+        return isinstance(row.run.stage, Distill) and (
+            row.run.stage.allow_weak_teacher or row.run.task.weak_teacher_allowed
+        )
+
+    rows = [row for row in section.rows if allowed(row)]
+    text = "A teacher no better than a constant answer was allowed for {}; compare its score with chance."
+    yield from _about("weak-teacher", rows, text)
+
+
+def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
+    here = {row.run.id for row in section.rows}
+    rows = [
+        row
+        for row in section.rows
+        if any(parent.role == "teacher" and parent_id(parent) not in here for parent in row.run.parents)
+    ]
+    yield from _about("teacher-missing", rows, "The teacher of {} is no run of this report.")
+
+
+def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
+    """Trained runs of which no other run differs in nothing but its seed."""
+    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
+    trained = [row for row in section.rows if isinstance(row.run.stage, Finetune | Distill)]
+    for row in trained:
+        seeds[row.run.name, row.run.stage.model_dump_json()].add(row.run.seed)
+    rows = [row for row in trained if len(seeds[row.run.name, row.run.stage.model_dump_json()]) == 1]
+    text = "One seed each was trained of {}: the intervals hold the choice of examples, not that of the seed."
+    yield from _about("single-seed", rows, text)
+
+
+def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
+    def changed(row: Row) -> bool:
+        each = data[row.run.id]
+        environments = [each.run.environment]
+        environments += [record.environment for record in each.evaluations]
+        environments += [record.environment for record in each.sessions]
+        return any((environment.commit or "").endswith("+changes") for environment in environments)
+
+    rows = [row for row in section.rows if changed(row)]
+    text = "The code had uncommitted changes when {} was made or measured."
+    yield from _about("uncommitted-changes", rows, text)
+
+
+def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
+    """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
+    for row in section.rows:
+        if row.primary and row.primary.score.low <= 0:
+            text = f"The score of {{}}, {format_score(row.primary.score.value)}, cannot be told from zero."
+            yield from _about("unresolved", [row], text)
+
+
+RULES: tuple[Rule, ...] = (
+    _different_data,
+    _not_evaluated,
+    _no_retention,
+    _selected_on_validation,
+    _weak_teacher,
+    _teacher_missing,
+    _no_common_session,
+    _not_measured,
+    _timing_spread,
+    _unresolved,
+    _worse_than_nothing,
+    _single_seed,
+    _truncated,
+    _several_evaluations,
+    _separate_sessions,
+    _uncommitted_changes,
+)

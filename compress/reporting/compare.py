@@ -1,0 +1,134 @@
+"""From a report's data to what it says: rows, baseline, front, lineage and caveats."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from compress.errors import CompressError
+from compress.reporting.caveats import find_caveats
+from compress.reporting.data import ReportData, RunData
+from compress.reporting.headline import find_headline
+from compress.reporting.lineage import Known, describe_making, find_family, list_links, name_runs, parent_id
+from compress.reporting.schema import Curve, Report, Row, Section
+from compress.reporting.scores import find_primary, score_run
+from compress.reporting.timings import compare_timings
+from compress.runs import Run
+
+CURVE_POINTS = 240
+"""At most so many points of a curve are kept: as many as a small plot can show."""
+
+
+def compare(data: ReportData) -> Report:
+    """Everything a report says about its runs.
+
+    Raises:
+        CompressError: The baseline that was asked for is no run of the report, or could be several.
+    """
+    chosen = data.manifest.baseline
+    _check_baseline(chosen, data.runs)
+    tasks: dict[str, list[RunData]] = defaultdict(list)
+    for each in data.runs:
+        tasks[each.run.task.name].append(each)
+    sections = tuple(_compare_task(runs, chosen) for _, runs in sorted(tasks.items()))
+    return Report(title=data.manifest.title, command=data.manifest.command, sections=sections)
+
+
+def _compare_task(runs: Sequence[RunData], chosen: str | None) -> Section:
+    baseline = _choose_baseline([each.run for each in runs], chosen)
+    reference = next(each for each in runs if each.run.id == baseline)
+    known = {each.run.id: each.run for each in runs}
+    shorts = name_runs(list(known.values()))
+    rows = [_build_row(each, reference, known, short=shorts[each.run.id]) for each in runs]
+    rows.sort(key=lambda row: (row.run.id != baseline, -row.bytes, row.run.id))
+    timings = compare_timings(runs, baseline)
+    section = Section(
+        task=reference.run.task.name,
+        metric=reference.run.task.primary_metric,
+        baseline=baseline,
+        rows=tuple(rows),
+        front=find_front(rows),
+        timings=timings,
+        lineage=tuple(link for row in rows for link in list_links(row.run, shorts)),
+        caveats=(),
+        headline=None,
+    )
+    section = section.model_copy(update={"caveats": find_caveats(section, runs)})
+    return section.model_copy(update={"headline": find_headline(section)})
+
+
+def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -> Row:
+    run = data.run
+    made = describe_making(run, known)
+    size = run.artefact_bytes
+    scores = score_run(data, reference)
+    return Row(
+        run=run,
+        label=f"{run.name} · {made}",
+        short=short,
+        made=made,
+        family=find_family(run, known),
+        bytes=size,
+        tokenizer_bytes=run.tokenizer_bytes,
+        smaller=reference.run.artefact_bytes / size if size else math.nan,
+        primary=find_primary(data, reference, scores),
+        scores=scores,
+        curves=_read_curves(data.history),
+    )
+
+
+def _check_baseline(chosen: str | None, runs: Sequence[RunData]) -> None:
+    names = sorted({name for each in runs for name in _names(each.run)})
+    if chosen is not None and chosen not in names:
+        raise CompressError(
+            f"The baseline {chosen!r} is none of the report's runs.", f"Name one of them: {', '.join(names)}."
+        )
+
+
+def _names(run: Run) -> tuple[str, str, str]:
+    return run.id, run.key, run.name
+
+
+def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
+    """The run asked for; else the teacher of most runs; else the one with the most parameters."""
+    named = [run for run in runs if chosen in _names(run)]
+    if len(named) > 1:
+        ids = ", ".join(sorted(run.id for run in named))
+        raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
+    if named:
+        return named[0].id
+    taught = Counter(parent_id(parent) for run in runs for parent in run.parents if parent.role == "teacher")
+    return max(runs, key=lambda run: (taught[run.id], run.parameters, run.id)).id
+
+
+def find_front(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The runs that no other one beats in bytes and score at once, smallest first."""
+    scored = [(row, row.primary) for row in rows if row.primary and row.primary.comparable]
+    points = sorted((row.bytes, -score.score.value, row.run.id) for row, score in scored)
+    front: list[str] = []
+    best = -math.inf
+    for _, negative, run in points:
+        score = -negative
+        if score > best:
+            front.append(run)
+            best = score
+    return tuple(front)
+
+
+def _read_curves(history: Sequence[Mapping[str, object]]) -> tuple[Curve, ...]:
+    names = {name for line in history for name in line if name == "loss" or name.startswith("eval_")}
+    curves = (_read_curve(name, history) for name in sorted(names, key=lambda name: (name != "loss", name)))
+    return tuple(curve for curve in curves if len(curve.steps) > 1)
+
+
+def _read_curve(name: str, history: Sequence[Mapping[str, object]]) -> Curve:
+    """The finite values of one quantity, thinned evenly where there are more than a plot can show."""
+    points = [(line.get("step"), line.get(name)) for line in history]
+    kept = [
+        (int(step), float(value))
+        for step, value in points
+        if isinstance(step, int | float) and isinstance(value, int | float) and math.isfinite(value)
+    ]
+    if len(kept) > CURVE_POINTS:
+        last = len(kept) - 1
+        kept = [kept[round(index * last / (CURVE_POINTS - 1))] for index in range(CURVE_POINTS)]
+    return Curve(name=name, steps=tuple(step for step, _ in kept), values=tuple(value for _, value in kept))

@@ -1,0 +1,110 @@
+"""What was done, in pairs of term and value: the part of a run's record that a reader asks for."""
+
+import string
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from compress.recipes.schema import Logits, Training
+from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.reporting.schema import Link, Report, Row, Section
+from compress.reporting.wording import (
+    describe_machine,
+    describe_versions,
+    format_bytes,
+    format_count,
+    format_seconds,
+    format_significant,
+)
+from compress.runs import Run
+
+Pair = tuple[str, str]
+
+
+def list_essentials(run: Run) -> tuple[Pair, ...]:
+    """Recipe, training and outcome of one run, as term and value."""
+    return (
+        *_list_recipe(run),
+        ("Seed", str(run.seed)),
+        ("Took", format_seconds(run.seconds)),
+        ("Key", run.key),
+        *((name.replace("_", " "), value) for name, value in _list_facts(run)),
+    )
+
+
+def _list_recipe(run: Run) -> Iterator[Pair]:
+    stage = run.stage
+    if isinstance(stage, Distill):
+        yield "Method", _describe_logits(stage.method)
+        yield "Student", f"{stage.student.name} ({stage.student.family}, {stage.student.initialize} start)"
+        yield from _list_training(stage.training)
+        yield "Selected on", stage.select_on
+    elif isinstance(stage, Finetune):
+        yield from _list_training(stage.training)
+        yield "Selected on", stage.select_on
+    elif isinstance(stage, Quantize):
+        scales = "one scale an output channel" if stage.method.per_channel else "one scale a tensor"
+        yield "Method", f"{stage.method.kind}, {scales}"
+
+
+def _describe_logits(method: Logits) -> str:
+    return (
+        f"{method.kind}, temperature {method.temperature:g}, "
+        f"soft weight {method.soft_weight:g}, hard weight {method.hard_weight:g}"
+    )
+
+
+def _list_training(training: Training) -> Iterator[Pair]:
+    steps = f"at most {training.max_steps} steps" if training.max_steps > 0 else None
+    accumulated = training.gradient_accumulation_steps
+    size = str(training.per_device_train_batch_size) + (f" × {accumulated}" if accumulated > 1 else "")
+    yield "Epochs", steps or f"{training.num_train_epochs:g}"
+    yield "Learning rate", f"{training.learning_rate:g}, {training.lr_scheduler_type}"
+    yield "Batch", f"{size}, at most {training.max_length} tokens"
+    if training.bf16 is not None:
+        yield "Precision", "bfloat16" if training.bf16 else "float32"
+
+
+def _list_facts(run: Run) -> Iterator[Pair]:
+    """What the stage noted of itself, where it is a number or a word; nested records stay in run.json."""
+    for name, value in sorted(run.facts.items()):
+        if isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif isinstance(value, float):
+            yield name, format_significant(value, 4)
+        elif isinstance(value, int | str):
+            yield name, str(value)
+
+
+def describe_size(row: Row) -> str:
+    """Bytes, the tokenizer's beside them, and parameters: 17.6 MB + 712 kB tokenizer, 4.39 M parameters."""
+    tokenizer = f" + {format_bytes(row.tokenizer_bytes)} tokenizer" if row.tokenizer_bytes else ""
+    return f"{format_bytes(row.bytes)}{tokenizer}, {format_count(row.run.parameters)} parameters"
+
+
+def list_parents(section: Section, row: Row) -> tuple[Link, ...]:
+    """What a row was made from."""
+    return tuple(link for link in section.lineage if link.child == row.run.id)
+
+
+def order_by_making(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows in the order in which they were made, so that their commands can be repeated one by one."""
+    return tuple(sorted(rows, key=lambda row: (row.run.started, row.run.id)))
+
+
+def list_commands(report: Report) -> tuple[str, ...]:
+    """The commands that make the runs, in that order and each once, then the one that makes the report."""
+    commands = [row.run.command for section in report.sections for row in order_by_making(section.rows)]
+    return tuple(dict.fromkeys([*commands, report.command]))
+
+
+def list_environments(report: Report) -> dict[str, tuple[str, str]]:
+    """Run's id → a letter and the hardware with versions it stands for; runs made alike share a letter."""
+    texts = {
+        row.run.id: f"{describe_machine(row.run.environment)}; {describe_versions(row.run.environment)}"
+        f"; commit {row.run.environment.commit or 'not recorded'}"
+        for section in report.sections
+        for row in section.rows
+    }
+    letters = ("".join(pair) for width in (1, 2) for pair in product(string.ascii_uppercase, repeat=width))
+    named = {text: next(letters) for text in dict.fromkeys(texts.values())}
+    return {run: (named[text], text) for run, text in texts.items()}

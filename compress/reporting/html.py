@@ -1,0 +1,120 @@
+"""The report as one page that needs nothing else: no script, no font, no network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.reporting import wording
+from compress.reporting.essentials import (
+    describe_size,
+    list_commands,
+    list_environments,
+    list_essentials,
+    list_parents,
+    order_by_making,
+)
+from compress.reporting.plots import plot_bytes, plot_curve, plot_latency
+from compress.reporting.schema import Interval, Report, Row, Section
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_html(report: Report) -> str:
+    """The page `index.html` of a report; the same report always gives the same bytes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_show,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_filters())
+    page = environment.get_template("page.html.j2").render(
+        report=report,
+        sections=[_view(section, index) for index, section in enumerate(report.sections)],
+        environments=list_environments(report),
+        commands=list_commands(report),
+    )
+    return page.rstrip() + "\n"
+
+
+def _show(value: Any) -> Any:
+    """What every value passes on its way into the page: text from outside shows its hidden characters."""
+    return wording.show(value) if type(value) is str else value
+
+
+def _filters() -> Mapping[str, Any]:
+    return {
+        "size": wording.format_bytes,
+        "count": wording.format_count,
+        "ratio": wording.format_ratio,
+        "number": wording.format_significant,
+        "score": wording.format_score,
+        "share": wording.format_share,
+        "bounds": wording.format_range,
+        "condition": wording.format_condition,
+        "change": wording.format_change,
+    }
+
+
+def _view(section: Section, index: int) -> dict[str, Any]:
+    """What the template shows of one task."""
+    anchors = {row.run.id: f"run-{index}-{place}" for place, row in enumerate(section.rows)}
+    return {
+        "section": section,
+        "index": index,
+        "baseline": section.find(section.baseline),
+        "figures": _list_figures(section),
+        "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
+        "curves": [(row, [plot_curve(curve) for curve in row.curves]) for row in section.rows if row.curves],
+        "made": [
+            (row, list_parents(section, row), list_essentials(row.run))
+            for row in order_by_making(section.rows)
+        ],
+        "sizes": {row.run.id: describe_size(row) for row in section.rows},
+        "anchors": anchors,
+        "several_scores": any(len(row.scores) > 1 for row in section.rows),
+    }
+
+
+def _list_figures(section: Section) -> list[dict[str, str]]:
+    """The headline's three numbers, each with what it is and the two values behind it."""
+    if section.headline is None:
+        return []
+    row, baseline = section.find(section.headline.run), section.find(section.baseline)
+    return [_size_figure(row, baseline), _speed_figure(section, row), _score_figure(section, row, baseline)]
+
+
+def _size_figure(row: Row, baseline: Row) -> dict[str, str]:
+    text = f"{wording.format_bytes(baseline.bytes)} → {wording.format_bytes(row.bytes)}"
+    return _figure(wording.format_change(row.smaller, "smaller", "larger"), text)
+
+
+def _speed_figure(section: Section, row: Row) -> dict[str, str]:
+    column = section.timing
+    own = column.find(row.run.id) if column else None
+    other = column.find(section.baseline) if column else None
+    if column is None or own is None or other is None or own.speedup is None:
+        return _figure("speed not compared", "no measuring session has both")
+    times = [wording.format_significant(timing.milliseconds.value) for timing in (other, own)]
+    text = f"{times[0]} → {times[1]} ms, {wording.format_condition(column.condition)}"
+    return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
+
+
+def _score_figure(section: Section, row: Row, baseline: Row) -> dict[str, str]:
+    metric = section.metric.replace("_", " ")
+    kept: Interval | None = row.primary.retention if row.primary else None
+    if row.primary is None or baseline.primary is None or kept is None:
+        return _figure(f"{metric} not compared", "not the same examples")
+    scores = [wording.format_score(score.score.value) for score in (baseline.primary, row.primary)]
+    return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
+
+
+def _figure(value: str, text: str) -> dict[str, str]:
+    number, _, words = value.partition(" % ") if " % " in value else value.partition(" ")
+    if " % " in value:
+        number = f"{number} %"
+    return {"number": number, "words": words, "text": text}

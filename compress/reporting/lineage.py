@@ -1,0 +1,102 @@
+"""What each run was made from, and what it is called: labels, arrows, families."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.reporting.schema import Link
+from compress.runs import Parent, Run
+
+RUN_ORIGIN = "run "
+"""How the origin of a parent that is a run begins; its id follows."""
+
+Known = Mapping[str, Run]
+"""The section's runs by their ids."""
+
+
+def parent_id(parent: Parent) -> str:
+    """The id of the run that a parent is, empty where it is none."""
+    return parent.origin.removeprefix(RUN_ORIGIN) if parent.origin.startswith(RUN_ORIGIN) else ""
+
+
+def _parent_runs(run: Run, known: Known) -> list[Run]:
+    ids = [parent_id(parent) for parent in run.parents]
+    return [known[name] for name in ids if name in known]
+
+
+def _without(run: Run, known: Known) -> Known:
+    """The other runs: a record that names itself as its ancestor must not keep us going round."""
+    return {name: other for name, other in known.items() if name != run.id}
+
+
+def describe_making(run: Run, known: Known) -> str:
+    """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
+    stage = run.stage
+    if isinstance(stage, Distill):
+        teachers = [parent.name for parent in run.parents if parent.role == "teacher"]
+        return f"distilled ({stage.method.kind}) from {' and '.join(teachers) or 'an unnamed teacher'}"
+    if isinstance(stage, Finetune):
+        return "fine-tuned" if stage.student is None else "trained on the labels alone"
+    others = _without(run, known)
+    parents = _parent_runs(run, others)
+    before = f"{describe_making(parents[0], others)} · " if parents else ""
+    return f"{before}{_shorten_stage(run)}"
+
+
+def _shorten_stage(run: Run) -> str:
+    """A stage in one word, for labels."""
+    if isinstance(run.stage, Distill):
+        return "distilled"
+    if isinstance(run.stage, Quantize):
+        return run.stage.method.kind.removeprefix("dynamic-")
+    return "fine-tuned"
+
+
+def name_runs(runs: Sequence[Run]) -> dict[str, str]:
+    """The shortest name for each run that no other has: name, then stage, then seed, then key."""
+    plain = {run.id: run.name for run in runs}
+    for run in runs:
+        if isinstance(run.stage, Quantize):
+            plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
+    details: tuple[Callable[[Run], str], ...] = (
+        _shorten_stage,
+        lambda run: f"seed {run.seed}",
+        lambda run: run.key,
+        lambda run: run.id,
+    )
+    for detail in details:
+        shared = {name for name, count in Counter(plain.values()).items() if count > 1}
+        plain = {
+            run.id: f"{plain[run.id]} · {detail(run)}"
+            if plain[run.id] in shared and not plain[run.id].endswith(f" · {detail(run)}")
+            else plain[run.id]
+            for run in runs
+        }
+    return plain
+
+
+def find_family(run: Run, known: Known) -> str | None:
+    """The architecture's family: the student's, what the stage noted, or that of its parent."""
+    student = getattr(run.stage, "student", None)
+    if student is not None:
+        return str(student.family)
+    if isinstance(run.facts.get("family"), str):
+        return str(run.facts["family"])
+    others = _without(run, known)
+    families = (find_family(parent, others) for parent in _parent_runs(run, others))
+    return next((family for family in families if family), None)
+
+
+def list_links(run: Run, shorts: Mapping[str, str]) -> Iterator[Link]:
+    """The arrows that lead to a run; `shorts` are the names of the section's runs by their ids."""
+    for parent in run.parents:
+        yield Link(
+            child=run.id,
+            parent=shorts.get(parent_id(parent)) or _describe_parent(parent),
+            role=parent.role,
+            run=parent_id(parent) if parent_id(parent) in shorts else None,
+        )
+
+
+def _describe_parent(parent: Parent) -> str:
+    return parent.name if parent.origin == parent.name else f"{parent.name} ({parent.origin})"

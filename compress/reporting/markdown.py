@@ -1,0 +1,152 @@
+"""The report as the README.md of its directory: what GitHub shows before anybody opens the page."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from compress.reporting.essentials import (
+    describe_size,
+    list_commands,
+    list_environments,
+    list_essentials,
+    list_parents,
+    order_by_making,
+)
+from compress.reporting.schema import Report, Row, Section
+from compress.reporting.wording import (
+    format_bytes,
+    format_change,
+    format_condition,
+    format_count,
+    format_range,
+    format_score,
+    format_share,
+    format_significant,
+    show,
+)
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>&|#~!]|(?<!\w)_|_(?!\w)")
+
+
+def render_markdown(report: Report) -> str:
+    """The `README.md` of a report; the same report always gives the same bytes."""
+    lines = [f"# {escape(report.title)}", ""]
+    for section in report.sections:
+        lines += [*_render_section(section), ""]
+    lines += [*_render_making(report), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """Text from outside, so that Markdown takes no character of it for markup."""
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", show(text))
+
+
+def fence(text: str) -> list[str]:
+    """Lines of a code block that holds a text, whatever backticks are in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return [ticks, *(show(line) for line in text.split("\n")), ticks]
+
+
+def _render_section(section: Section) -> Iterator[str]:
+    yield f"## Task {escape(section.task)}"
+    yield ""
+    if section.headline:
+        yield f"**{escape(section.headline.sentence)}** {escape(section.headline.reason)}"
+        yield ""
+        yield from (f"- {name}: {escape(text)}" for name, text in section.headline.certainty)
+        yield ""
+    yield "The page is [index.html](index.html), the data it follows from lie in [data](data)."
+    yield ""
+    yield from _render_table(section)
+    yield ""
+    if section.caveats:
+        yield "### Caveats"
+        yield ""
+        yield from (f"- {escape(caveat.text)}" for caveat in section.caveats)
+
+
+def _render_table(section: Section) -> Iterator[str]:
+    column = section.timing
+    metric = section.metric.replace("_", " ")
+    titles = ["Model", "How it was made", "Size", "Smaller", "Parameters"]
+    titles += ["ms a batch", "Faster"] if column else []
+    titles += [f"{metric} (95 %)", "n", "Share kept (95 %)"]
+    yield _line(titles)
+    yield _line(["---", "---", *["---:"] * (len(titles) - 2)])
+    for row in section.rows:
+        yield _line(_list_cells(section, row))
+    yield ""
+    note = "Size: weights and graph on disk. Share kept: of the baseline's score, paired interval."
+    if column:
+        spread = "the range over sessions" if column.spread == "sessions" else "the quartiles over rounds"
+        sessions = f"{len(column.sessions)} session{'s' * (len(column.sessions) != 1)}"
+        note += f" Latency: {format_condition(column.condition)}; {column.machine}; {sessions}, in brackets {spread}."
+    yield escape(note)
+
+
+def _list_cells(section: Section, row: Row) -> list[str]:
+    base = row.run.id == section.baseline
+    cells = [escape(row.short), escape(row.made), format_bytes(row.bytes)]
+    cells += [
+        "baseline" if base else format_change(row.smaller, "smaller", "larger"),
+        format_count(row.run.parameters),
+    ]
+    cells += _list_timing_cells(section, row)
+    score = row.primary
+    if score is None:
+        return [*cells, "–", "–", "–"]
+    kept = score.retention
+    return [
+        *cells,
+        f"{format_score(score.score.value)} ({format_range(score.score, 'score')})",
+        str(score.n),
+        f"{format_share(kept.value)} ({format_range(kept, 'share')})"
+        if kept
+        else "baseline"
+        if base
+        else "not compared",
+    ]
+
+
+def _list_timing_cells(section: Section, row: Row) -> list[str]:
+    if section.timing is None:
+        return []
+    timing = section.timing.find(row.run.id)
+    if timing is None:
+        return ["–", "not compared"]
+    times = f"{format_significant(timing.milliseconds.value)} ({format_range(timing.milliseconds, 'milliseconds')})"
+    if timing.speedup is None:
+        return [times, "baseline" if row.run.id == section.baseline else "not compared"]
+    faster = format_change(timing.speedup.value, "faster", "slower")
+    return [times, f"{faster} ({format_range(timing.speedup, 'ratio')})"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _render_making(report: Report) -> Iterator[str]:
+    environments = list_environments(report)
+    yield "## What was done"
+    for section in report.sections:
+        for row in order_by_making(section.rows):
+            yield ""
+            yield f"### {escape(row.label)}"
+            yield ""
+            for link in list_parents(section, row):
+                yield f"- {escape(link.role)}: ← {escape(link.parent)}"
+            yield f"- {describe_size(row)}"
+            yield from (f"- {escape(term)}: {escape(value)}" for term, value in list_essentials(row.run))
+            yield f"- Environment {environments[row.run.id][0]}"
+    yield ""
+    yield "## Do it again"
+    yield ""
+    yield from fence("\n".join(list_commands(report)))
+    yield ""
+    yield "Times are taken by `compress measure`; another session gives other times."
+    yield "`compress report --check` renders the pages anew from `data/` and compares every byte and checksum."
+    yield ""
+    yield "## Environments"
+    yield ""
+    yield from (f"- {letter}: {escape(text)}" for letter, text in dict.fromkeys(environments.values()))

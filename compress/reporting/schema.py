@@ -1,0 +1,195 @@
+"""What a report says: frozen values, computed once, from which every page, table and card is worded."""
+
+from typing import Literal
+
+from compress.recipes.schema import Frozen
+from compress.runs import SCHEMA_VERSION, Batches, Run
+
+CaveatKind = Literal[
+    "different-data",
+    "no-retention",
+    "not-evaluated",
+    "several-evaluations",
+    "unresolved",
+    "truncated",
+    "not-measured",
+    "no-common-session",
+    "separate-sessions",
+    "timing-spread",
+    "selected-on-validation",
+    "weak-teacher",
+    "teacher-missing",
+    "single-seed",
+    "uncommitted-changes",
+]
+
+
+class Interval(Frozen):
+    """A value with the bounds of its interval or spread; which of the two, and its unit, the field says."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ScoreResult(Frozen):
+    """A metric of one model on one split.
+
+    `score` has a 95 % bootstrap interval over the `n` examples. `retention` is the share of the baseline's
+    score that is kept, with a paired 95 % interval; None for the baseline itself and where the two were not
+    scored on the same examples (`comparable` is false then) or the baseline's score is not positive.
+    """
+
+    split: str
+    metric: str
+    n: int
+    score: Interval
+    retention: Interval | None
+    comparable: bool
+    evaluation: str
+    engine: str
+    batches: Batches
+    truncated: int
+
+
+class Condition(Frozen):
+    """Under what a latency was measured: texts a batch, tokens a text, threads, `cpu` or `cuda`."""
+
+    batch: int | None = None
+    length: int | None = None
+    threads: int | None = None
+    device: str | None = None
+
+
+class Timing(Frozen):
+    """One model's latency in a column: milliseconds a batch, and how many times faster than the baseline.
+
+    `load_seconds` and `peak_bytes` are medians over the sessions, None where they were not measured.
+    """
+
+    run: str
+    engine: str
+    milliseconds: Interval
+    speedup: Interval | None
+    load_seconds: float | None
+    peak_bytes: float | None
+
+
+class TimingColumn(Frozen):
+    """Latencies that may stand side by side: same sessions, machine, versions, models and condition.
+
+    `spread` says what the intervals are: minimum to maximum over the sessions, or, where there is only one
+    session, the quartiles over its rounds.
+    """
+
+    machine: str
+    condition: Condition
+    sessions: tuple[str, ...]
+    rounds: int
+    spread: Literal["sessions", "rounds"]
+    timings: tuple[Timing, ...]
+
+    def find(self, run: str) -> Timing | None:
+        """The timing of a run, None where the column lacks it."""
+        return next((timing for timing in self.timings if timing.run == run), None)
+
+
+class Curve(Frozen):
+    """One quantity of the training log: its values at the optimizer's steps."""
+
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+class Row(Frozen):
+    """One run of the comparison. `smaller` is the baseline's bytes over its own.
+
+    `primary` is the score that the comparison is about: the same metric and split for every row of a section,
+    None where the run has none.
+    """
+
+    run: Run
+    label: str
+    short: str
+    made: str
+    family: str | None
+    bytes: int
+    tokenizer_bytes: int
+    smaller: float
+    primary: ScoreResult | None
+    scores: tuple[ScoreResult, ...]
+    curves: tuple[Curve, ...]
+
+
+class Link(Frozen):
+    """One arrow of the lineage: `child` (a run's id) was made from `parent`, which played the `role`.
+
+    `run` is the parent's id where it is a run of the report, else None.
+    """
+
+    child: str
+    parent: str
+    role: str
+    run: str | None
+
+
+class Caveat(Frozen):
+    """Something in the data that a reader must know before trusting a number; `runs` are ids."""
+
+    kind: CaveatKind
+    text: str
+    runs: tuple[str, ...] = ()
+
+
+class Headline(Frozen):
+    """The answer in ten seconds: about which run, why that one, the sentence, and how sure each part is."""
+
+    run: str
+    reason: str
+    sentence: str
+    certainty: tuple[tuple[str, str], ...]
+
+
+class Section(Frozen):
+    """The comparison of all runs of one task; rows start with the baseline, then the largest.
+
+    `front` holds the ids of the runs that no other run beats in both bytes and score, smallest first.
+    `timings` starts with the column that the comparison uses, where one covers the baseline.
+    """
+
+    task: str
+    metric: str
+    baseline: str
+    rows: tuple[Row, ...]
+    front: tuple[str, ...]
+    timings: tuple[TimingColumn, ...]
+    lineage: tuple[Link, ...]
+    caveats: tuple[Caveat, ...]
+    headline: Headline | None
+
+    @property
+    def timing(self) -> TimingColumn | None:
+        """The column of the comparison: the widest one that has the baseline and another run."""
+        first = self.timings[0] if self.timings else None
+        return first if first and len(first.timings) > 1 and first.find(self.baseline) else None
+
+    def find(self, run: str) -> Row:
+        """The row of a run.
+
+        Raises:
+            KeyError: The section has no such run.
+        """
+        for row in self.rows:
+            if row.run.id == run:
+                return row
+        raise KeyError(run)
+
+
+class Report(Frozen):
+    """A comparison of runs, one section a task."""
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    command: str
+    sections: tuple[Section, ...]

@@ -1,0 +1,99 @@
+"""The report as a table for the terminal: no wider than 100 columns, and clear without colours."""
+
+from typing import TYPE_CHECKING
+
+from compress.reporting.schema import Interval, Report, Row, Section
+from compress.reporting.wording import (
+    format_bytes,
+    format_change,
+    format_condition,
+    format_count,
+    format_range,
+    format_score,
+    format_share,
+    format_significant,
+    show,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 100
+
+
+def render_table(report: Report) -> "RenderableType":
+    """One table a task, its headline above and its caveats below."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for section in report.sections:
+        if section.headline:
+            parts += [Text(show(section.headline.sentence)), Text("")]
+        parts.append(_build_table(section))
+        parts += [Text(f"! {show(caveat.text)}") for caveat in section.caveats]
+    return Group(*parts)
+
+
+def _build_table(section: Section) -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    column = section.timing
+    table = Table(
+        title=Text(show(f"{section.task} (brackets: 95 % intervals; of times, the spread)")),
+        caption=Text(show(f"{format_condition(column.condition)}; {column.machine}")) if column else None,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+        width=WIDTH,
+    )
+    table.add_column("model", overflow="fold", ratio=1)
+    table.add_column("size", justify="right", min_width=8)
+    table.add_column("params", justify="right", min_width=6)
+    if column:
+        table.add_column("ms a batch", justify="right", min_width=11)
+    table.add_column(section.metric.replace("_", " "), justify="right", min_width=13)
+    table.add_column("share kept", justify="right", min_width=12)
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in _list_cells(section, row)))
+    return table
+
+
+def _list_cells(section: Section, row: Row) -> list[str]:
+    base = row.run.id == section.baseline
+    made = f"{show(row.made)}{', baseline' if base else ''}"
+    size = format_bytes(row.bytes)
+    cells = [
+        f"{show(row.short)}\n{made}",
+        size if base else f"{size}\n{format_change(row.smaller, 'smaller', 'larger')}",
+    ]
+    cells.append(format_count(row.run.parameters))
+    if section.timing:
+        cells.append(_describe_timing(section, row))
+    score = row.primary
+    if score is None:
+        return [*cells, "–", "–"]
+    n = f"\nn = {score.n}"
+    cells.append(f"{format_score(score.score.value)}\n({format_range(score.score, 'score')}){n}")
+    kept = score.retention
+    otherwise = "baseline" if base else "not compared"
+    return [*cells, _stack(format_share(kept.value), kept, "share") if kept else otherwise]
+
+
+def _describe_timing(section: Section, row: Row) -> str:
+    timing = section.timing.find(row.run.id) if section.timing else None
+    if timing is None:
+        return "–"
+    times = format_significant(timing.milliseconds.value)
+    if timing.speedup is None:
+        return _stack(times, timing.milliseconds, "milliseconds")
+    faster = format_change(timing.speedup.value, "faster", "slower")
+    return f"{times}\n{_stack(faster, timing.speedup, 'ratio')}"
+
+
+def _stack(value: str, interval: Interval, style: str) -> str:
+    return f"{value}\n({format_range(interval, style)})"

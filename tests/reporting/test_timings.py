@@ -1,0 +1,98 @@
+import pytest
+
+from compress.reporting.data import read_data, write_data
+from compress.reporting.timings import compare_timings
+
+
+@pytest.fixture
+def pair(kit, store):
+    teacher = store.add("teacher", kit.FINETUNE, size=90, parameters=9)
+    student = store.add(
+        "student", kit.DISTILL, size=10, parameters=1, parents=[kit.child_of(teacher, "teacher")]
+    )
+    return store, teacher, student
+
+
+def columns_of(runs, output_dir, baseline):
+    write_data(runs, output_dir, title="T", command="c")
+    return compare_timings(read_data(output_dir).runs, baseline.run.id)
+
+
+def test_ratio_is_the_median_over_rounds_of_paired_round_medians(pair, tmp_path):
+    store, teacher, student = pair
+    # Round medians: teacher 10, 30, 12; student 5, 10, 2: ratios 2, 3, 6. The ratio of the medians would be 2.4.
+    store.measure([(teacher, [[9, 10, 40], [30, 30, 1], [12]]), (student, [[5, 5, 9], [10], [2, 2, 7]])])
+    (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
+    timing = column.find(student.run.id)
+    assert timing.speedup.value == 3
+    assert (timing.speedup.low, timing.speedup.high) == (2.5, 4.5)
+    assert (column.spread, column.rounds, column.sessions) == ("rounds", 3, ("s1",))
+    assert timing.milliseconds.value == 5  # the median of 5 5 9 10 2 2 7
+    assert column.find(teacher.run.id).speedup is None
+
+
+def test_sessions_are_pooled_by_their_median_with_their_range(pair, tmp_path):
+    store, teacher, student = pair
+    for name, slow, fast in (("a", 10, 5), ("b", 20, 5), ("c", 18, 6)):  # ratios 2, 4, 3
+        store.measure([(teacher, [[slow]] * 2), (student, [[fast]] * 2)], session=name)
+    (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
+    speedup = column.find(student.run.id).speedup
+    assert (speedup.value, speedup.low, speedup.high) == (3, 2, 4)
+    assert (column.spread, column.sessions) == ("sessions", ("a", "b", "c"))
+    own = column.find(teacher.run.id).milliseconds
+    assert (own.value, own.low, own.high) == (18, 10, 20)
+    assert (column.find(student.run.id).load_seconds, column.find(student.run.id).peak_bytes) == (0.25, 300e6)
+
+
+def test_separate_sessions_of_two_models_give_no_ratio(pair, kit, tmp_path):
+    store, teacher, student = pair
+    store.measure([(teacher, kit.steady(10))], session="a")
+    store.measure([(student, kit.steady(5))], session="b")
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert [len(column.timings) for column in columns] == [1, 1]
+    assert all(timing.speedup is None for column in columns for timing in column.timings)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cpu": "Another CPU"}, {"cpu_count": 64}, {"gpu": "H200"}, {"versions": {"torch": "2.12.0"}}],
+)
+def test_machines_and_versions_never_share_a_column(pair, kit, tmp_path, changes):
+    store, teacher, student = pair
+    store.measure([(teacher, [[10]]), (student, [[5]])], session="a")
+    store.measure([(teacher, [[40]]), (student, [[5]])], session="b", where=kit.environment(**changes))
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert [column.sessions for column in columns] == [("a",), ("b",)]
+    assert [column.find(student.run.id).speedup.value for column in columns] == [2, 8]
+
+
+def test_commits_of_this_package_do_not_part_sessions(pair, kit, tmp_path):
+    store, teacher, student = pair
+    for name, version in (("a", "0.1.0"), ("b", "0.1.1")):
+        where = kit.environment(commit=name, versions={"torch": "2.11.0", "compress-encoders": version})
+        store.measure([(teacher, [[10]]), (student, [[5]])], session=name, where=where)
+    (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert column.sessions == ("a", "b")
+
+
+def test_sessions_of_other_models_never_share_a_column(trio, tmp_path):
+    trio.store.measure([(trio.teacher, [[10]]), (trio.student, [[5]])], session="s0")
+    columns = columns_of(trio.runs, tmp_path / "r", trio.teacher)
+    assert [column.sessions for column in columns] == [("s1",), ("s0",)]  # the widest one first
+
+
+def test_conditions_are_columns_of_their_own_and_cpu_with_one_text_comes_first(pair, tmp_path):
+    store, teacher, student = pair
+    shapes = ({"batch": 32}, {"device": "cuda"}, {"length": 32}, {"length": 128})
+    for number, shape in enumerate(shapes):
+        store.measure([(teacher, [[10]]), (student, [[5]])], session=f"s{number}", **shape)
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    found = [(column.condition.batch, column.condition.length, column.condition.device) for column in columns]
+    assert found == [(1, 32, "cpu"), (1, 128, "cpu"), (32, 128, "cpu"), (1, 128, "cuda")]
+
+
+def test_rounds_that_do_not_pair_give_no_ratio(pair, tmp_path):
+    store, teacher, student = pair
+    store.measure([(teacher, [[10], [10]]), (student, [[5]])])
+    (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert column.find(student.run.id).speedup is None
