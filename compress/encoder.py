@@ -59,6 +59,22 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(path: Path) -> PretrainedConfig:
+    """The configuration of a directory in Hugging Face format.
+
+    Raises:
+        CompressError: It cannot be read, or names a kind of model that transformers does not know.
+    """
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CompressError(
+            f"The model's configuration in {path} cannot be read: {_first_line(error)}",
+            "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
+        ) from None
+    return config
+
+
 def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     """Load weights for a task, with a new classifier where the weights bring none.
 
@@ -74,7 +90,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
         CompressError: The weights are damaged, no safetensors, or of another kind of model.
     """
     tokenizer = load_tokenizer(path)
-    config = _load_config(path)
+    config = load_config(path)
     order = _label_order(config, task)
     if order is None:
         _set_labels(config, task)
@@ -91,7 +107,7 @@ def load_finished(path: Path) -> Encoder:
     Raises:
         CompressError: It is damaged, or parts of it (its classifier) are missing.
     """
-    config = _load_config(path)
+    config = load_config(path)
     return Encoder(_load_weights(path, config, complete=True), load_tokenizer(path))
 
 
@@ -151,7 +167,16 @@ def model_inputs(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 def answers_task(path: Path, task: Task) -> bool:
     """Whether a saved model has a classifier with the task's labels, by name."""
-    return _label_order(_load_config(path), task) is not None
+    return _label_order(load_config(path), task) is not None
+
+
+def longest_input(config: PretrainedConfig) -> int:
+    """The number of tokens that a model has positions for, special ones included.
+
+    RoBERTa counts its positions from the padding id plus one (Liu et al.'s fairseq does), so it has fewer.
+    """
+    offset = (config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
+    return int(config.max_position_embeddings) - offset
 
 
 def reorder_labels(model: PreTrainedModel, order: Sequence[int], task: Task) -> None:
@@ -187,17 +212,6 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: row for row, label in enumerate(labels)}
     config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
-
-
-def _load_config(path: Path) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise CompressError(
-            f"The model's configuration in {path} cannot be read: {_first_line(error)}",
-            "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
-        ) from None
-    return config
 
 
 def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:

@@ -10,9 +10,12 @@ class CompressError(Exception):
     """
 
     def __init__(self, problem: str, fix: str) -> None:
-        super().__init__(f"{problem}\n{fix}")
+        super().__init__(problem, fix)
         self.problem = problem
         self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.fix}"
 
 
 class UnknownNameError(CompressError):

@@ -8,11 +8,18 @@ from typing import Protocol, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from compress.data.batching import sort_by_length
 from compress.data.task_data import Texts, tokenize
-from compress.encoder import Encoder, load_finished, load_tokenizer, model_inputs
+from compress.encoder import (
+    Encoder,
+    load_config,
+    load_finished,
+    load_tokenizer,
+    longest_input,
+    model_inputs,
+)
 from compress.environment import Device, device
 from compress.errors import CompressError
 
@@ -93,27 +100,21 @@ class Predictor:
 
     Attributes:
         labels: The label of each logit; None for a regression.
-        max_length: Tokens after which a text is cut.
+        longest_input: Tokens that the model has positions for.
+        max_length: Tokens after which a text is cut: the tokenizer's own limit, if the model has no lower one.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        labels: tuple[str, ...] | None,
-        max_length: int,
-    ) -> None:
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
-        self.labels = labels
-        self.max_length = max_length
+        self.labels = _labels_of(config)
+        self.longest_input = longest_input(config)
+        self.max_length = min(tokenizer.model_max_length, self.longest_input)
 
     @classmethod
-    def of_encoder(cls, encoder: Encoder, *, max_length: int) -> Self:
+    def of_encoder(cls, encoder: Encoder, *, threads: int | None = None) -> Self:
         """A predictor of a model in memory."""
-        labels = _labels_of(encoder.model.config)
-        return cls(TorchEngine(encoder), encoder.tokenizer, labels=labels, max_length=max_length)
+        return cls(TorchEngine(encoder, threads=threads), encoder.tokenizer, encoder.model.config)
 
     def batches(self, texts: Texts, *, batch_size: int) -> tuple[Iterator[tuple[list[int], Inputs]], int]:
         """Texts of like length in padded batches, shortest first.
@@ -169,21 +170,15 @@ def load(path: Path | str, *, threads: int | None = None) -> Predictor:
             f"{path} holds no config.json, so it is no model.", "Name the directory of a finished run."
         )
     if (path / ONNX_FILE).is_file():
-        tokenizer = load_tokenizer(path)
-        engine: Engine = OnnxEngine(path / ONNX_FILE, threads=threads)
-        labels = _labels_of(AutoConfig.from_pretrained(path))
-    else:
-        encoder = load_finished(path)
-        tokenizer = encoder.tokenizer
-        engine = TorchEngine(encoder, threads=threads)
-        labels = _labels_of(encoder.model.config)
-    return Predictor(engine, tokenizer, labels=labels, max_length=min(tokenizer.model_max_length, 512))
+        engine = OnnxEngine(path / ONNX_FILE, threads=threads)
+        return Predictor(engine, load_tokenizer(path), load_config(path))
+    return Predictor.of_encoder(load_finished(path), threads=threads)
 
 
-def _labels_of(config: object) -> tuple[str, ...] | None:
-    if getattr(config, "problem_type", None) == "regression":
+def _labels_of(config: PretrainedConfig) -> tuple[str, ...] | None:
+    if config.problem_type == "regression":
         return None
-    labels: Mapping[int, str] = config.id2label  # type: ignore[attr-defined]
+    labels = {int(row): str(label) for row, label in (config.id2label or {}).items()}
     return tuple(labels[row] for row in sorted(labels))
 
 

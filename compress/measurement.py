@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from compress.environment import describe
-from compress.errors import CompressError
+from compress.errors import CompressError, InvalidInputError
 from compress.runs import Measurement, Session, StoredRun, content_key, write_record
 from compress.statistics import summarize
 
@@ -44,6 +44,18 @@ class Shape:
 
     def __str__(self) -> str:
         return f"{self.batch} × {self.length}"
+
+
+def read_shape(text: str) -> Shape:
+    """A shape as one types it: `32x128` is 32 texts of 128 tokens.
+
+    Raises:
+        InvalidInputError: It is not of that form.
+    """
+    batch, _, length = text.partition("x")
+    if not (batch.isdecimal() and length.isdecimal() and int(batch) * int(length) > 0):
+        raise InvalidInputError(f"{text!r} is no shape.", "Write BATCHxLENGTH, such as --shape 32x128.")
+    return Shape(int(batch), int(length))
 
 
 DEFAULT_SHAPES = (Shape(1, 128), Shape(32, 128))
@@ -206,16 +218,24 @@ def _serve(pipe: Connection, path: str, threads: int) -> None:
         )
     except EOFError:
         return
-    except CompressError as error:
-        pipe.recv()
-        pipe.send(error)
+    except Exception as error:  # whatever it is, the process that asked must hear of it
+        told = (
+            error
+            if isinstance(error, CompressError)
+            else CompressError(f"{type(error).__name__}: {error}", "")
+        )
+        pipe.send(told)
 
 
 def _time(predictor: Any, shape: Shape) -> list[float]:
     """Milliseconds of repeated runs of one shape."""
-    ids = np.random.default_rng(0).integers(
-        1000, len(predictor.tokenizer) - 1, size=(shape.batch, shape.length)
-    )
+    if shape.length > predictor.longest_input:
+        raise CompressError(
+            f"it takes at most {predictor.longest_input} tokens, not {shape.length}",
+            "Choose what is timed: --shape BATCHxLENGTH",
+        )
+    words = sorted(set(range(len(predictor.tokenizer))) - set(predictor.tokenizer.all_special_ids))
+    ids = np.random.default_rng(0).choice(words, size=(shape.batch, shape.length))
     inputs = {
         "input_ids": ids.astype(np.int64),
         "attention_mask": np.ones_like(ids, dtype=np.int64),

@@ -27,7 +27,7 @@ from compress.inference import load
 from compress.planning import Step
 from compress.recipes.stages import Distill, Finetune, Quantize
 from compress.reporting.card import render_card
-from compress.runs import Run, StoredRun, Workspace, list_files, read_run
+from compress.runs import Run, StoredRun, Workspace, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.tasks import FilesSource, GlueSource, Task
 
@@ -98,7 +98,7 @@ def _make(step: Step, inputs: dict[str, Model]) -> StoredRun:
             facts=made.facts,
             files=list_files(workspace.path),
         )
-        # CARD
+        write_atomically(workspace.path / "README.md", render_card(run, evaluations))
         stored = workspace.finish(run)
     for evaluation in evaluations:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)

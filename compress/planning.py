@@ -12,7 +12,7 @@ from compress.data.task_data import HOLDOUT_ROWS, HOLDOUT_SHARE, TaskData, load_
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
-from compress.recipes.resolve import explain_validation, list_recipes, resolve_student
+from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.schema import Logits, Student, Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
@@ -278,8 +278,9 @@ def _decide_method(student: Student, changes: Mapping[str, Any]) -> Logits:
 
 
 def _is_student(name: str) -> bool:
+    """Whether a model's name is a student's: a recipe that says where no weights come from."""
     if name.endswith(".toml"):
-        return Path(name).parent.name == "students"
+        return Path(name).is_file() and "source" not in read_fields(Path(name))
     return (
         name in list_recipes("students") and name not in list_recipes("teachers") and not Path(name).is_dir()
     )

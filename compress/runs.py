@@ -320,7 +320,16 @@ class Workspace:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            yield workspace
+            try:
+                yield workspace
+            except BaseException:
+                workspace.leave_if_empty()
+                raise
+
+    def leave_if_empty(self) -> None:
+        """Delete the directory if nothing was made in it that resuming could use."""
+        if not any(path.name != LOCK_FILE for path in self.path.iterdir()):
+            shutil.rmtree(self.path)
 
     def finish(self, run: Run) -> StoredRun:
         """Make the run visible: drop what only resuming needs, write `run.json`, take the target's place."""

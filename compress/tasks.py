@@ -1,14 +1,13 @@
 """What a task is: its columns, labels, metrics and splits. Describes data, loads none."""
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from compress.errors import InvalidInputError, UnknownNameError
-from compress.recipes.resolve import explain_validation, suggest
+from compress.recipes.resolve import explain_validation, read_fields, suggest
 from compress.recipes.schema import Frozen
 
 Kind = Literal["classification", "regression"]
@@ -181,14 +180,11 @@ def resolve_task(name: str, *, glue: Path | None = None) -> Task:
 
 
 def _read_task_file(path: Path) -> Task:
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         raise UnknownNameError(
             f"There is no task file {path}.", "Check the path, or name a GLUE task or `sample`."
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInputError(f"{path} is no readable TOML file: {error}", "Mend the file.") from None
+        )
+    fields = read_fields(path)
     files = {key: fields.pop(key) for key in ("train", "validation") if key in fields}
     try:
         source = FilesSource.model_validate({**files, "validation": _as_list(files.get("validation"))})

@@ -32,7 +32,23 @@ disable_progress_bar()
 FAMILIES = ("bert", "roberta", "electra", "albert")
 GOOD = ("lovely", "bright", "warm", "witty", "tender")
 BAD = ("dull", "grim", "stale", "clumsy", "cold")
-FILLER = ("the", "a", "film", "story", "plot", "scene", "music", "is", "was", "and", "very", "so", "with", "of", ".")
+FILLER = (
+    "the",
+    "a",
+    "film",
+    "story",
+    "plot",
+    "scene",
+    "music",
+    "is",
+    "was",
+    "and",
+    "very",
+    "so",
+    "with",
+    "of",
+    ".",
+)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -104,15 +120,15 @@ intermediate_size = 64
 embedding_size = 16
 max_position_embeddings = 64
 share = "all"
-hidden_dropout_prob = 0.1
+hidden_dropout_prob = 0.0
 attention_probs_dropout_prob = 0.1
 
 [distill.logits]
 temperature = 2.0
 
 [training]
-learning_rate = 1e-2
-num_train_epochs = 5
+learning_rate = 5e-3
+num_train_epochs = 8
 per_device_train_batch_size = 16
 early_stopping_patience = 9
 max_length = 32
@@ -154,6 +170,6 @@ def task_file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)

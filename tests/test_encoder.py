@@ -61,7 +61,9 @@ def test_shared_layers_are_saved_once_and_shared_again(tmp_path, tokenizer, stud
     loaded = load_finished(tmp_path / "saved")
     assert loaded.parameters == encoder.parameters
     assert loaded.tokenizer.model_max_length == 32
-    deeper = student.model_copy(update={"architecture": student.architecture.model_copy(update={"num_hidden_layers": 9})})
+    deeper = student.model_copy(
+        update={"architecture": student.architecture.model_copy(update={"num_hidden_layers": 9})}
+    )
     assert build_student(deeper, tokenizer, GLUE["sst2"], seed=0).parameters == encoder.parameters
 
 

@@ -17,7 +17,7 @@ from compress.tasks import GLUE, resolve_task
 def test_every_score_can_be_recomputed_from_the_predictions(tmp_path, task_file, student_file, tokenizer):
     data = load_task_data(resolve_task(str(task_file)))
     student = build_student(resolve_student(str(student_file)), tokenizer, data.task, seed=0)
-    predictor = Predictor.of_encoder(student, max_length=32)
+    predictor = Predictor.of_encoder(student)
     (evaluation,) = evaluate(predictor, data.task, data.validation, run="r", directory=tmp_path)
     table = pyarrow.parquet.read_table(tmp_path / "evaluations" / evaluation.predictions).to_pydict()
     assert table["row"] == list(range(100))
@@ -43,5 +43,3 @@ def test_decisions():
     logits = np.array([[0.1, 0.9], [2.0, -1.0]], dtype=np.float32)
     assert decide(GLUE["sst2"], logits).tolist() == [1, 0]
     assert decide(GLUE["stsb"], logits[:, :1]).tolist() == pytest.approx([0.1, 2.0])
-
-

@@ -11,13 +11,15 @@ from compress.errors import CompressError
 from compress.inference import Predictor, load, texts_of
 from tests.conftest import FAMILIES, FILLER, GOOD, tiny_config
 
-TEXTS = st.lists(st.lists(st.sampled_from(FILLER + GOOD), min_size=1, max_size=20).map(" ".join), min_size=1, max_size=12)
+TEXTS = st.lists(
+    st.lists(st.sampled_from(FILLER + GOOD), min_size=1, max_size=20).map(" ".join), min_size=1, max_size=12
+)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def predictor(request, tokenizer):
     model = AutoModelForSequenceClassification.from_config(tiny_config(request.param, tokenizer))
-    return Predictor.of_encoder(Encoder(model, tokenizer), max_length=32)
+    return Predictor.of_encoder(Encoder(model, tokenizer))
 
 
 @settings(max_examples=15, deadline=None)

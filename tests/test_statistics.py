@@ -18,7 +18,9 @@ GUESSES = np.array([0, 1, 0, 1, 1, 0, 1, 1])
 
 def test_metrics_by_hand():
     assert METRICS["accuracy"](LABELS, GUESSES) == pytest.approx(6 / 8)
-    assert METRICS["f1"](LABELS, GUESSES) == pytest.approx(2 * 0.8 * 0.8 / 1.6)  # precision and recall are 4/5
+    assert METRICS["f1"](LABELS, GUESSES) == pytest.approx(
+        2 * 0.8 * 0.8 / 1.6
+    )  # precision and recall are 4/5
     assert METRICS["macro_f1"](LABELS, GUESSES) == pytest.approx((0.8 + 2 / 3) / 2)
     matthews = (4 * 2 - 1 * 1) / np.sqrt(5 * 5 * 3 * 3)
     assert METRICS["matthews_correlation"](LABELS, GUESSES) == pytest.approx(matthews)

@@ -54,7 +54,7 @@ def same_weights(left, right):
 def test_it_learns(setting):
     _, outcome = setting("a")
     assert outcome.best_score > 0.9  # one word gives the label away; the majority has 0.6
-    assert outcome.facts["steps"] == 5 * 14
+    assert outcome.facts["steps"] == 8 * 14
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(setting):
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(setting):
     assert not same_weights(setting("c", seed=4)[0], setting("a")[0])
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a SIGKILL: nothing of ours runs after it."""
 
 
@@ -73,14 +73,14 @@ def test_killed_and_started_again_ends_in_the_undisturbed_weights(setting, monke
 
     def mortal(self, *arguments, **more):
         if self.state.global_step == at_step:
-            raise Killed
+            raise KilledError
         return step(self, *arguments, **more)
 
     monkeypatch.setattr(Trainer, "training_step", mortal)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         setting("b")
     monkeypatch.undo()
-    resumed, outcome = setting("b")
+    resumed, _ = setting("b")
     assert same_weights(undisturbed, resumed)
     assert (setting.path / "a/history.jsonl").read_text().count("\n") == (
         setting.path / "b/history.jsonl"
@@ -90,7 +90,9 @@ def test_killed_and_started_again_ends_in_the_undisturbed_weights(setting, monke
 def test_a_checkpoint_cut_off_in_the_middle_is_not_trusted(setting):
     undisturbed, _ = setting("a", num_train_epochs=2.0)
     shutil.copytree(setting.path / "a/checkpoints", setting.path / "b/checkpoints")
-    newest = max((setting.path / "b/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    newest = max(
+        (setting.path / "b/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
+    )
     (newest / COMPLETE).unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
     assert same_weights(undisturbed, setting("b", num_train_epochs=2.0)[0])
@@ -121,9 +123,14 @@ def test_each_term_is_logged_and_the_loss_is_their_sum(setting):
 def test_accumulated_batches_move_like_one(setting):
     """Guards the loss of accumulated batches being summed instead of averaged."""
     fixed = {"max_steps": 1, "warmup_steps": 0.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
-    _, one = setting("a", **fixed, per_device_train_batch_size=setting.rows)
-    _, many = setting("b", **fixed, per_device_train_batch_size=setting.rows // 4, gradient_accumulation_steps=4)
-    losses = [json.loads((setting.path / name / "history.jsonl").read_text().splitlines()[0])["loss"] for name in "ab"]
+    setting("a", **fixed, per_device_train_batch_size=setting.rows)
+    setting(
+        "b", **fixed, per_device_train_batch_size=setting.rows // 4, gradient_accumulation_steps=4
+    )
+    losses = [
+        json.loads((setting.path / name / "history.jsonl").read_text().splitlines()[0])["loss"]
+        for name in "ab"
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 

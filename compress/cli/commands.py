@@ -156,6 +156,10 @@ def measure(
         list[str], typer.Argument(help="Runs, or directories of runs, to compare in one session.")
     ],
     common: dict[str, Any],
+    shape: Annotated[
+        list[str] | None,
+        typer.Option("--shape", metavar="BATCHxLENGTH", help="To time; default 1x128 and 32x128."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of each engine.")] = 1,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each model in a session.")] = 10,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="Repetitions with fresh processes.")] = 1,
@@ -166,9 +170,17 @@ def measure(
     with telling_failures():
         from compress import api
         from compress.cli.tables import measurements_table
+        from compress.measurement import DEFAULT_SHAPES, read_shape
 
+        shapes = [read_shape(text) for text in shape] if shape else DEFAULT_SHAPES
         records = api.measure(
-            models, threads=threads, rounds=rounds, sessions=sessions, runs=common["runs"], force=force
+            models,
+            shapes=shapes,
+            threads=threads,
+            rounds=rounds,
+            sessions=sessions,
+            runs=common["runs"],
+            force=force,
         )
         output.give([record.model_dump(mode="json") for record in records], measurements_table(records))
 

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -73,10 +73,7 @@ def read_recipe(path: Path, model: type[Recipe]) -> Recipe:
         InvalidInputError: It is no TOML, or says something that the schema does not know.
     """
     kind = model.__name__.lower()
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInputError(f"{path} is no readable TOML file: {error}", "Mend the file.") from None
+    fields = read_fields(path)
     if "name" in fields:
         raise InvalidInputError(
             f"{path} has a field 'name'.", "Remove it: the file's stem is the recipe's name."
@@ -86,6 +83,18 @@ def read_recipe(path: Path, model: type[Recipe]) -> Recipe:
     except ValidationError as error:
         problem = f"{path} is no valid {kind}:\n{explain_validation(error)}"
         raise InvalidInputError(problem, f"Mend the file; any file in {kind}s/ is an example.") from None
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """What a TOML file says, not yet validated.
+
+    Raises:
+        InvalidInputError: It is no TOML, or cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"{path} is no readable TOML file: {error}", "Mend the file.") from None
 
 
 def explain_validation(error: ValidationError) -> str:

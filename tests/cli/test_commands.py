@@ -39,7 +39,11 @@ def test_training_options_are_the_recipe_s_fields():
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("distill", "--teacher", "minilm-l6", "--student", "albert-tyny", "--task", "sample"), 2, "albert-tiny"),
+        (
+            ("distill", "--teacher", "minilm-l6", "--student", "albert-tyny", "--task", "sample"),
+            2,
+            "albert-tiny",
+        ),
         (("distill", "--teacher", "minilm-l6", "--student", "albert-tiny"), 2, "--task"),
         (("distill", "--teacher", "x", "--student", "albert-tiny", "--task", "sst-2"), 2, "is no directory"),
         (("finetune", "bert-base", "--task", "sample"), 1, "google-bert/bert-base-uncased"),
@@ -109,7 +113,9 @@ def test_the_command_line_module_waits_even_for_pydantic():
 
 def test_help_takes_at_most_twice_a_bare_program_s_time(tmp_path):
     bare = tmp_path / "bare.py"
-    bare.write_text("import typer\napp = typer.Typer()\n@app.command()\ndef a(): ...\n@app.command()\ndef b(): ...\napp()\n")
+    bare.write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\ndef a(): ...\n@app.command()\ndef b(): ...\napp()\n"
+    )
 
     def seconds(*command):
         times = []

@@ -52,7 +52,9 @@ def test_less_padding_than_random_batches():
 @given(lengths_of, st.integers(2, 33), st.integers(1, 3))
 def test_ranks_share_each_global_batch(lengths, size, world):
     whole = bucket_by_length(lengths, batch_size=size, seed=0, epoch=0)
-    shares = [list(BucketSampler(lengths, batch_size=size, seed=0, rank=r, world_size=world)) for r in range(world)]
+    shares = [
+        list(BucketSampler(lengths, batch_size=size, seed=0, rank=r, world_size=world)) for r in range(world)
+    ]
     assert {len(share) for share in shares} == {len(whole)}
     for number, batch in enumerate(whole):
         assert set(batch) == {row for share in shares for row in share[number]}

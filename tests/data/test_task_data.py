@@ -36,7 +36,11 @@ def write(tmp_path, train, validation=None, suffix=".jsonl"):
             dataset.to_parquet(file)
 
 
-ROWS = [{"text": "good film", "label": "pos"}, {"text": "N/A", "label": "neg"}, {"text": "null", "label": "pos"}]
+ROWS = [
+    {"text": "good film", "label": "pos"},
+    {"text": "N/A", "label": "neg"},
+    {"text": "null", "label": "pos"},
+]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -57,7 +61,9 @@ def test_the_sample_task_is_whole_and_balanced():
 
 def test_class_labels_are_aligned_by_name_not_number(tmp_path):
     """Guards silently swapped classes: the file numbers neg 1 and pos 0, the task the other way round."""
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["pos", "neg"])})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["pos", "neg"])}
+    )
     rows = {"text": ["good", "bad"], "label": [0, 1]}
     for name in ("train", "validation"):
         datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{name}.parquet")
@@ -81,9 +87,17 @@ def test_pairs_and_regression(tmp_path):
         ([{"txt": "a", "label": "x"}], {}, "no column 'text'; it has 'txt', 'label'"),
         ([*ROWS, {"text": "  ", "label": "pos"}], {}, "Row 3 (from 0) of the train split"),
         ([*ROWS, {"text": None, "label": "pos"}], {}, "Row 3 (from 0)"),
-        (ROWS, {"labels": ("pos", "maybe")}, "Row 1 (from 0) of the train split of 'own' has the label 'neg'"),
+        (
+            ROWS,
+            {"labels": ("pos", "maybe")},
+            "Row 1 (from 0) of the train split of 'own' has the label 'neg'",
+        ),
         ([ROWS[0]], {}, "1 different label(s)"),
-        ([*ROWS, {"text": "x", "label": "z"}], {"kind": "regression", "metrics": ("pearson",)}, "which is no number"),
+        (
+            [*ROWS, {"text": "x", "label": "z"}],
+            {"kind": "regression", "metrics": ("pearson",)},
+            "which is no number",
+        ),
     ],
 )
 def test_bad_rows_are_named(tmp_path, train, changes, complaint):
@@ -123,7 +137,7 @@ def test_hold_out_is_a_seeded_partition():
     assert sorted(rest.texts + held.texts) == sorted(train.texts)
     assert hold_out(train, seed=1)[1].texts == held.texts
     assert hold_out(train, seed=2)[1].texts != held.texts
-    index = {text: label for text, label in zip(train.texts, train.labels, strict=True)}
+    index = dict(zip(train.texts, train.labels, strict=True))
     assert all(index[text] == label for text, label in zip(held.texts, held.labels, strict=True))
 
 

@@ -58,4 +58,6 @@ def test_wnli_is_exempt_and_says_so(caplog):
 def test_a_regression_s_gate():
     with pytest.raises(CompressError):
         gate_teacher(GLUE["stsb"], examples([1.0, 2.0, 3.0], [[3.0], [2.0], [1.0]]), allow_weak=False)
-    assert gate_teacher(GLUE["stsb"], examples([1.0, 2.0, 3.0], [[1.0], [2.0], [3.0]]), allow_weak=False) > 0.99
+    assert (
+        gate_teacher(GLUE["stsb"], examples([1.0, 2.0, 3.0], [[1.0], [2.0], [3.0]]), allow_weak=False) > 0.99
+    )

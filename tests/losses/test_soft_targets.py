@@ -62,7 +62,9 @@ def test_the_mean_is_over_examples_not_classes():
 
 
 def test_regression_follows_the_teacher():
-    assert soft_regression(torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [1.0]])).item() == pytest.approx(2.5)
+    assert soft_regression(
+        torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [1.0]])
+    ).item() == pytest.approx(2.5)
 
 
 def test_task_loss_by_kind_of_label():

@@ -71,7 +71,7 @@ def test_a_user_s_own_file_comes_first(tmp_path, monkeypatch, student_file):
         (("hidden_size = 32", "hidden_size = 31"), "multiple of"),
         (("hidden_size = 32", "hidden_sise = 32"), "hidden_sise: no such field"),
         (("num_hidden_layers = 2", ""), "num_hidden_layers: missing"),
-        (("learning_rate = 1e-2", "learning_rate = -1"), "greater than 0"),
+        (("learning_rate = 5e-3", "learning_rate = -1"), "greater than 0"),
         (('share = "all"', 'share = "none"'), "shares all its layers"),
         (('family = "albert"', 'family = "gpt"'), "family"),
         (("temperature = 2.0", "soft_weight = 0.0"), "nothing would be learned"),
@@ -88,7 +88,7 @@ def test_a_mistake_is_an_error_that_names_it(student_file, change, complaint):
 
 
 def test_all_mistakes_are_told_at_once(student_file):
-    text = student_file.read_text().replace("hidden_size = 32", "hidden_sise = 32").replace("= 1e-2", "= -1")
+    text = student_file.read_text().replace("hidden_size = 32", "hidden_sise = 32").replace("= 5e-3", "= -1")
     student_file.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
         resolve_student(str(student_file))
