@@ -30,7 +30,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_b
 
 
 class Environment(BaseModel):
-    """What a result depends on beside its inputs."""
+    """What a result depends on beside its inputs; `threads` are PyTorch's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +39,7 @@ class Environment(BaseModel):
     cpu: str
     cpu_flags: tuple[str, ...]
     cpu_count: int
+    threads: int | None = None
     memory_bytes: int
     device: Device
     gpu: str | None
@@ -118,12 +119,10 @@ def current_command() -> str:
 @cache
 def describe() -> Environment:
     """The environment of this process, for the record of a run."""
-    name, flags = _cpu()
-    gpu = None
-    if device() == "cuda":
-        import torch
+    import torch
 
-        gpu = torch.cuda.get_device_name()
+    name, flags = _cpu()
+    gpu = torch.cuda.get_device_name() if device() == "cuda" else None
     versions = {package: installed_version(package) for package in PACKAGES}
     return Environment(
         python=platform.python_version(),
@@ -131,6 +130,7 @@ def describe() -> Environment:
         cpu=name,
         cpu_flags=tuple(flag for flag in CPU_FLAGS if flag in flags),
         cpu_count=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
         memory_bytes=_memory_bytes(),
         device=device(),
         gpu=gpu,

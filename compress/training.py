@@ -58,8 +58,9 @@ class Objective(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training says of itself."""
+    """What training says of itself; rates and seconds are those of the last process, from `resumed_from` on."""
 
+    resumed_from: int
     steps: int
     best_step: int
     best_score: float
@@ -71,6 +72,7 @@ class Outcome:
     def facts(self) -> dict[str, Any]:
         """For the record of the run."""
         return {
+            "resumed_from_step": self.resumed_from,
             "steps": self.steps,
             "best_step": self.best_step,
             "holdout_score": self.best_score,
@@ -233,6 +235,7 @@ def train(
     _write_history(directory / HISTORY_FILE, trainer.state.log_history)
     encoder.model.train(False)
     return Outcome(
+        resumed_from=_step_of(newest) if newest else 0,
         steps=trainer.state.global_step,
         best_step=trainer.state.best_global_step or trainer.state.global_step,
         best_score=float(trainer.state.best_metric or 0.0),
@@ -305,7 +308,11 @@ def _drop_torn_checkpoints(checkpoints: Path) -> Path | None:
             whole.append(path)
         else:
             shutil.rmtree(path)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(whole, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _require_finite(history: list[dict[str, float]]) -> None:

@@ -80,8 +80,9 @@ def test_killed_and_started_again_ends_in_the_undisturbed_weights(setting, monke
     with pytest.raises(KilledError):
         setting("b")
     monkeypatch.undo()
-    resumed, _ = setting("b")
+    resumed, outcome = setting("b")
     assert same_weights(undisturbed, resumed)
+    assert outcome.resumed_from == at_step // 14 * 14
     assert (setting.path / "a/history.jsonl").read_text().count("\n") == (
         setting.path / "b/history.jsonl"
     ).read_text().count("\n")
