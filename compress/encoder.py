@@ -93,6 +93,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     config = load_config(path)
     order = _label_order(config, task)
     if order is None:
+        _require_free_classifier(path, config, task)
         _set_labels(config, task)
     set_seed(seed)
     model = _load_weights(path, config)
@@ -182,23 +183,37 @@ def longest_input(config: PretrainedConfig) -> int:
 def reorder_labels(model: PreTrainedModel, order: Sequence[int], task: Task) -> None:
     """Put a classifier's rows into the task's order of labels: new row i is the old row `order[i]`."""
     _set_labels(model.config, task)
-    head = _output_layer(model)
+    head = output_layer(model)
     with torch.no_grad():
         head.weight.copy_(head.weight[list(order)].clone())
         if head.bias is not None:
             head.bias.copy_(head.bias[list(order)].clone())
 
 
-def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
+def output_layer(model: PreTrainedModel) -> torch.nn.Linear:
     """The linear layer that makes the logits: `classifier`, or `classifier.out_proj` (RoBERTa, ELECTRA)."""
     head: Any = model.classifier
     layer: torch.nn.Linear = getattr(head, "out_proj", head)
     return layer
 
 
+def _require_free_classifier(path: Path, config: PretrainedConfig, task: Task) -> None:
+    """Refuse a checkpoint whose classifier has another number of rows: it is neither kept nor cut silently."""
+    if _has_classifier(config) and config.num_labels != task.num_outputs:
+        raise CompressError(
+            f"The model in {path} has a classifier for {config.num_labels} labels "
+            f"({', '.join(map(str, (config.id2label or {}).values()))}); {task.name!r} has {task.num_outputs}.",
+            "Bring the encoder without it: AutoModel.from_pretrained(DIR).save_pretrained(OTHER_DIR).",
+        )
+
+
+def _has_classifier(config: PretrainedConfig) -> bool:
+    return any("ForSequenceClassification" in name for name in config.architectures or ())
+
+
 def _label_order(config: PretrainedConfig, task: Task) -> list[int] | None:
     """For each of the task's labels, its row in the checkpoint's classifier; None where a new one is needed."""
-    if not any("ForSequenceClassification" in name for name in config.architectures or ()):
+    if not _has_classifier(config):
         return None
     if task.labels is None:
         return [0] if config.num_labels == 1 else None

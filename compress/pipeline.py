@@ -4,9 +4,9 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
 from compress.inference import load
 from compress.planning import Step
-from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, Workspace, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
@@ -75,8 +75,7 @@ def _make(step: Step, inputs: dict[str, Model]) -> StoredRun:
             return read_run(step.directory)  # another process finished it while this one waited
         logger.info("%s: %s", step.id, _describe(step))
         started, clock = datetime.now(UTC), time.monotonic()
-        handler: Handler = HANDLERS[type(step.stage)]
-        made = handler(step, inputs, workspace)
+        made = make_artefact(step.stage, step, inputs, workspace)
         data = step.data
         evaluations = evaluate(
             load(workspace.path), data.task, data.validation, run=step.id, directory=workspace.path
@@ -102,13 +101,25 @@ def _make(step: Step, inputs: dict[str, Model]) -> StoredRun:
         stored = workspace.finish(run)
     for evaluation in evaluations:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
-        logger.info("%s: %s (n = %d) after %.0f s", step.id, scores, len(data.validation[0]), run.seconds)
+        logger.info("%s, %s: %s after %.0f s", step.id, evaluation.split, scores, run.seconds)
     return stored
 
 
-def _finetune(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    stage = step.stage
-    assert isinstance(stage, Finetune)  # noqa: S101 (narrows the type: HANDLERS keys on it)
+@singledispatch
+def make_artefact(stage: Stage, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    """Leave a stage's artefact in the workspace; each kind of stage registers its own way.
+
+    Args:
+        stage: What to do; its type chooses the handler.
+        step: The stage with its data and seed.
+        inputs: Role → the model to start from.
+        workspace: Where the artefact goes.
+    """
+    raise NotImplementedError(f"no handler for {type(stage).__name__}")
+
+
+@make_artefact.register
+def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     task = step.data.task
     if stage.student is not None:
         tokenizer = load_tokenizer(inputs["tokenizer"].path)
@@ -122,9 +133,8 @@ def _finetune(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Mad
     return Made(encoder.parameters, outcome.facts)
 
 
-def _distill(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    stage = step.stage
-    assert isinstance(stage, Distill)  # noqa: S101
+@make_artefact.register
+def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     source = inputs["teacher"]
     teacher = load(source.path)
     student = build_student(stage.student, teacher.tokenizer, step.data.task, seed=step.seed)
@@ -141,9 +151,8 @@ def _distill(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made
     return Made(student.parameters, {**taught.outcome.facts, "teacher_holdout_score": taught.teacher_score})
 
 
-def _quantize(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    stage = step.stage
-    assert isinstance(stage, Quantize)  # noqa: S101
+@make_artefact.register
+def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
 
     encoder = load_finished(inputs["model"].path)
@@ -156,10 +165,6 @@ def _quantize(step: Step, inputs: dict[str, Model], workspace: Workspace) -> Mad
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
     return Made(encoder.parameters, summary.facts)
-
-
-Handler = Callable[[Step, dict[str, Model], Workspace], Made]
-HANDLERS: dict[type, Handler] = {Finetune: _finetune, Distill: _distill, Quantize: _quantize}
 
 
 def _describe(step: Step) -> str:

@@ -1,10 +1,11 @@
 """From a command to its steps: what will be made, from what, where it will lie. Computes nothing heavy."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,12 +14,14 @@ from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
-from compress.recipes.schema import Logits, Student, Training
+from compress.recipes.schema import Frozen, Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import TRAINABLE_STAGES, Model, resolve_model
 from compress.tasks import Task, resolve_task
 from compress.training import steps_of
+
+Part = TypeVar("Part", bound=Frozen)
 
 TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
@@ -190,7 +193,7 @@ def plan_distillation(
     recipe = resolve_student(student)
     stage = Distill(
         student=recipe,
-        method=_decide_method(recipe, options.method),
+        method=_change(recipe.distill.logits, options.method),
         training=decide_training(recipe.training, options.training),
         select_on=options.select_on,
         allow_weak_teacher=options.allow_weak_teacher,
@@ -237,24 +240,12 @@ def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
     Raises:
         InvalidInputError: A value is out of range.
     """
-    fields = {
-        **training.model_dump(),
-        **{name: value for name, value in changes.items() if value is not None},
-    }
-    if fields["bf16"] is None:
-        fields["bf16"] = multiplies_bfloat16()
-    try:
-        return Training.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidInputError(
-            f"These options do not fit:\n{explain_validation(error)}", "Mend them."
-        ) from None
+    changed = _change(training, changes)
+    return changed if changed.bf16 is not None else _change(changed, {"bf16": multiplies_bfloat16()})
 
 
 def world_size() -> int:
     """The number of processes that train together (`torchrun` sets it)."""
-    import os
-
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -267,10 +258,15 @@ def _finetuning_step(
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 
-def _decide_method(student: Student, changes: Mapping[str, Any]) -> Logits:
-    fields = student.distill.logits.model_dump() | {k: v for k, v in changes.items() if v is not None}
+def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
+    """A part of a recipe with what the user said otherwise; None is what was not said.
+
+    Raises:
+        InvalidInputError: A value is out of range.
+    """
+    said = {name: value for name, value in changes.items() if value is not None}
     try:
-        return Logits.model_validate(fields)
+        return type(recipe).model_validate({**recipe.model_dump(), **said})
     except ValidationError as error:
         raise InvalidInputError(
             f"These options do not fit:\n{explain_validation(error)}", "Mend them."

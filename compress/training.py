@@ -26,9 +26,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from compress.data.batching import BucketSampler, EpochDataLoader, sort_by_length
 from compress.data.task_data import Split, tokenize
-from compress.encoder import MODEL_INPUTS, Encoder
+from compress.encoder import MODEL_INPUTS, Encoder, longest_input
 from compress.environment import device
-from compress.errors import CompressError
+from compress.errors import CompressError, InvalidInputError
 from compress.evaluation import primary_score
 from compress.recipes.schema import Training
 from compress.runs import HISTORY_FILE, write_atomically
@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training says of itself; rates and seconds are those of the last process, from `resumed_from` on."""
+    """What training says of itself; the rate is that of the last process, from step `resumed_from` on."""
 
     resumed_from: int
     steps: int
@@ -66,7 +66,6 @@ class Outcome:
     best_score: float
     samples_per_second: float
     truncated: int
-    seconds: float
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -208,9 +207,10 @@ def train(
         checkpoints: Where checkpoints lie; from the newest whole one training resumes.
 
     Raises:
+        InvalidInputError: The model has no positions for so many tokens.
         CompressError: The loss left the finite numbers.
     """
-    started = time.monotonic()
+    _require_positions(encoder, training)
     train_set, cut = _encode(examples, encoder, max_length=training.max_length)
     eval_set, _ = _encode(holdout, encoder, max_length=training.max_length)
     trainer = Trainer(
@@ -241,7 +241,6 @@ def train(
         best_score=float(trainer.state.best_metric or 0.0),
         samples_per_second=float(result.metrics.get("train_samples_per_second", 0.0)),
         truncated=cut,
-        seconds=time.monotonic() - started,
     )
 
 
@@ -280,6 +279,15 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def _require_positions(encoder: Encoder, training: Training) -> None:
+    longest = longest_input(encoder.model.config)
+    if training.max_length > longest:
+        raise InvalidInputError(
+            f"The model takes at most {longest} tokens, not {training.max_length}.",
+            f"Cut texts earlier: --max-length {longest}",
+        )
 
 
 def _encode(examples: Examples, encoder: Encoder, *, max_length: int) -> tuple[Dataset, int]:

@@ -32,10 +32,10 @@ def test_labels_are_aligned_by_name(tmp_path, tokenizer, family):
     assert loaded.config.id2label == {0: "negative", 1: "positive"}
 
 
-def test_other_labels_get_a_new_classifier(tmp_path, tokenizer):
+def test_a_classifier_for_other_labels_is_refused(tmp_path, tokenizer):
     classifier("bert", tokenizer, ["a", "b", "c"]).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(CompressError):  # three rows do not fit two labels, and are never cut down silently
+    with pytest.raises(CompressError, match=r"3 labels \(a, b, c\); 'sst2' has 2"):
         load_encoder(tmp_path, GLUE["sst2"], seed=0)
 
 

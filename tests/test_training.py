@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from compress.data.task_data import hold_out, load_task_data
 from compress.distillation.logits import LogitsObjective
 from compress.encoder import build_student
-from compress.errors import CompressError
+from compress.errors import CompressError, InvalidInputError
 from compress.finetuning import TaskObjective
 from compress.recipes.resolve import resolve_student
 from compress.recipes.schema import Logits
@@ -125,9 +125,7 @@ def test_accumulated_batches_move_like_one(setting):
     """Guards the loss of accumulated batches being summed instead of averaged."""
     fixed = {"max_steps": 1, "warmup_steps": 0.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
     setting("a", **fixed, per_device_train_batch_size=setting.rows)
-    setting(
-        "b", **fixed, per_device_train_batch_size=setting.rows // 4, gradient_accumulation_steps=4
-    )
+    setting("b", **fixed, per_device_train_batch_size=setting.rows // 4, gradient_accumulation_steps=4)
     losses = [
         json.loads((setting.path / name / "history.jsonl").read_text().splitlines()[0])["loss"]
         for name in "ab"
@@ -142,6 +140,11 @@ def test_divergence_is_told(setting):
 
     with pytest.raises(CompressError, match="diverged"):
         setting("a", objective=Broken(), max_steps=3)
+
+
+def test_more_tokens_than_positions_are_refused(setting):
+    with pytest.raises(InvalidInputError, match="at most 64 tokens, not 65"):
+        setting("a", max_length=65)
 
 
 def test_steps_are_counted_before_anything_runs(setting):

@@ -39,7 +39,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
         "",
         "## How to load it",
         "",
-        *fence(_write_loading(run)),
+        *fence(_write_loading(run), "python"),
         "",
         "## How it was made",
         "",
@@ -47,7 +47,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
         *(f"- {escape(term)}: {escape(value)}" for term, value in list_essentials(run)),
         f"- {escape(describe_versions(run.environment))}",
         "",
-        *fence(run.command),
+        *fence(run.command, "bash"),
         "",
         "Made by compress; `run.json` beside this card holds the whole record.",
     ]
@@ -111,7 +111,7 @@ def _describe_parent(parent: Parent) -> str:
 
 def _write_loading(run: Run) -> str:
     """The lines of Python that load the artefact from the current directory and ask it one question."""
-    texts = ", ".join(repr(["A text."]) for _ in run.task.text)
+    texts = ", ".join('["A text."]' for _ in run.task.text)
     if _has_onnx(run):
         graph = next(name for name in sorted(run.files) if name.endswith(".onnx"))
         return "\n".join(

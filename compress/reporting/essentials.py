@@ -4,6 +4,7 @@ import string
 from collections.abc import Iterator, Sequence
 from itertools import product
 
+from compress.environment import Environment
 from compress.recipes.schema import Logits, Training
 from compress.recipes.stages import Distill, Finetune, Quantize
 from compress.reporting.schema import Link, Report, Row, Section
@@ -99,12 +100,14 @@ def list_commands(report: Report) -> tuple[str, ...]:
 
 def list_environments(report: Report) -> dict[str, tuple[str, str]]:
     """Run's id → a letter and the hardware with versions it stands for; runs made alike share a letter."""
-    texts = {
-        row.run.id: f"{describe_machine(row.run.environment)}; {describe_versions(row.run.environment)}"
-        f"; commit {row.run.environment.commit or 'not recorded'}"
-        for section in report.sections
-        for row in section.rows
-    }
+    rows = [row for section in report.sections for row in section.rows]
+    texts = {row.run.id: _describe_environment(row.run.environment) for row in rows}
     letters = ("".join(pair) for width in (1, 2) for pair in product(string.ascii_uppercase, repeat=width))
     named = {text: next(letters) for text in dict.fromkeys(texts.values())}
     return {run: (named[text], text) for run, text in texts.items()}
+
+
+def _describe_environment(environment: Environment) -> str:
+    threads = "" if environment.threads is None else f", {environment.threads} PyTorch threads"
+    commit = environment.commit or "not recorded"
+    return f"{describe_machine(environment)}{threads}; {describe_versions(environment)}; commit {commit}"

@@ -13,7 +13,7 @@ from compress.reporting.essentials import (
     list_parents,
     order_by_making,
 )
-from compress.reporting.plots import plot_bytes, plot_curve, plot_latency
+from compress.reporting.plots import FRAME, plot_bytes, plot_curve, plot_latency
 from compress.reporting.schema import Interval, Report, Row, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -32,6 +32,7 @@ def render_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(_filters())
+    environment.globals["frame"] = FRAME
     page = environment.get_template("page.html.j2").render(
         report=report,
         sections=[_view(section, index) for index, section in enumerate(report.sections)],

@@ -41,11 +41,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda match: f"\\{match[0]}", show(text))
 
 
-def fence(text: str) -> list[str]:
+def fence(text: str, language: str) -> list[str]:
     """Lines of a code block that holds a text, whatever backticks are in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
-    return [ticks, *(show(line) for line in text.split("\n")), ticks]
+    return [f"{ticks}{language}", *(show(line) for line in text.split("\n")), ticks]
 
 
 def _render_section(section: Section) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _render_making(report: Report) -> Iterator[str]:
     yield ""
     yield "## Do it again"
     yield ""
-    yield from fence("\n".join(list_commands(report)))
+    yield from fence("\n".join(list_commands(report)), "bash")
     yield ""
     yield "Times are taken by `compress measure`; another session gives other times."
     yield "`compress report --check` renders the pages anew from `data/` and compares every byte and checksum."

@@ -1,15 +1,17 @@
 """Where everything of a plot goes, in the SVG's units; no markup, so that the template escapes all."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from compress.reporting.schema import Curve, Interval, Section
 from compress.reporting.wording import format_bytes, format_significant
 
-WIDTH, HEIGHT = 460, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 16, 46
+WIDTH, HEIGHT = 400, 300
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 14, 46
+FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
+"""The edges of a plot, for the template."""
 CURVE_WIDTH, CURVE_HEIGHT = 240, 130
 LETTER, LINE = 6.7, 15
 """Width and height of a letter of a label at 12 units; on the wide side, to keep labels apart."""
@@ -178,16 +180,17 @@ class _LinearAxis:
     def __init__(self, low: float, high: float) -> None:
         margin = max((high - low) * 0.08, 0.004)
         self.low, self.high = low - margin, high + margin
-        rough = (self.high - self.low) / 4
-        power = 10.0 ** math.floor(math.log10(rough))
-        self.step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough)
+        power = 10.0 ** math.floor(math.log10((self.high - self.low) / 10))
+        steps = [digit * power * scale for scale in (1, 10) for digit in (1, 2, 2.5, 5)]
+        self.step = next(step for step in steps if (self.high - self.low) / step <= 6)
 
     def place(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
     def write(self, value: float) -> str:
-        return f"{value:.3f}".replace("-", "−") if self.step < 0.01 else f"{value:.2f}".replace("-", "−")
+        decimals = 2 if math.isclose(self.step, round(self.step, 2)) else 3
+        return f"{value:.{decimals}f}".replace("-", "−")
 
     def ticks(self) -> list[float]:
         first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
@@ -213,16 +216,15 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
 
 def place_labels(marks: Sequence[Mark], front: Sequence[Corner]) -> tuple[Mark, ...]:
     """Give each mark the nearest place for its label that covers no label, mark, error bar or part of the front."""
-    frame = Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM)
     taken = [box for mark in marks for box in _occupied(mark)]
     for (x, y), (next_x, next_y) in pairwise(front):
         taken.append(Box(min(x, next_x) - 1, min(y, next_y) - 1, max(x, next_x) + 1, max(y, next_y) + 1))
+    labels: list[Box] = []
     placed = []
     for mark in sorted(marks, key=lambda mark: (mark.y, mark.x)):
-        width = len(mark.label) * LETTER
-        candidates = [(Box(x, y, x + width, y + LINE), far) for x, y, far in _candidates(mark, width)]
-        box, far = min(candidates, key=lambda each: _cost(each[0], taken, frame) + each[1] / 1000)
-        taken.append(box)
+        candidates = _candidates(mark, len(mark.label) * LETTER)
+        box, far = min(candidates, key=lambda each: _cost(each[0], taken, labels) + each[1] / 10)
+        labels.append(box)
         placed.append(replace(mark, box=box, leader=far > 20))
     return tuple(placed)
 
@@ -235,23 +237,22 @@ def _occupied(mark: Mark) -> tuple[Box, Box, Box]:
     )
 
 
-def _candidates(mark: Mark, width: float) -> list[tuple[float, float, float]]:
-    """Upper left corners of a label, each with its distance: right, left, then up and down."""
+def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
+    """Places of a label with their distance: beside the mark, a little above or below, then anywhere."""
     middle = mark.y - LINE / 2
-    found = []
-    for shift in (0, -14, 14, -28, 28, -44, 44, -60, 60, -80, 80, -110, 110):
-        found += [
-            (mark.right + 9, middle + shift, abs(shift)),
-            (mark.left - 9 - width, middle + shift, abs(shift) + 1.0),
-        ]
-        found.append((mark.x - width / 2, middle + shift, abs(shift) + 2.0))
-    return found
+    for shift in (0, -14, 14, -28, 28):
+        for x, far in ((mark.right + 9, 0.0), (mark.left - 9 - width, 1.0), (mark.x - width / 2, 2.0)):
+            yield Box(x, middle + shift, x + width, middle + shift + LINE), abs(shift) * 0.7 + far
+    for y in range(0, HEIGHT - BOTTOM - LINE, 8):
+        for x in range(LEFT, max(LEFT + 1, int(WIDTH - width)), 10):
+            nearest = math.hypot(max(x - mark.x, mark.x - x - width, 0), y - middle)
+            yield Box(x, y, x + width, y + LINE), 25 + nearest
 
 
-def _cost(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    inside = box.overlap(frame)
-    outside = (box.right - box.left) * (box.bottom - box.top) - inside
-    return 4 * outside + sum(box.overlap(other) for other in taken)
+def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
+    inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
+    outside = (box.right - box.left) * LINE - inside
+    return 4 * outside + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))
 
 
 def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis) -> list[Corner]:

@@ -70,10 +70,17 @@ def environment(**changes):
         "memory_bytes": 8 * 2**30,
         "device": "cpu",
         "gpu": None,
+        "threads": 2,
         "versions": {"torch": "2.11.0", "transformers": "5.17.0", "onnxruntime": "1.22.0"},
         "commit": "0123456789ab",
     }
     return Environment(**(fields | changes))
+
+
+def measurement(name, unit, samples, *, value, **more):
+    """A quantity of which less is better; a single sample unless said otherwise."""
+    fields = {"n": 1, "low": value, "high": value, "conditions": {"threads": 1}} | more
+    return Measurement(name=name, value=value, unit=unit, higher_is_better=False, samples=samples, **fields)
 
 
 def answers(wrong, seed=0):
@@ -92,11 +99,10 @@ class Store:
     made: list[str] = field(default_factory=list)
 
     def add(self, name, stage, *, size, parameters, parents=(), task=TASK, seed=42, **changes):
-        number = len(self.made)
-        key = f"{number + 1:08x}"
+        number, key = len(self.made), f"{len(self.made) + 1:08x}"
         directory = run_directory(self.root, task=task.name, name=name, stage=stage.kind, key=key)
         weights = "model.onnx" if stage.kind == "quantize" else "model.safetensors"
-        history = changes.pop("history", None)
+        history = changes.pop("history", ())
         run = Run(
             **{
                 "id": directory.relative_to(self.root).as_posix(),
@@ -122,7 +128,7 @@ class Store:
         )
         self.made.append(run.id)
         write_record(directory / "run.json", run)
-        if history is not None:
+        if history:
             lines = "".join(json.dumps(line) + "\n" for line in history)
             (directory / "history.jsonl").write_text(lines, encoding="utf-8")
         return read_run(directory)
@@ -165,45 +171,26 @@ class Store:
 
     def measure(self, rounds, *, session="s1", started="2026-11-20T12:00:00+00:00", where=None, **conditions):
         """One session; `rounds` is a list of pairs: a stored run, and its list of timings for each round."""
-        ids = tuple(stored.run.id for stored, _ in rounds)
         shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"} | conditions
         for stored, samples in rounds:
             flat = [sample for each in samples for sample in each]
             low, median, high = np.quantile(flat, [0.25, 0.5, 0.75])
-            latency = Measurement(
-                name="latency",
-                value=median,
-                unit="ms",
-                higher_is_better=False,
-                n=len(flat),
-                low=low,
-                high=high,
-                samples=samples,
-                conditions=shape,
+            measurements = (
+                measurement(
+                    "latency", "ms", samples, n=len(flat), value=median, low=low, high=high, conditions=shape
+                ),
+                measurement("load_time", "s", [[0.25]], value=0.25),
+                measurement("peak_memory", "bytes", [[300e6]], value=300e6),
             )
-            others = [
-                Measurement(
-                    name=name,
-                    value=value,
-                    unit=unit,
-                    higher_is_better=False,
-                    n=1,
-                    low=value,
-                    high=value,
-                    samples=((value,),),
-                    conditions={"threads": 1},
-                )
-                for name, value, unit in (("load_time", 0.25, "s"), ("peak_memory", 300e6, "bytes"))
-            ]
             record = Session(
                 session=session,
                 key="kind0001",
                 started=started,
                 run=stored.run.id,
-                models=ids,
+                models=tuple(each.run.id for each, _ in rounds),
                 engine="onnxruntime" if stored.run.stage.kind == "quantize" else "pytorch",
                 environment=where or environment(),
-                measurements=(latency, *others),
+                measurements=measurements,
             )
             write_record(stored.path / "measurements" / f"{session}.json", record)
 
@@ -219,6 +206,14 @@ def steady(milliseconds, rounds=5):
     ]
 
 
+RESAMPLES = 60  # quick; the intervals' own tests are elsewhere
+
+
+@pytest.fixture(autouse=True)
+def quick_intervals(monkeypatch):
+    monkeypatch.setattr("compress.statistics.RESAMPLES", RESAMPLES)
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "runs")
@@ -226,7 +221,7 @@ def store(tmp_path):
 
 @dataclass
 class Trio:
-    """A teacher with 40 of 400 wrong, its student with 60 wrong, and the student in 8 bits with 64 wrong."""
+    """A teacher with 40 of 400 wrong, its student with 70 wrong, and the student in 8 bits with 76 wrong."""
 
     store: Store
     teacher: StoredRun
@@ -264,7 +259,7 @@ def build_trio(store, *, task=TASK, name="albert-tiny", measure=True):
     int8 = store.add(
         name, QUANTIZE, size=5_000_000, parameters=4_500_000, parents=[child_of(student, "model")], task=task
     )
-    for stored, wrong, seed in ((teacher, 40, 1), (student, 60, 2), (int8, 64, 2)):
+    for stored, wrong, seed in ((teacher, 40, 1), (student, 70, 2), (int8, 76, 2)):
         store.evaluate(stored, answers(wrong, seed))
     if measure:
         store.measure([(teacher, steady(12.0)), (student, steady(4.0)), (int8, steady(1.5))])
@@ -290,8 +285,12 @@ def written(tmp_path_factory):
     from compress.reporting import write_report
 
     root = tmp_path_factory.mktemp("written")
-    trio = build_trio(Store(root / "runs"))
-    report = write_report(trio.runs, root / "report", title="A title", command="compress report runs/sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compress.statistics.RESAMPLES", RESAMPLES)
+        trio = build_trio(Store(root / "runs"))
+        report = write_report(
+            trio.runs, root / "report", title="A title", command="compress report runs/sample"
+        )
     return types.SimpleNamespace(trio=trio, report=report, path=root / "report")
 
 

@@ -51,17 +51,17 @@ def leave_changes(trio, kit):
 
 def evaluate_with_changes(trio, kit):
     changed = kit.environment(commit="0123456789ab+changes")
-    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", environment=changed)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", environment=changed)
     return trio.runs
 
 
 def truncate(trio, kit):
-    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", truncated=17)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", truncated=17)
     return trio.runs
 
 
 def evaluate_on_other_data(trio, kit):
-    trio.store.evaluate(trio.student, kit.answers(60, 2), key="e0000000", data="another0")
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", data="another0")
     return trio.runs
 
 
@@ -140,7 +140,7 @@ def leave_teacher_out(trio, kit):
         (
             "timing-spread",
             measure_in_noise,
-            "varies by 22.5 % between the quartiles of its rounds: 2.70× (2.40–3.00)",
+            "varies by 22.2 % between the quartiles of its rounds: 2.70× (2.40–3.00)",
         ),
         ("timing-spread", measure_sessions_apart, "varies by 11.8 % over sessions: 2.83× (2.67–3.00)"),
         ("teacher-missing", leave_teacher_out, "The teacher of albert-tiny is no run of this report."),

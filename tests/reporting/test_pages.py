@@ -1,0 +1,191 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from compress.reporting import write_report
+from compress.reporting.html import render_html
+from compress.reporting.markdown import render_markdown
+from compress.runs import Parent
+
+HOSTILE = "<script>alert(1)</script>\"'&\u202e|`*_[x](http://evil)"
+
+
+class Page(HTMLParser):
+    """The elements of a page, with their attributes, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.texts = []
+        self.rows = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append("")
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.rows:
+            self.rows[-1] = " ".join(f"{self.rows[-1]} {data}".split())
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+    def values(self, *names):
+        return [attrs[name] for _, attrs in self.elements for name in names if name in attrs]
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page((written.path / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def hostile(kit, store, tmp_path):
+    """A report whose every free text is an attack."""
+    task = kit.TASK.model_copy(update={"labels": (HOSTILE, "b"), "text": (HOSTILE,)})
+    parent = Parent(role=HOSTILE, name=HOSTILE, origin=HOSTILE, key="k")
+    changes = {
+        "command": HOSTILE,
+        "facts": {HOSTILE: HOSTILE},
+        "environment": kit.environment(cpu=HOSTILE, gpu=HOSTILE, commit=HOSTILE, versions={HOSTILE: HOSTILE}),
+        "history": [
+            {"step": 1, "loss": 1.0, f"eval_{HOSTILE}": 1.0},
+            {"step": 2, "loss": 0.5, f"eval_{HOSTILE}": 2},
+        ],
+    }
+    names = [HOSTILE.replace("/", "").replace("\u202e", "") + letter for letter in "ab"]
+    runs = [
+        store.add(name, kit.FINETUNE, size=10 * n, parameters=n, parents=[parent], task=task, **dict(changes))
+        for n, name in enumerate(names, start=1)
+    ]
+    for stored in runs:
+        store.evaluate(stored, kit.answers(50), split=HOSTILE, engine=HOSTILE)
+    store.measure([(stored, [[1.0]]) for stored in runs], where=changes["environment"], device=HOSTILE)
+    report = write_report(runs, tmp_path / "report", title=HOSTILE, command=HOSTILE)
+    return report, tmp_path / "report"
+
+
+class TestHtml:
+    def test_the_table_prints_the_numbers_computed_by_hand(self, page):
+        assert "90.0 MB" in page.text
+        # 90 MB / 18 MB; 12 ms / 4 ms; (400 − 70) / 400 right; 330 / 360 of the baseline's right answers.
+        row = next(row for row in page.rows if row.startswith("albert-tiny distilled"))
+        for number in ("18.0 MB", "5.00× smaller", "4.50 M", "3.00× faster", "0.825", "n = 400", "91.7 %"):
+            assert number in row, (number, row)
+
+    def test_the_answer_comes_first(self, page):
+        before = page.text.partition("Comparison")[0]
+        assert "18.0× smaller and 8.00× faster than minilm-l6 and keeps 90.0 % of its accuracy." in before
+        assert "Can it be trusted?" in before
+
+    def test_intervals_on_the_page_are_the_reports(self, page, written):
+        row = written.report.sections[0].rows[1]
+        kept, score = row.primary.retention, row.primary.score
+        assert f"({100 * kept.low:.1f}–{100 * kept.high:.1f})" in page.text
+        assert f"({score.low:.3f}–{score.high:.3f})" in page.text
+
+    def test_what_was_done_is_told(self, page):
+        for text in (
+            "temperature 2",
+            "0.0003, linear",
+            "62 s",
+            "torch 2.11.0",
+            "0123456789ab",
+            "Gold 6330",
+            "2 PyTorch threads",
+        ):
+            assert text in page.text
+        assert "compress distill albert-tiny --task sample" in page.text
+        assert "compress report runs/sample" in page.text
+
+    def test_nothing_is_fetched_and_nothing_runs(self, page, written):
+        text = (written.path / "index.html").read_text(encoding="utf-8")
+        assert "http:" not in text
+        assert "https:" not in text
+        assert all(value.startswith("#") for value in page.values("href", "src", "action", "data", "poster"))
+        assert not {"script", "link", "iframe", "object", "img"} & {tag for tag, _ in page.elements}
+        assert "url(" not in text
+        assert "@import" not in text
+        assert "default-src 'none'" in text
+
+    def test_it_is_light(self, written):
+        assert (written.path / "index.html").stat().st_size < 60_000
+
+    def test_every_reference_has_its_target(self, page):
+        ids = page.values("id")
+        assert len(ids) == len(set(ids))
+        wanted = [value[1:] for value in page.values("href")] + page.values("aria-labelledby")
+        assert set(wanted) <= set(ids)
+
+    def test_pictures_and_tables_speak(self, page):
+        pictures = [attrs for tag, attrs in page.elements if tag == "svg"]
+        assert len(pictures) == 4  # bytes, latency, two loss curves
+        assert all(attrs["role"] == "img" and "aria-labelledby" in attrs for attrs in pictures)
+        tags = [tag for tag, _ in page.elements]
+        assert tags.count("caption") == tags.count("table") > 0
+        assert all("scope" in attrs for tag, attrs in page.elements if tag == "th")
+        assert ("html", {"lang": "en"}) in page.elements
+
+    def test_hostile_texts_stay_texts(self, hostile, page):
+        found = Page((hostile[1] / "index.html").read_text(encoding="utf-8"))
+        assert {tag for tag, _ in found.elements} <= {tag for tag, _ in page.elements} | {"nav"}
+        assert "\u202e" not in found.text
+        assert "\\u202e" in found.text
+        names = {name for _, attrs in found.elements for name in attrs}
+        assert names <= {name for _, attrs in page.elements for name in attrs}
+        assert all(value.startswith("#") for value in found.values("href"))
+
+    def test_machine_paths_are_shortened(self, kit, store, tmp_path):
+        command = "compress finetune /home/alice/models/bert --task x"
+        parent = Parent(role="model", name="bert", origin="directory /home/alice/models/bert", key="k")
+        run = store.add("m", kit.FINETUNE, size=1, parameters=1, command=command, parents=[parent])
+        write_report([run], tmp_path / "report", command="compress report /home/alice/runs/all")
+        for name in ("index.html", "README.md"):
+            text = (tmp_path / "report" / name).read_text(encoding="utf-8")
+            assert "alice/" not in text
+            assert "…/models/bert" in text
+
+    def test_a_missing_session_leaves_the_speed_open(self, kit, store, tmp_path):
+        trio = kit.build_trio(store, measure=False)
+        store.measure([(trio.teacher, kit.steady(12.0))], session="a")
+        store.measure([(trio.student, kit.steady(4.0))], session="b")
+        write_report(trio.runs, tmp_path / "report", command="c")
+        text = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8")).text
+        assert "speed not compared" in text
+        assert "× faster than" not in text
+        assert "never measured in one session" in text
+        assert "3.00×" not in text
+
+
+class TestMarkdown:
+    def test_the_table_prints_the_numbers_computed_by_hand(self, written):
+        lines = (written.path / "README.md").read_text(encoding="utf-8").splitlines()
+        row = next(line for line in lines if line.startswith("| albert-tiny | "))
+        for number in ("18.0 MB", "5.00× smaller", "4.50 M", "3.00× faster", "0.825", "400", "91.7 %"):
+            assert number in row
+        header = next(line for line in lines if line.startswith("| Model"))
+        assert row.count(" | ") == header.count(" | ")
+
+    def test_hostile_texts_stay_texts(self, hostile):
+        text = (hostile[1] / "README.md").read_text(encoding="utf-8")
+        prose = re.sub(r"(?ms)^(`{3,})bash$.*?^\1$", "", text)
+        assert not re.search(r"(?<!\\)<script", prose)
+        assert not re.search(r"(?<!\\)\[x", prose)
+        assert "\u202e" not in text
+        tables = [line for line in prose.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in tables}) == 1
+
+    def test_a_code_block_holds_any_backticks(self, hostile):
+        report = hostile[0].model_copy(update={"command": "echo ```` done"})
+        assert "\n`````bash\n" in render_markdown(report)
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_the_same_report_gives_the_same_bytes(written, render):
+    again = type(written.report).model_validate_json(written.report.model_dump_json())
+    assert render(again) == render(written.report)

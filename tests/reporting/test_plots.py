@@ -1,0 +1,94 @@
+import math
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.reporting import plots
+from compress.reporting.plots import Point, plot_bytes, plot_curve, plot_latency
+from compress.reporting.schema import Curve, Interval
+
+
+def test_places_follow_the_numbers(written):
+    (section,) = written.report.sections
+    for plot, xs in ((plot_bytes(section), (90e6, 18e6, 5e6)), (plot_latency(section), (12.24, 4.08, 1.53))):
+        marks = {mark.label: mark for mark in plot.marks}
+        teacher, student, int8 = (marks[row.short] for row in section.rows)
+        assert [mark.baseline for mark in (teacher, student, int8)] == [True, False, False]
+        whole, part = math.log(xs[0] / xs[2]), math.log(xs[1] / xs[2])
+        assert (student.x - int8.x) / (teacher.x - int8.x) == pytest.approx(part / whole, abs=0.01)
+        scores = [row.primary.score for row in section.rows]
+        expected = (scores[1].value - scores[2].value) / (scores[0].value - scores[2].value)
+        assert (int8.y - student.y) / (int8.y - teacher.y) == pytest.approx(expected, abs=0.02)
+        length = (scores[0].high - scores[0].low) / (scores[0].value - scores[2].value)
+        assert (teacher.low - teacher.high) / (int8.y - teacher.y) == pytest.approx(length, abs=0.02)
+        assert plot.front.startswith(f"M{int8.x} {int8.y}")
+        assert f"{student.x} {student.y}" in plot.front
+
+
+def test_without_comparable_timings_there_is_no_latency_plot(kit, store, tmp_path):
+    from compress.reporting import write_report
+
+    report = write_report(kit.build_trio(store, measure=False).runs, tmp_path / "r", command="c")
+    assert plot_latency(report.sections[0]) is None
+    assert plot_bytes(report.sections[0]) is not None
+
+
+NAMES = st.sampled_from(
+    ["minilm-l6", "albert-tiny", "albert-tiny · int8", "bert-small", "electra-base · int8"]
+)
+POINTS = st.lists(
+    st.tuples(NAMES, st.floats(1e6, 4e8), st.floats(0.7, 0.95), st.floats(0.005, 0.04)),
+    min_size=3,
+    max_size=6,
+)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(POINTS)
+def test_labels_of_up_to_six_runs_do_not_overlap(drawn):
+    points = [
+        Point(name, x, Interval(value=y, low=y - e, high=y + e), None, index == 0)
+        for index, (name, x, y, e) in enumerate(drawn)
+    ]
+    plot = plots._plot(points, "Bytes", "accuracy", str)
+    for first, second in combinations(plot.marks, 2):
+        assert first.box.overlap(second.box) == 0
+    for mark in plot.marks:
+        assert mark.box.left >= plots.LEFT
+        assert mark.box.right <= plots.WIDTH
+        assert mark.box.top >= 0
+        assert mark.box.bottom <= plots.HEIGHT - plots.BOTTOM + 1
+    assert 2 <= len(plot.x_ticks) <= 9
+    assert 3 <= len(plot.y_ticks) <= 7
+
+
+def test_equal_points_and_constant_curves_are_drawn():
+    same = Interval(value=1.0, low=1.0, high=1.0)
+    plot = plots._plot([Point(name, 5.0, same, None, False) for name in "ab"], "Bytes", "accuracy", str)
+    assert plot.marks[0].x == plot.marks[1].x
+    curve = plot_curve(Curve(name="loss", steps=(3, 3), values=(2.0, 2.0)))
+    assert "nan" not in curve.path
+
+
+def test_a_curve_runs_from_its_first_to_its_last_value():
+    curve = plot_curve(Curve(name="eval_accuracy", steps=(0, 50, 100), values=(1.0, 3.0, 2.0)))
+    places = [tuple(map(float, part.split())) for part in curve.path[1:].split("L")]
+    assert places == [(1, 128), (120, 2), (239, 65)]
+    assert (curve.name, curve.low, curve.high, curve.last) == ("eval accuracy", "1.00", "3.00", 100)
+
+
+def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
+    scores = {"small": (1e6, 0.80), "beaten": (1.15e6, 0.79), "large": (4e6, 0.90)}
+    points = [
+        Point(name, x, Interval(value=y, low=y - 0.02, high=y + 0.02), None, False)
+        for name, (x, y) in scores.items()
+    ]
+    plot = plots._plot(points, "Bytes", "accuracy", str)
+    marks = {mark.label: mark for mark in plot.marks}
+    assert str(marks["beaten"].y) not in plot.front
+    assert f"{marks['large'].x} {marks['large'].y}" in plot.front
+    for mark in plot.marks:
+        for other in plot.marks:
+            assert all(mark.box.overlap(box) == 0 for box in plots._occupied(other))

@@ -1,0 +1,174 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from compress.errors import CompressError
+from compress.reporting import check_report, write_report
+from compress.runs import find_runs
+
+
+def snapshot(directory):
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_report_is_sound_when_written(written):
+    assert check_report(written.path) == []
+    assert check_report(written.path, written.trio.runs) == []
+    assert {path.name for path in written.path.iterdir()} == {"data", "index.html", "README.md"}
+
+
+def test_writing_twice_gives_the_same_bytes(written, tmp_path):
+    runs = list(reversed(written.trio.runs))
+    write_report(runs, tmp_path / "again", title="A title", command="compress report runs/sample")
+    assert snapshot(tmp_path / "again") == snapshot(written.path)
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "README.md", "run.json", "history.jsonl", "report.json", "e0000000.parquet"]
+)
+def test_one_altered_byte_is_found(report_dir, name):
+    file = next(report_dir.rglob(name))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    assert any(name in problem for problem in check_report(report_dir))
+
+
+def test_a_missing_page_is_found(report_dir):
+    (report_dir / "README.md").unlink()
+    assert check_report(report_dir) == ["README.md is missing"]
+
+
+def forge(report_dir, name, change):
+    """Change a data file and make its checksum fit."""
+    data = report_dir / "data"
+    file = next(data.rglob(name))
+    old = hashlib.sha256(file.read_bytes()).hexdigest()
+    change(file)
+    sums = (data / "SHA256SUMS").read_text().replace(old, hashlib.sha256(file.read_bytes()).hexdigest())
+    (data / "SHA256SUMS").write_text(sums)
+
+
+def test_a_page_that_does_not_follow_from_forged_data_is_found(report_dir):
+    forge(
+        report_dir,
+        "report.json",
+        lambda file: file.write_text(file.read_text().replace("A title", "B title")),
+    )
+    assert check_report(report_dir) == [
+        f"{page} does not follow from the data" for page in ("index.html", "README.md")
+    ]
+
+
+def test_a_score_that_its_predictions_do_not_give_is_found(report_dir):
+    def raise_score(file):
+        record = json.loads(file.read_text())
+        record["scores"][0]["value"] = 0.99
+        file.write_text(json.dumps(record))
+
+    forge(report_dir, "distill-*/evaluations/e0000000.json", raise_score)
+    problems = check_report(report_dir)
+    assert any(
+        "recorded as 0.990000 (n = 400), its predictions give 0.825000" in problem for problem in problems
+    )
+
+
+def test_runs_that_changed_since_are_found(trio, kit, tmp_path):
+    write_report(trio.runs, tmp_path / "report", command="c")
+    trio.store.measure([(trio.student, kit.steady(4.0)), (trio.teacher, kit.steady(9.0))], session="later")
+    (trio.student.path / "history.jsonl").write_text('{"step": 1, "loss": 1}\n')
+    problems = check_report(tmp_path / "report", trio.runs[1:])
+    folder = f"sample/albert-tiny/distill-{trio.student.run.key}"
+    assert f"data/{folder}/history.jsonl differs from the run's file" in problems
+    assert any(
+        "finetune" in problem and "is in the report but not in the runs" in problem for problem in problems
+    )
+    assert (
+        f"{folder}/measurements/later.json is in the runs but not in the report" not in problems
+    )  # a stranger's now
+    problems = check_report(tmp_path / "report", trio.runs)
+    assert f"{folder}/measurements/later.json is in the runs but not in the report" in problems
+
+
+@pytest.mark.parametrize("page", ["html", "markdown"])
+def test_a_failing_render_leaves_the_old_report_whole(written, report_dir, monkeypatch, page):
+    before = snapshot(report_dir)
+
+    def fail(report):
+        raise RuntimeError("no page today")
+
+    monkeypatch.setattr(f"compress.reporting.{page}.render_{page}", fail)
+    with pytest.raises(RuntimeError):
+        write_report(written.trio.runs[:2], report_dir, command="c")
+    assert snapshot(report_dir) == before
+    assert [path.name for path in report_dir.parent.iterdir()] == ["report"]
+
+
+def test_a_failing_swap_leaves_the_old_report_whole(written, report_dir, monkeypatch):
+    from pathlib import Path
+
+    before, rename = snapshot(report_dir), Path.rename
+
+    def fail_on_staged(self, target):
+        if Path(target).name == "report" and "superseded" not in self.name:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_on_staged)
+    with pytest.raises(CompressError, match="Input/output error"):
+        write_report(written.trio.runs[:2], report_dir, command="c")
+    assert snapshot(report_dir) == before
+    assert [path.name for path in report_dir.parent.iterdir()] == ["report"]
+
+
+def test_an_older_report_is_replaced_entirely(trio, report_dir):
+    report = write_report(trio.runs[:1], report_dir, command="c")
+    assert report.title == "1 model compared on sample"
+    assert check_report(report_dir) == []
+    assert [stored.run.id for stored in find_runs(report_dir / "data")] == [trio.teacher.run.id]
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "data"])
+def test_a_directory_that_is_no_report_is_left_alone(trio, tmp_path, strange):
+    target = tmp_path / "mine"
+    (target / strange).mkdir(parents=True)
+    with pytest.raises(CompressError, match="holds what is no report"):
+        write_report(trio.runs, target, command="c")
+    assert [path.name for path in target.iterdir()] == [strange]
+
+
+def test_an_empty_directory_is_taken(trio, tmp_path):
+    (tmp_path / "empty").mkdir()
+    write_report(trio.runs, tmp_path / "empty", command="c")
+    assert check_report(tmp_path / "empty") == []
+
+
+def test_a_report_can_be_moved(written, tmp_path):
+    moved = shutil.copytree(written.path, tmp_path / "elsewhere" / "name")
+    assert check_report(moved) == []
+
+
+def test_no_heavy_library_is_imported_before_it_is_needed():
+    code = "import sys, compress.reporting, compress.reporting.terminal; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {
+        "torch",
+        "transformers",
+        "datasets",
+        "sklearn",
+        "scipy",
+        "pyarrow",
+        "jinja2",
+        "rich",
+        "numpy",
+    } & set(found)

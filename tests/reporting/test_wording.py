@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.reporting import wording
+from compress.reporting.schema import Interval
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "compress report /home/alice/work/runs/sst2 --output-dir reports/x",
+            "compress report …/runs/sst2 --output-dir reports/x",
+        ),
+        ("--glue=/data/glue", "--glue=…/glue"),
+        ("--corpus '/mnt/my disk/a b/corpus'", "--corpus '…/a b/corpus'"),
+        ("directory file:///home/alice/models/bert", "directory …/models/bert"),
+        (r"C:\Users\alice\models\bert", "…/models/bert"),
+        ("https://huggingface.co/a/b/c", "https://huggingface.co/a/b/c"),
+        (
+            "runs/sample/albert ./a/b/c ../a/b/c ~/a/b/c a / b",
+            "runs/sample/albert ./a/b/c ../a/b/c ~/a/b/c a / b",
+        ),
+    ],
+)
+def test_only_absolute_paths_are_shortened(text, shown):
+    assert wording.show(text) == shown
+    assert wording.show(shown) == shown
+
+
+@given(st.text())
+def test_nothing_hidden_is_shown(text):
+    shown = wording.show(text)
+    assert not any(
+        ord(c) < 32 or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\x7f"
+        for c in shown
+    )
+
+
+def test_hidden_characters_become_their_names():
+    assert wording.show("a\u202eb\x1b[1m\n") == "a\\u202eb\\u001b[1m\\u000a"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.01234, "0.0123"),
+        (1.234, "1.23"),
+        (9.999, "10.0"),
+        (12.34, "12.3"),
+        (99.96, "100"),
+        (123.4, "123"),
+        (12345, "12345"),
+        (0, "0"),
+    ],
+)
+def test_three_significant_digits(value, text):
+    assert wording.format_significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (22_713_216, "22.7 MB"), (999_999_999, "1.00 GB")],
+)
+def test_bytes_in_powers_of_1000(count, text):
+    assert wording.format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(4, "4.00× faster"), (0.25, "4.00× slower"), (1.004, "no faster"), (0.996, "no faster")],
+)
+def test_ratios_in_words(ratio, text):
+    assert wording.format_change(ratio, "faster", "slower") == text
+
+
+def test_ranges():
+    interval = Interval(value=0.9, low=-0.0501, high=0.951)
+    assert wording.format_range(interval, "score") == "−0.050–0.951"
+    assert wording.format_range(interval, "share") == "−5.0–95.1"
+
+
+def test_names_in_a_sentence():
+    assert [wording.join_names(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
