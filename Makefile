@@ -16,7 +16,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/compress distill --teacher minilm-l6 --student albert-tiny --task sample
+	$(BIN)/compress finetune minilm-l6 --task sample --num-train-epochs 1
+	$(BIN)/compress distill --teacher $(DEMO)/minilm-l6 --student albert-tiny --task sample --num-train-epochs 4
 	$(BIN)/compress quantize $(DEMO)/albert-tiny --method dynamic-int8
 	$(BIN)/compress measure $(DEMO)
 	$(BIN)/compress report $(DEMO) --output-dir reports/sample

@@ -200,8 +200,11 @@ def _ask(pipe: Connection, name: str, shape: Shape | None) -> Any:
 
 def _serve(pipe: Connection, path: str, threads: int) -> None:
     """A worker: load the model, then time each shape that is asked for; None asks for facts and ends it."""
+    from transformers.utils.logging import disable_progress_bar
+
     from compress.inference import load
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         before = time.perf_counter()
         predictor = load(path, threads=threads)

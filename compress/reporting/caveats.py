@@ -103,10 +103,7 @@ def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
 
     measured = [row for row in _others(section) if any(column.find(row.run.id) for column in section.timings)]
     rows = [row for row in measured if not compared(row)]
-    text = (
-        "{} and the baseline were never measured in one session whose rounds alternated: "
-        "their times are not compared, and no speed-up is given."
-    )
+    text = "Never measured in one session with the baseline, so that no speed-up is given: {}."
     yield from _about("no-common-session", rows, text)
 
 

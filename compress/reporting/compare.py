@@ -89,7 +89,7 @@ def _names(run: Run) -> tuple[str, str, str]:
 
 
 def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
-    """The run asked for; else the teacher of most runs; else the one with the most parameters."""
+    """The run asked for; else the teacher of most runs; else the one with the most parameters; of equals the newest."""
     named = [run for run in runs if chosen in _names(run)]
     if len(named) > 1:
         ids = ", ".join(sorted(run.id for run in named))
@@ -97,7 +97,7 @@ def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
     if named:
         return named[0].id
     taught = Counter(parent_id(parent) for run in runs for parent in run.parents if parent.role == "teacher")
-    return max(runs, key=lambda run: (taught[run.id], run.parameters, run.id)).id
+    return max(runs, key=lambda run: (taught[run.id], run.parameters, run.started, run.id)).id
 
 
 def find_front(rows: Sequence[Row]) -> tuple[str, ...]:

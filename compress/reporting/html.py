@@ -99,7 +99,7 @@ def _speed_figure(section: Section, row: Row) -> dict[str, str]:
     own = column.find(row.run.id) if column else None
     other = column.find(section.baseline) if column else None
     if column is None or own is None or other is None or own.speedup is None:
-        return _figure("speed not compared", "no measuring session has both")
+        return _figure("– speed not compared", "no measuring session has both")
     times = [wording.format_significant(timing.milliseconds.value) for timing in (other, own)]
     text = f"{times[0]} → {times[1]} ms, {wording.format_condition(column.condition)}"
     return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
@@ -109,7 +109,7 @@ def _score_figure(section: Section, row: Row, baseline: Row) -> dict[str, str]:
     metric = section.metric.replace("_", " ")
     kept: Interval | None = row.primary.retention if row.primary else None
     if row.primary is None or baseline.primary is None or kept is None:
-        return _figure(f"{metric} not compared", "not the same examples")
+        return _figure(f"– {metric} not compared", "not the same examples")
     scores = [wording.format_score(score.score.value) for score in (baseline.primary, row.primary)]
     return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
 

@@ -1,6 +1,6 @@
 """What each run was made from, and what it is called: labels, arrows, families."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from compress.recipes.stages import Distill, Finetune, Quantize
@@ -53,7 +53,7 @@ def _shorten_stage(run: Run) -> str:
 
 
 def name_runs(runs: Sequence[Run]) -> dict[str, str]:
-    """The shortest name for each run that no other has: name, then stage, then seed, then key."""
+    """The shortest name for each run that no other has: name, and of stage, seed and key what differs."""
     plain = {run.id: run.name for run in runs}
     for run in runs:
         if isinstance(run.stage, Quantize):
@@ -65,14 +65,21 @@ def name_runs(runs: Sequence[Run]) -> dict[str, str]:
         lambda run: run.id,
     )
     for detail in details:
-        shared = {name for name, count in Counter(plain.values()).items() if count > 1}
-        plain = {
-            run.id: f"{plain[run.id]} · {detail(run)}"
-            if plain[run.id] in shared and not plain[run.id].endswith(f" · {detail(run)}")
-            else plain[run.id]
-            for run in runs
-        }
+        plain = _tell_apart(runs, plain, detail)
     return plain
+
+
+def _tell_apart(
+    runs: Sequence[Run], names: Mapping[str, str], detail: Callable[[Run], str]
+) -> dict[str, str]:
+    """Add a detail to the names that several runs share, where it differs between these runs."""
+    details: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        details[names[run.id]].add(detail(run))
+    return {
+        run.id: f"{names[run.id]} · {detail(run)}" if len(details[names[run.id]]) > 1 else names[run.id]
+        for run in runs
+    }
 
 
 def find_family(run: Run, known: Known) -> str | None:

@@ -199,7 +199,9 @@ class _LinearAxis:
 
 def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
     x, y = x_axis.place(point.x), y_axis.place(point.y.value)
-    label = point.label if len(point.label) <= LONGEST_LABEL else f"{point.label[: LONGEST_LABEL - 1]}…"
+    label = point.label
+    if len(label) > LONGEST_LABEL:  # what tells two runs apart stands at the end
+        label = f"{label[: LONGEST_LABEL - 13]}…{label[-12:]}"
     return Mark(
         label=label,
         x=x,

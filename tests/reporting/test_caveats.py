@@ -133,7 +133,7 @@ def leave_teacher_out(trio, kit):
         (
             "no-common-session",
             measure_apart,
-            "albert-tiny and the baseline were never measured in one session",
+            "Never measured in one session with the baseline, so that no speed-up is given: albert-tiny.",
         ),
         ("separate-sessions", measure_apart, "2 separate sets of sessions"),
         ("not-measured", measure_never, "No latency was measured for albert-tiny."),

@@ -204,6 +204,18 @@ def test_names_tell_runs_apart_by_what_differs(trio, kit, tmp_path):
     }
 
 
+def test_names_leave_out_what_does_not_differ(trio, kit, tmp_path):
+    again = trio.store.add("minilm-l6", kit.FINETUNE, size=90_000_000, parameters=1)
+    section = section_of([*trio.runs, again], tmp_path / "r")
+    shorts = {row.short for row in section.rows if row.run.name == "minilm-l6"}
+    assert shorts == {f"minilm-l6 · {trio.teacher.run.key}", f"minilm-l6 · {again.run.key}"}
+
+
+def test_of_equal_baselines_the_newest_is_taken(kit, store, tmp_path):
+    runs = [store.add(name, kit.FINETUNE, size=9, parameters=1) for name in ("b", "a")]
+    assert section_of(runs, tmp_path / "r").baseline == runs[1].run.id
+
+
 def test_a_run_that_names_itself_as_parent_is_described_all_the_same(kit, store, tmp_path):
     itself = Parent(role="model", name="odd", origin="run sample/odd/quantize-00000001", key="00000001")
     odd = store.add("odd", kit.QUANTIZE, size=1, parameters=1, parents=[itself])

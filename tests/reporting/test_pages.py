@@ -158,7 +158,7 @@ class TestHtml:
         text = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8")).text
         assert "speed not compared" in text
         assert "× faster than" not in text
-        assert "never measured in one session" in text
+        assert "Never measured in one session" in text
         assert "3.00×" not in text
 
 
