@@ -14,6 +14,8 @@ from compress.reporting.scores import find_primary, score_run
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
 
+SPEEDS = frozenset({"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"})
+"""What a history tells of the machine, which no curve shows."""
 CURVE_POINTS = 240
 """At most so many points of a curve are kept: as many as a small plot can show."""
 
@@ -115,7 +117,7 @@ def find_front(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _read_curves(history: Sequence[Mapping[str, object]]) -> tuple[Curve, ...]:
-    names = {name for line in history for name in line if name == "loss" or name.startswith("eval_")}
+    names = {name for line in history for name in line if name == "loss" or name.startswith("eval_")} - SPEEDS
     curves = (_read_curve(name, history) for name in sorted(names, key=lambda name: (name != "loss", name)))
     return tuple(curve for curve in curves if len(curve.steps) > 1)
 
