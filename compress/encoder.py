@@ -18,7 +18,7 @@ from transformers import (
     set_seed,
 )
 
-from compress.errors import CompressError
+from compress.errors import CompressError, first_line
 from compress.recipes.schema import Architecture, Student
 from compress.tasks import Task
 
@@ -53,7 +53,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # the tokenizers library raises bare Exception on damaged files
         raise CompressError(
-            f"The tokenizer in {path} cannot be loaded: {_first_line(error)}",
+            f"The tokenizer in {path} cannot be loaded: {first_line(error)}",
             "Bring a directory that holds a tokenizer.json (or the vocabulary that its model type needs).",
         ) from None
     return tokenizer
@@ -69,7 +69,7 @@ def load_config(path: Path) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise CompressError(
-            f"The model's configuration in {path} cannot be read: {_first_line(error)}",
+            f"The model's configuration in {path} cannot be read: {first_line(error)}",
             "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
         ) from None
     return config
@@ -174,7 +174,7 @@ def answers_task(path: Path, task: Task) -> bool:
 def longest_input(config: PretrainedConfig) -> int:
     """The number of tokens that a model has positions for, special ones included.
 
-    RoBERTa counts its positions from the padding id plus one (Liu et al.'s fairseq does), so it has fewer.
+    RoBERTa counts its positions from the padding id plus one, so it has as many fewer.
     """
     offset = (config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
     return int(config.max_position_embeddings) - offset
@@ -235,7 +235,7 @@ def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = Fals
         model, report = AutoModelForSequenceClassification.from_pretrained(path, config=config, **options)
     except Exception as error:  # safetensors' own error type is no public one
         raise CompressError(
-            f"The weights in {path} cannot be loaded: {_first_line(error)}",
+            f"The weights in {path} cannot be loaded: {first_line(error)}",
             "Bring a whole model.safetensors of an encoder; compress loads no pickles.",
         ) from None
     missing = set(report["missing_keys"])
@@ -245,7 +245,3 @@ def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = Fals
             "Fine-tune it first: compress finetune MODEL --task TASK.",
         )
     return model  # type: ignore[no-any-return]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -24,3 +24,8 @@ class UnknownNameError(CompressError):
 
 class InvalidInputError(CompressError):
     """A recipe, task file or option that says something impossible: a usage error (exit status 2)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

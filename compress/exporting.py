@@ -1,4 +1,4 @@
-"""A PyTorch classifier as one ONNX file, and the measure of how well the file agrees with it.
+"""A PyTorch classifier as one ONNX file.
 
 `torch.onnx.export` traces the model and ONNX Runtime's basic optimizations, which hold on any
 machine, fold what is constant, so that each weight is an initializer next to the `MatMul` that uses

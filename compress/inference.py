@@ -21,7 +21,7 @@ from compress.encoder import (
     model_inputs,
 )
 from compress.environment import Device, device
-from compress.errors import CompressError
+from compress.errors import CompressError, first_line
 
 ONNX_FILE = "model.onnx"
 Inputs = Mapping[str, NDArray[np.int64]]
@@ -75,9 +75,9 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors derive from Exception alone
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CompressError(
-                f"{file} cannot be loaded: {reason}", "Make it again: compress quantize MODEL --force"
+                f"{file} cannot be loaded: {first_line(error)}",
+                "Make it again: compress quantize MODEL --force",
             ) from None
         self._inputs = [node.name for node in self._session.get_inputs()]
 

@@ -63,16 +63,17 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
         logger.info("%s: cached", step.id)
         stored = read_run(step.directory)
     else:
-        stored = _make(step, inputs)
+        stored = _make(step, inputs, force=force)
     if save_to is not None:
         _copy_artefact(stored, save_to)
     return stored
 
 
-def _make(step: Step, inputs: dict[str, Model]) -> StoredRun:
+def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
     with Workspace.open(step.directory) as workspace:
-        if step.finished and workspace.path == step.directory:
-            return read_run(step.directory)  # another process finished it while this one waited
+        if step.finished and not force:  # another process finished it since the plan was made
+            workspace.leave_if_empty()
+            return read_run(step.directory)
         logger.info("%s: %s", step.id, _describe(step))
         started, clock = datetime.now(UTC), time.monotonic()
         made = make_artefact(step.stage, step, inputs, workspace)

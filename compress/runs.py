@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from compress.environment import Environment
-from compress.errors import CompressError
+from compress.errors import CompressError, first_line
 from compress.recipes.schema import Frozen
 from compress.recipes.stages import Stage
 from compress.tasks import Task
@@ -276,7 +276,7 @@ def read_record(path: Path, model: type[Record]) -> Record:
         return model.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         raise CompressError(
-            f"{path} is damaged: {str(error).splitlines()[0]}",
+            f"{path} is damaged: {first_line(error)}",
             "Delete its directory and run the command that made it again.",
         ) from None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from compress.errors import CompressError, InvalidInputError, UnknownNameError
+from compress.errors import CompressError, InvalidInputError, UnknownNameError, first_line
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher, Training
 from compress.runs import RUN_FILE, Parent, StoredRun, find_runs, hash_file, read_run
@@ -164,10 +164,9 @@ def _fetch(source: HubSource, *, name: str) -> Model:
     try:
         path = Path(snapshot_download(source.id, revision=source.revision, allow_patterns=list(HUB_FILES)))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CompressError(
             f"The weights of {name!r} ({source.id}, revision {source.revision}) are neither in the Hugging Face cache "
-            f"nor to be had from the Hub: {reason}",
+            f"nor to be had from the Hub: {first_line(error)}",
             f"Be online, bring a directory in Hugging Face format, or take a teacher that comes as a package: "
             f"{', '.join(_packaged_teachers())}.",
         ) from None

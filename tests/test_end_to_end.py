@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.cli.commands import app
+from compress.pipeline import _make
+from compress.planning import Workplace, plan_quantization
 
 FAST = ["--num-train-epochs", "5"]
 SHAPES = ["--rounds", "2", "--shape", "1x32", "--shape", "8x32"]
@@ -98,6 +100,15 @@ def test_a_second_time_nothing_is_computed(chain, house):
     assert json_of("quantize", "runs/reviews/tiny-albert")["key"] == chain["quantize"]["key"]
     assert json_of("measure", "runs/reviews", *SHAPES) == chain["sessions"]
     assert {path: path.stat().st_mtime_ns for path in house.glob("runs/**/*") if path.is_file()} == before
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_redone(chain, house):
+    """Guards hours spent twice: the run was finished between the plan and the lock."""
+    step = plan_quantization("runs/reviews/tiny-albert", Workplace(), seed=42)
+    assert (
+        _make(step, {}, force=False).run.key == chain["quantize"]["key"]
+    )  # no inputs: nothing could be made
+    assert not list(house.glob("runs/**/*.redo"))
 
 
 def test_a_dry_run_tells_the_plan_and_makes_nothing(chain, house):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from compress.errors import CompressError, InvalidInputError
+from compress.errors import CompressError, InvalidInputError, first_line
 from compress.tasks import GLUE_HUB_ID, FilesSource, GlueSource, Task
 
 HOLDOUT_SHARE = 0.1
@@ -133,7 +133,7 @@ def _read_glue(source: GlueSource, split: str) -> datasets.Dataset:
     except (OSError, ValueError) as error:
         where = f"the clone {source.clone}" if source.clone else f"the Hub dataset {GLUE_HUB_ID}"
         raise CompressError(
-            f"The split {split!r} of {source.config!r} could not be read from {where}: {_first_line(error)}",
+            f"The split {split!r} of {source.config!r} could not be read from {where}: {first_line(error)}",
             "Be online, or point --glue (or COMPRESS_GLUE) at a local clone of the dataset that holds this split.",
         ) from None
 
@@ -154,7 +154,7 @@ def _read_file(source: FilesSource, task: Task, split: str) -> datasets.Dataset:
     try:
         return datasets.load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise InvalidInputError(f"{path} could not be read: {reason}", "Mend the file.") from None
 
 
@@ -235,7 +235,3 @@ def _read_number(task: Task, value: Any, row: int, name: str) -> float:
             'Mend the row, or set kind = "classification" in the task file.',
         )
     return number
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
