@@ -25,6 +25,7 @@ from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
 from compress.inference import load
 from compress.planning import Step
+from compress.processes import is_main, wait
 from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, Workspace, list_files, read_run, write_atomically
@@ -59,19 +60,26 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
         role: model_of_run(execute(given)) if isinstance(given, Step) else given
         for role, given in step.inputs.items()
     }
-    if step.finished and not force:
+    cached = step.finished and not force
+    wait()  # no process makes what another one is still looking for
+    if cached:
         logger.info("%s: cached", step.id)
         stored = read_run(step.directory)
-    else:
+    elif is_main():
         stored = _make(step, inputs, force=force)
-    if save_to is not None:
+        wait()
+    else:
+        stored = _assist(step, inputs, force=force)
+    if save_to is not None and is_main():
         _copy_artefact(stored, save_to)
     return stored
 
 
 def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
     with Workspace.open(step.directory) as workspace:
-        if step.finished and not force:  # another process finished it since the plan was made
+        finished = step.finished and not force  # another command finished it since the plan was made
+        wait()
+        if finished:
             workspace.leave_if_empty()
             return read_run(step.directory)
         logger.info("%s: %s", step.id, _describe(step))
@@ -106,9 +114,21 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
     return stored
 
 
+def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
+    """What the processes beside the main one do: train with it, and wait while it does the rest."""
+    wait()  # the main process holds the directory
+    workspace = Workspace(step.directory)
+    if step.optimizer_steps and (force or not step.finished):
+        make_artefact(step.stage, step, inputs, workspace)
+    wait()
+    return read_run(step.directory)
+
+
 @singledispatch
 def make_artefact(stage: Stage, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     """Leave a stage's artefact in the workspace; each kind of stage registers its own way.
+
+    Every process calls this for a stage that trains; the main one alone for another. Only the main one writes.
 
     Args:
         stage: What to do; its type chooses the handler.
@@ -130,7 +150,8 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
     outcome = finetune_encoder(
         encoder, step.data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
     )
-    save_encoder(encoder, workspace.path, max_length=stage.training.max_length)
+    if is_main():
+        save_encoder(encoder, workspace.path, max_length=stage.training.max_length)
     return Made(encoder.parameters, outcome.facts)
 
 
@@ -148,7 +169,8 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
         directory=workspace.path,
         checkpoints=workspace.checkpoints,
     )
-    save_encoder(student, workspace.path, max_length=stage.training.max_length)
+    if is_main():
+        save_encoder(student, workspace.path, max_length=stage.training.max_length)
     return Made(student.parameters, {**taught.outcome.facts, "teacher_holdout_score": taught.teacher_score})
 
 

@@ -1,6 +1,5 @@
 """From a command to its steps: what will be made, from what, where it will lie. Computes nothing heavy."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from compress.data.task_data import HOLDOUT_ROWS, HOLDOUT_SHARE, TaskData, load_
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
+from compress.processes import world_size
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.schema import Frozen, Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
@@ -121,7 +121,7 @@ class Step:
         rows = len(self.data.train)
         if self.stage.select_on == "holdout":
             rows -= min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * rows))
-        return steps_of(self.stage.training, rows)
+        return steps_of(self.stage.training, rows, processes=world_size())
 
     def unfold(self) -> list["Step"]:
         """This step, preceded by those that make its inputs."""
@@ -242,11 +242,6 @@ def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
     """
     changed = _change(training, changes)
     return changed if changed.bf16 is not None else _change(changed, {"bf16": multiplies_bfloat16()})
-
-
-def world_size() -> int:
-    """The number of processes that train together (`torchrun` sets it)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _finetuning_step(

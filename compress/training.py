@@ -30,6 +30,7 @@ from compress.encoder import MODEL_INPUTS, Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
 from compress.evaluation import primary_score
+from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.schema import Training
 from compress.runs import HISTORY_FILE, write_atomically
 from compress.tasks import Task
@@ -133,6 +134,7 @@ class Trainer(transformers.Trainer):
         if model.training:
             for name, term in terms.items():
                 self._terms[name].append(term.detach())
+            loss = loss * _share_of_batch(len(outputs.logits), loss.device)
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -145,7 +147,9 @@ class Trainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        (self.checkpoints / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+        wait()  # each process has added its random state
+        if is_main():
+            (self.checkpoints / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
 
 
 class Heartbeat(TrainerCallback):
@@ -226,13 +230,17 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    newest = _drop_torn_checkpoints(checkpoints)
+    if is_main():
+        _drop_torn_checkpoints(checkpoints)
+    wait()
+    newest = max(checkpoints.glob("checkpoint-*"), key=_step_of, default=None)
     if newest:
         logger.info("  resuming from %s", newest.name)
-    transformers.set_seed(seed)
+    transformers.set_seed(seed + rank())  # dropout differs between processes; batches do not ask it
     result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     _require_finite(trainer.state.log_history)
-    _write_history(directory / HISTORY_FILE, trainer.state.log_history)
+    if is_main():
+        _write_history(directory / HISTORY_FILE, trainer.state.log_history)
     encoder.model.train(False)
     return Outcome(
         resumed_from=_step_of(newest) if newest else 0,
@@ -244,11 +252,11 @@ def train(
     )
 
 
-def steps_of(training: Training, rows: int) -> int:
+def steps_of(training: Training, rows: int, *, processes: int) -> int:
     """The number of optimizer steps that a schedule asks for on so many examples."""
     if training.max_steps > 0:
         return training.max_steps
-    batches = -(-rows // training.per_device_train_batch_size)
+    batches = -(-rows // (training.per_device_train_batch_size * processes))
     updates = -(-batches // training.gradient_accumulation_steps)
     return int(np.ceil(training.num_train_epochs * updates))
 
@@ -264,6 +272,7 @@ def _arguments(
         per_device_eval_batch_size=64,
         seed=seed,
         use_cpu=device() == "cpu",
+        ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
@@ -271,7 +280,7 @@ def _arguments(
         metric_for_best_model="score",
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, steps_of(training, rows) // LOGS_A_RUN),
+        logging_steps=max(1, steps_of(training, rows, processes=world_size()) // LOGS_A_RUN),
         logging_nan_inf_filter=False,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
@@ -308,15 +317,24 @@ def _score_holdout(task: Task, prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def _drop_torn_checkpoints(checkpoints: Path) -> Path | None:
-    """Delete checkpoints that were cut off; the newest of the others."""
-    whole = []
+def _share_of_batch(examples: int, where: torch.device) -> Tensor | float:
+    """What this process's mean must be weighted with, so that the mean over processes is that over the batch.
+
+    Gradients are averaged over processes; where a last batch does not divide evenly, so would its examples not be.
+    """
+    if world_size() == 1:
+        return 1.0
+    count = torch.tensor(float(examples), device=where)
+    total = count.clone()
+    torch.distributed.all_reduce(total)
+    return count * world_size() / total
+
+
+def _drop_torn_checkpoints(checkpoints: Path) -> None:
+    """Delete checkpoints that were cut off in the middle."""
     for path in checkpoints.glob("checkpoint-*"):
-        if (path / COMPLETE).exists():
-            whole.append(path)
-        else:
+        if not (path / COMPLETE).exists():
             shutil.rmtree(path)
-    return max(whole, key=_step_of, default=None)
 
 
 def _step_of(checkpoint: Path) -> int:

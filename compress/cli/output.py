@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
+from compress.processes import is_main, leave, require_all_started
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -26,7 +27,7 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        _route_logs(logging.WARNING if quiet else logging.INFO)
+        _route_logs(logging.INFO if is_main() and not quiet else logging.WARNING)
 
     def give(self, value: Any, text: Any) -> None:
         """Hand over the result.
@@ -35,6 +36,8 @@ class Output:
             value: For programs: what JSON can hold.
             text: For people: a string, or anything that rich renders.
         """
+        if not is_main():
+            return
         if self.as_json:
             sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
         elif not self.quiet:
@@ -48,7 +51,9 @@ class Output:
 def telling_failures() -> Iterator[None]:
     """Turn every failure into one message and an exit status; with COMPRESS_DEBUG=1 let it through."""
     try:
+        require_all_started()
         yield
+        leave()
     except (typer.Exit, typer.Abort):
         raise
     except BaseException as error:

@@ -47,7 +47,7 @@ def sort_by_length(lengths: Sequence[int], *, batch_size: int) -> list[list[int]
 
 
 class BucketSampler(Sampler[list[int]]):
-    """`bucket_by_length` as a batch sampler: this process's share of each global batch.
+    """`bucket_by_length` as a batch sampler: this process's share of each global batch, never empty.
 
     Args:
         lengths: Tokens of each example, `[N]`.
@@ -77,9 +77,10 @@ class BucketSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         batches = bucket_by_length(self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch)
         for batch in batches:
-            # A last batch smaller than the number of processes must not leave one without work.
-            share = batch[self.rank :: self.world_size]
-            yield share or batch[:1]
+            # A batch that is smaller than the number of processes is everybody's: none may be without work,
+            # and the mean over equal means is their mean.
+            shared = len(batch) < self.world_size
+            yield batch if shared else batch[self.rank :: self.world_size]
 
 
 class EpochDataLoader(DataLoader[Any]):

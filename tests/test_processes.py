@@ -1,0 +1,128 @@
+"""Several processes train what one would have trained; whoever asks for more than started is told."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from compress.errors import InvalidInputError
+from compress.processes import require_all_started
+from tests.conftest import STUDENT, tiny_config, write_reviews
+
+ROOT = Path(__file__).parent.parent
+SCHEDULE = ["--num-train-epochs", "3", "--no-bf16", "--max-length", "32", "--learning-rate", "2e-3"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tokenizer):
+    """A tiny model and student without dropout, and a task whose last batch divides unevenly among two."""
+    from transformers import AutoModel, set_seed
+
+    root = tmp_path_factory.mktemp("processes")
+    set_seed(0)
+    config = tiny_config("bert", tokenizer, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    AutoModel.from_config(config).save_pretrained(root / "tiny-bert")
+    tokenizer.save_pretrained(root / "tiny-bert")
+    (root / "tiny-albert.toml").write_text(
+        STUDENT.replace("attention_probs_dropout_prob = 0.1", "attention_probs_dropout_prob = 0.0")
+    )
+    write_reviews(root / "train.csv", 241, seed=1)  # 217 after the hold-out: the last batch has 9 rows
+    write_reviews(root / "validation.csv", 50, seed=2)
+    (root / "reviews.toml").write_text(
+        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
+        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy"]\n'
+    )
+    return root
+
+
+def launch(root: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("COMPRESS_", "MASTER_"))
+    }
+    path = f"{ROOT}{os.pathsep}{kept.get('PYTHONPATH', '')}"
+    environment = kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | variables
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def torchrun(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    port = ["--master-port", free_port()]
+    return launch(root, "torch.distributed.run", "--nproc-per-node", "2", *port, "-m", "compress", *command)
+
+
+def weights(root: Path, stage: str) -> dict:
+    (file,) = root.glob(f"*/*/{stage}-*/model.safetensors")
+    return load_file(file)
+
+
+def test_two_processes_agree_with_one(place):
+    """Guards gradients that are means of unequal means, batches seen twice, and processes that run apart."""
+    task = ["--task", "reviews.toml", *SCHEDULE]
+    finetune = ["finetune", "tiny-bert", *task]
+    alone = launch(place, "compress", *finetune, "--per-device-train-batch-size", "16", "--runs", "one")
+    assert alone.returncode == 0, alone.stderr
+    teacher = next((place / "one").glob("*/*/finetune-*")).relative_to(place).as_posix()
+    distill = [
+        "distill",
+        "--teacher",
+        teacher,
+        "--student",
+        "tiny-albert.toml",
+        "--allow-weak-teacher",
+        *task,
+    ]
+    alone = launch(place, "compress", *distill, "--per-device-train-batch-size", "16", "--runs", "one")
+    assert alone.returncode == 0, alone.stderr
+    for command in (finetune, distill):
+        both = torchrun(place, *command, "--per-device-train-batch-size", "8", "--runs", "two")
+        assert both.returncode == 0, both.stderr
+        assert both.stdout.count("made in") == 1  # one of them speaks
+        expected, found = weights(place / "one", command[0]), weights(place / "two", command[0])
+        assert expected.keys() == found.keys()
+        assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
+    start = load_file(place / "tiny-bert" / "model.safetensors")
+    trained = weights(place / "one", "finetune")
+    moved = max((start[name] - trained[f"bert.{name}"]).abs().max().item() for name in start)
+    assert moved > 1e-2  # the comparison was about something
+
+
+def test_accelerate_launch_that_starts_one_process_is_told(place):
+    """`accelerate launch --cpu --num_processes 2` starts a single process and says nothing of it."""
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    done = launch(place, *launcher, "-m", "compress", "finetune", "tiny-bert", "--task", "reviews.toml")
+    assert done.returncode != 0
+    assert "2 processes were asked for" in done.stderr
+    assert "torchrun --nproc-per-node 2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"OMPI_COMM_WORLD_SIZE": "4"}, {"PMI_SIZE": "4"}, {"SLURM_STEP_NUM_TASKS": "4"}],
+)
+def test_launchers_that_do_not_join_their_processes_are_told(environment):
+    with pytest.raises(InvalidInputError, match="4 processes were asked for"):
+        require_all_started(environment)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"OMPI_COMM_WORLD_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "4", "WORLD_SIZE": "4", "RANK": "0"}],
+)
+def test_whoever_gets_what_he_asked_for_hears_nothing(environment):
+    require_all_started(environment)
