@@ -166,12 +166,14 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
         step.data,
         stage,
         seed=step.seed,
+        source=source.path,
+        store=step.store,
         directory=workspace.path,
         checkpoints=workspace.checkpoints,
     )
     if is_main():
         save_encoder(student, workspace.path, max_length=stage.training.max_length)
-    return Made(student.parameters, {**taught.outcome.facts, "teacher_holdout_score": taught.teacher_score})
+    return Made(student.parameters, taught.facts)
 
 
 @make_artefact.register

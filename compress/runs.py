@@ -29,6 +29,8 @@ HISTORY_FILE = "history.jsonl"
 CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 REDO_SUFFIX = ".redo"
+TEACHER_CACHE = ".teacher-cache"
+"""The folder of a store in which teachers' answers are kept; each can be deleted and is then computed again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -243,12 +245,12 @@ def list_files(directory: Path) -> dict[str, File]:
     }
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all; text is written as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+    with temporary.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)

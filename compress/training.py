@@ -11,20 +11,22 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from compress.data.batching import BucketSampler, EpochDataLoader, sort_by_length
+from compress.data.batching import BucketSampler, EpochDataLoader, TokenizedSet, pad_rows, sort_by_length
 from compress.data.task_data import Split, tokenize
 from compress.encoder import MODEL_INPUTS, Encoder, longest_input
 from compress.environment import device
@@ -86,14 +88,20 @@ class Examples:
     """What a model learns from: a split, and columns beside it (`[N, …]`) that its objective reads."""
 
     split: Split
-    columns: dict[str, np.ndarray[Any, Any]]
+    columns: Mapping[str, NDArray[Any]]
 
 
 class Trainer(transformers.Trainer):
     """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
 
     def __init__(
-        self, *, objective: Objective, examples: Dataset, holdout: Dataset, checkpoints: Path, **options: Any
+        self,
+        *,
+        objective: Objective,
+        examples: TokenizedSet,
+        holdout: TokenizedSet,
+        checkpoints: Path,
+        **options: Any,
     ) -> None:
         super().__init__(train_dataset=examples, eval_dataset=holdout, **options)
         self.objective: Objective = objective.to(self.args.device)
@@ -107,7 +115,7 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, this process's share of each."""
         sampler = BucketSampler(
-            _lengths(self.examples),
+            self.examples.lengths,
             batch_size=self.args.per_device_train_batch_size * self.args.world_size,
             seed=self.args.seed,
             rank=self.args.process_index,
@@ -117,7 +125,7 @@ class Trainer(transformers.Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """The hold-out in batches, shortest first; every process scores all of it."""
-        batches = sort_by_length(_lengths(self.holdout), batch_size=self.args.per_device_eval_batch_size)
+        batches = sort_by_length(self.holdout.lengths, batch_size=self.args.per_device_eval_batch_size)
         return DataLoader(self.holdout, batch_sampler=batches, collate_fn=self.data_collator)
 
     def compute_loss(
@@ -224,7 +232,7 @@ def train(
         holdout=eval_set,
         model=encoder.model,
         args=_arguments(training, seed=seed, checkpoints=checkpoints, rows=len(train_set)),
-        data_collator=DataCollatorWithPadding(encoder.tokenizer),
+        data_collator=partial(pad_rows, tokenizer=encoder.tokenizer),
         compute_metrics=lambda prediction: _score_holdout(task, prediction),
         callbacks=[EarlyStoppingCallback(training.early_stopping_patience), Heartbeat()],
     )
@@ -299,16 +307,12 @@ def _require_positions(encoder: Encoder, training: Training) -> None:
         )
 
 
-def _encode(examples: Examples, encoder: Encoder, *, max_length: int) -> tuple[Dataset, int]:
+def _encode(examples: Examples, encoder: Encoder, *, max_length: int) -> tuple[TokenizedSet, int]:
     encoded, cut = tokenize(examples.split.texts, encoder.tokenizer, max_length=max_length)
     labels = examples.split.labels
     precise = labels.dtype == np.int64
     columns = {"labels": labels if precise else labels.astype(np.float32), **examples.columns}
-    return Dataset.from_dict({**encoded, **columns}), cut
-
-
-def _lengths(examples: Dataset) -> list[int]:
-    return [len(ids) for ids in examples["input_ids"]]
+    return TokenizedSet(encoded, columns), cut
 
 
 def _score_holdout(task: Task, prediction: EvalPrediction) -> dict[str, float]:

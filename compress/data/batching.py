@@ -6,14 +6,61 @@ resumed run sees the batches that an undisturbed one would have seen.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PreTrainedTokenizerBase
 
 BATCHES_A_BUCKET = 50
 """Batches whose examples are sorted together: more means less padding, fewer means better mixing."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch as it was fetched: token ids a text, not yet padded, and columns `[B, …]`."""
+
+    tokens: Mapping[str, list[list[int]]]
+    columns: Mapping[str, NDArray[Any]]
+
+
+class TokenizedSet(Dataset[Rows]):
+    """Tokenized texts and what is known of each; a batch is fetched whole.
+
+    Args:
+        tokens: The model's inputs, each a list of `N` lists.
+        columns: By name, each `[N, …]`.
+    """
+
+    def __init__(self, tokens: Mapping[str, list[list[int]]], columns: Mapping[str, NDArray[Any]]) -> None:
+        self.tokens = tokens
+        self.columns = columns
+        self.lengths = [len(ids) for ids in tokens["input_ids"]]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> Rows:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> Rows:
+        """The examples of the given numbers: what PyTorch's loader asks for a batch at a time."""
+        return Rows(
+            tokens={name: [texts[row] for row in rows] for name, texts in self.tokens.items()},
+            columns={name: column[rows] for name, column in self.columns.items()},
+        )
+
+
+def pad_rows(rows: Rows, *, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """A batch as tensors: token ids padded to the longest text, `[B, L]`, and each column, `[B, …]`."""
+    padded = tokenizer.pad(dict(rows.tokens), return_tensors="pt")
+    columns = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in rows.columns.items()}
+    return {**padded, **columns}
 
 
 def bucket_by_length(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -87,16 +87,25 @@ def load_task_data(task: Task) -> TaskData:
 def hold_out(train: Split, *, seed: int) -> tuple[Split, Split]:
     """Part the train split into what is learned and what early stopping looks at.
 
+    Returns:
+        The rest and the hold-out.
+    """
+    rest, held = hold_out_rows(len(train), seed=seed)
+    return train.select(rest, name=train.name), train.select(held, name="holdout")
+
+
+def hold_out_rows(count: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of a train split of `count` that are learned, and those that early stopping looks at.
+
     The hold-out is 10 % of the rows, at most 2,000, drawn by the seed; nothing is selected on the split that is
     reported.
 
     Returns:
-        The rest and the hold-out.
+        The numbers of the rest and of the hold-out, each ascending.
     """
-    count = max(1, min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * len(train))))
-    order = np.random.default_rng([seed, len(train)]).permutation(len(train))
-    held, rest = np.sort(order[:count]), np.sort(order[count:])
-    return train.select(rest, name=train.name), train.select(held, name="holdout")
+    held = max(1, min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * count)))
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
 
 
 def tokenize(

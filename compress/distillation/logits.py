@@ -1,16 +1,19 @@
 """Distillation from the teacher's outputs alone: Hinton et al. 2015."""
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from compress.data.task_data import Split, TaskData, hold_out
+from compress.data.task_data import Split, TaskData, hold_out_rows
+from compress.distillation.cache import cached_logits
 from compress.encoder import Encoder
 from compress.errors import CompressError
-from compress.evaluation import predict_split, primary_score
+from compress.evaluation import align_labels, predict_split, primary_score
 from compress.inference import Predictor
 from compress.losses.soft_targets import soft_cross_entropy, soft_regression
 from compress.losses.task import task_loss
@@ -51,10 +54,20 @@ class LogitsObjective(Objective):
 
 @dataclass(frozen=True)
 class Taught:
-    """How training went, and how good the teacher was on the hold-out."""
+    """How training went, how good the teacher was on the hold-out, and how long it took to answer the train split."""
 
     outcome: Outcome
     teacher_score: float
+    teacher_seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record of the run."""
+        return {
+            **self.outcome.facts,
+            "teacher_holdout_score": self.teacher_score,
+            "teacher_seconds": round(self.teacher_seconds, 1),
+        }
 
 
 def distill_logits(
@@ -64,13 +77,15 @@ def distill_logits(
     stage: Distill,
     *,
     seed: int,
+    source: Path,
+    store: Path,
     directory: Path,
     checkpoints: Path,
 ) -> Taught:
     """Teach a student, in place, what its teacher answers on the train split.
 
-    The teacher answers each text once, without dropout: the texts do not change between epochs, so neither do its
-    answers. It is gated on the hold-out first, before the hours of work.
+    The teacher is gated on the hold-out first, before the hours of work. Then it answers each text of the train
+    split once, without dropout, or has answered before: the answers are cached.
 
     Args:
         student: Its classifier has the task's labels.
@@ -78,30 +93,37 @@ def distill_logits(
         data: The task's examples.
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
+        source: The directory that the teacher was loaded from.
+        store: The directory of runs; the teacher's answers are kept in it.
         directory: Where the history goes.
         checkpoints: Where to resume from.
 
     Raises:
         CompressError: The teacher is no better than a constant, or its labels are not the task's.
     """
-    rest, held = hold_out(data.train, seed=seed)
+    rest, held = hold_out_rows(len(data.train), seed=seed)
+    watched = data.train.select(held, name="holdout")
     if stage.select_on == "validation":
-        rest, held = data.train, data.validation[0]
-    held_examples = _with_answers(teacher, data.task, held)
+        rest, watched = np.arange(len(data.train)), data.validation[0]
+    held_examples = _with_answers(teacher, data.task, watched)
     score = gate_teacher(data.task, held_examples, allow_weak=stage.allow_weak_teacher)
-    logger.info("  the teacher scores %.4f on the hold-out; it answers %s texts", score, f"{len(rest):,}")
+    logger.info("  the teacher scores %.4f on the hold-out", score)
+    started = time.monotonic()
+    answers = cached_logits(teacher, source, data.train, store=store)
+    teacher_seconds = time.monotonic() - started
+    order = align_labels(teacher.labels, data.task)
     outcome = train(
         student,
         data.task,
         LogitsObjective(stage.method),
-        examples=_with_answers(teacher, data.task, rest),
+        examples=Examples(data.train.select(rest, name="train"), {"teacher_logits": answers[rest][:, order]}),
         holdout=held_examples,
         training=stage.training,
         seed=seed,
         directory=directory,
         checkpoints=checkpoints,
     )
-    return Taught(outcome, score)
+    return Taught(outcome, score, teacher_seconds)
 
 
 def gate_teacher(task: Task, held: Examples, *, allow_weak: bool) -> float:

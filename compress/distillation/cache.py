@@ -1,0 +1,179 @@
+"""The teacher's answers on disk: computed once, kept in shards, memory-mapped.
+
+A teacher is frozen and in eval mode, and the texts of a task do not change between epochs, seeds or students; so
+neither do its answers. They are kept under a hash of all that decides them. Each shard has a record with its sum,
+written after it: a build that was cut off goes on, and a damaged shard is found and made again, to the same bits, since
+a shard's batches depend on nothing outside it.
+"""
+
+import contextlib
+import fcntl
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.task_data import Split
+from compress.environment import describe
+from compress.errors import CompressError
+from compress.inference import Predictor
+from compress.processes import is_main, wait
+from compress.recipes.schema import Frozen
+from compress.runs import (
+    SCHEMA_VERSION,
+    TEACHER_CACHE,
+    content_key,
+    hash_file,
+    read_record,
+    write_atomically,
+    write_record,
+)
+from compress.sources import content_hash
+
+logger = logging.getLogger(__name__)
+
+SHARD_ROWS = 8192
+BATCH_SIZE = 32
+ABOUT_FILE = "about.json"
+
+
+class About(Frozen):
+    """What a cache holds, for people; its directory's name is the hash of what decides it."""
+
+    schema_version: int = SCHEMA_VERSION
+    teacher: str
+    split: str
+    rows: int
+    max_length: int
+
+
+class Shard(Frozen):
+    """A whole shard: how many rows it has, and the sum of its file."""
+
+    schema_version: int = SCHEMA_VERSION
+    rows: int
+    sha256: str
+
+
+class ShardedArray:
+    """An array `[N, …]` that lies on disk in shards of equally many rows; only what is asked for is read.
+
+    Args:
+        shards: Memory-mapped; all have `[SHARD_ROWS, …]` but the last, which may be shorter.
+    """
+
+    def __init__(self, shards: Sequence[NDArray[np.float32]]) -> None:
+        self.shards = shards
+        self._row_shape = shards[0].shape[1:]
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    def __getitem__(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """The rows of the given numbers, in their order, in memory."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        homes, places = np.divmod(wanted, len(self.shards[0]))
+        found = np.empty((len(wanted), *self._row_shape), dtype=np.float32)
+        for home in np.unique(homes):
+            here = homes == home
+            found[here] = self.shards[home][places[here]]
+        return found
+
+
+def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path) -> ShardedArray:
+    """The teacher's logits `[N, C]` for a split, in the teacher's own order of labels.
+
+    What is whole in the cache is taken; what is missing or damaged is computed into it. A second process that wants
+    the same waits for the first.
+
+    Args:
+        teacher: In eval mode, frozen.
+        source: The directory that it was loaded from.
+        split: The texts.
+        store: The directory of runs; the cache lies in it.
+
+    Raises:
+        CompressError: The cache cannot be written.
+    """
+    folder = store / TEACHER_CACHE / cache_key(teacher, source, split)
+    starts = range(0, len(split), SHARD_ROWS)
+    if is_main():
+        with _holding(folder):
+            about = About(
+                teacher=source.name, split=split.name, rows=len(split), max_length=teacher.max_length
+            )
+            write_record(folder / ABOUT_FILE, about)
+            missing = [start for start in starts if not _is_whole(folder, start)]
+            if missing:
+                logger.info(
+                    "  the teacher answers %d of %d shards of the train split", len(missing), len(starts)
+                )
+            for start in missing:
+                texts = split.texts[start : start + SHARD_ROWS]
+                _write_shard(folder, start, teacher.logits(texts, batch_size=BATCH_SIZE)[0])
+    wait()
+    return ShardedArray([np.load(_file(folder, start), mmap_mode="r") for start in starts])
+
+
+def cache_key(teacher: Predictor, source: Path, split: Split) -> str:
+    """A hash over the teacher's files, the tokenizer's among them, the data, the truncation and the engine."""
+    environment = describe()
+    return content_key(
+        {
+            "schema": SCHEMA_VERSION,
+            "teacher": content_hash(source),
+            "data": split.fingerprint,
+            "max_length": teacher.max_length,
+            "engine": teacher.engine.name,
+            "device": teacher.engine.device,
+            "versions": environment.versions,
+            "batches": [BATCH_SIZE, SHARD_ROWS],
+        }
+    )
+
+
+def _file(folder: Path, start: int) -> Path:
+    return folder / f"logits-{start // SHARD_ROWS:05d}.npy"
+
+
+def _write_shard(folder: Path, start: int, rows: NDArray[np.float32]) -> None:
+    file = _file(folder, start)
+    content = io.BytesIO()
+    np.save(content, rows)
+    write_atomically(file, content.getvalue())
+    write_record(file.with_suffix(".json"), Shard(rows=len(rows), sha256=hash_file(file)))
+
+
+def _is_whole(folder: Path, start: int) -> bool:
+    file = _file(folder, start)
+    try:
+        shard = read_record(file.with_suffix(".json"), Shard)
+        whole = hash_file(file) == shard.sha256
+    except (CompressError, OSError):
+        return False
+    if not whole:
+        logger.warning("  %s is damaged: it is made again", file.name)
+    return whole
+
+
+@contextlib.contextmanager
+def _holding(folder: Path) -> Iterator[None]:
+    """Hold a cache against other processes while it is read or built; wait where one holds it already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise CompressError(
+            f"The teacher's cache {folder} cannot be written: {error.strerror}.",
+            "Choose another store with --runs DIR, or mend its permissions.",
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("  another process computes the teacher's answers; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
