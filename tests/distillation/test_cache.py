@@ -26,7 +26,9 @@ def texts():
 @pytest.fixture
 def source(tmp_path, tokenizer):
     set_seed(0)
-    model = AutoModelForSequenceClassification.from_config(tiny_config("bert", tokenizer, num_labels=3, initializer_range=0.5))
+    model = AutoModelForSequenceClassification.from_config(
+        tiny_config("bert", tokenizer, num_labels=3, initializer_range=0.5)
+    )
     model.save_pretrained(tmp_path / "teacher")
     tokenizer.save_pretrained(tmp_path / "teacher")
     return tmp_path / "teacher"
