@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/sample
 
-.PHONY: install demo test clean
+.PHONY: install demo test benchmark clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,9 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+benchmark: $(INSTALLED)
+	$(BIN)/pytest -m benchmark -s
 
 clean:
 	rm -rf $(VENV) build dist

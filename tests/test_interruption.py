@@ -1,0 +1,112 @@
+"""Killed at any moment and started again, a run ends in the weights of an undisturbed one."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import STUDENT, tiny_config, write_reviews
+
+KILLS = 20
+CONTEXT = multiprocessing.get_context("forkserver")
+# Imported once by the server, so that a child's life is the run's and not the imports'.
+CONTEXT.set_forkserver_preload(
+    ["compress.api", "compress.cli.commands", "transformers.trainer", "accelerate"]
+)
+
+
+def work(root: str, arguments: list[str]) -> None:
+    """The life of a process that may be killed: one command."""
+    import torch
+
+    from compress.cli.commands import app
+
+    os.chdir(root)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.stdout = sys.stderr = Path("log.txt").open("a")  # noqa: SIM115
+    torch.set_num_threads(1)
+    app(arguments)
+
+
+def start(root: Path, arguments: list[str]):
+    process = CONTEXT.Process(target=work, args=(str(root), arguments))
+    process.start()
+    return process
+
+
+def run_through(root: Path, arguments: list[str]) -> float:
+    before = time.monotonic()
+    process = start(root, arguments)
+    process.join()
+    assert process.exitcode == 0, (root / "log.txt").read_text()
+    return time.monotonic() - before
+
+
+def weights_of(store: Path, stage: str) -> bytes:
+    (file,) = store.glob(f"*/*/{stage}-*/model.safetensors")
+    assert not (file.parent / "checkpoints").exists()
+    assert (file.parent / "run.json").is_file()
+    return file.read_bytes()
+
+
+@pytest.fixture
+def place(tmp_path, tokenizer):
+    """A tiny model and student, both with dropout, and their task."""
+    from transformers import AutoModel, set_seed
+
+    set_seed(0)
+    AutoModel.from_config(tiny_config("bert", tokenizer)).save_pretrained(tmp_path / "tiny-bert")
+    tokenizer.save_pretrained(tmp_path / "tiny-bert")
+    (tmp_path / "tiny-albert.toml").write_text(STUDENT)
+    write_reviews(tmp_path / "train.csv", 240, seed=1)
+    write_reviews(tmp_path / "validation.csv", 50, seed=2)
+    (tmp_path / "reviews.toml").write_text(
+        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
+        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy"]\n'
+    )
+    return tmp_path
+
+
+SCHEDULE = ["--task", "reviews.toml", "--num-train-epochs", "6", "--no-bf16", "--max-length", "32"]
+FINETUNE = [
+    "finetune",
+    "tiny-bert",
+    *SCHEDULE,
+    "--learning-rate",
+    "5e-3",
+    "--per-device-train-batch-size",
+    "16",
+]
+FINETUNE += ["--early-stopping-patience", "9"]
+DISTILL = ["distill", "--teacher", "teacher", "--student", "tiny-albert.toml", *SCHEDULE]
+
+
+@pytest.mark.parametrize("command", [FINETUNE, DISTILL], ids=["finetune", "distill"])
+def test_twenty_kills_change_nothing(place, command):
+    stage = command[0]
+    if stage == "distill":
+        run_through(place, [*FINETUNE, "--runs", "teachers-runs", "--save-to", "teacher"])
+    seconds = run_through(place, [*command, "--runs", "undisturbed"])
+    expected = weights_of(place / "undisturbed", stage)
+    draw = random.Random(stage)
+    kills = 0
+    while kills < KILLS:
+        process = start(place, [*command, "--runs", "killed"])
+        process.join(timeout=draw.uniform(0, seconds))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+        else:  # it lived to the end: compare, and let the next one begin anew
+            assert process.exitcode == 0, (place / "log.txt").read_text()
+            assert weights_of(place / "killed", stage) == expected
+            shutil.rmtree(place / "killed")
+    run_through(place, [*command, "--runs", "killed"])
+    assert weights_of(place / "killed", stage) == expected
+    assert "resuming from" in (place / "log.txt").read_text()
