@@ -12,14 +12,17 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
+    ElectraConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    RobertaConfig,
     set_seed,
 )
 
 from compress.errors import CompressError, first_line
-from compress.recipes.schema import Architecture, Student
+from compress.recipes.schema import Architecture, Family, Student
+from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.tasks import Task
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -128,26 +131,32 @@ def build_student(student: Student, tokenizer: PreTrainedTokenizerBase, task: Ta
     return Encoder(model, tokenizer)
 
 
-def build_config(shape: Architecture, family: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The `transformers` configuration of an architecture over a tokenizer's vocabulary."""
-    fields = shape.model_dump(exclude={"share", "embedding_size"})
-    special = {
-        name: getattr(tokenizer, name)
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id")
-        if getattr(tokenizer, name) is not None
-    }
-    if family == "albert":
-        width = shape.embedding_size or shape.hidden_size
-        return AlbertConfig(
-            vocab_size=len(tokenizer),
-            embedding_size=width,
-            num_hidden_groups=1,
-            inner_group_num=1,
-            classifier_dropout_prob=shape.hidden_dropout_prob,
-            **fields,
-            **special,
-        )
-    return BertConfig(vocab_size=len(tokenizer), **fields, **special)
+def build_config(shape: Architecture, family: Family, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The `transformers` configuration of an architecture over a tokenizer's vocabulary.
+
+    What a recipe does not say is as the family was published: ALBERT's approximate GELU is its class's default,
+    RoBERTa's single token type and its epsilon are not.
+    """
+    fields: dict[str, Any] = shape.model_dump(exclude={"share", "embedding_size"})
+    fields |= {"vocab_size": len(tokenizer), "type_vocab_size": TOKEN_TYPES[family]}
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        if getattr(tokenizer, name) is not None:
+            fields[name] = getattr(tokenizer, name)
+    match family:
+        case "bert":
+            return BertConfig(**fields)
+        case "roberta":
+            return RobertaConfig(layer_norm_eps=1e-5, **fields)
+        case "electra":
+            return ElectraConfig(embedding_size=embedding_width(shape), **fields)
+        case "albert":
+            return AlbertConfig(
+                embedding_size=embedding_width(shape),
+                num_hidden_groups=1,
+                inner_group_num=1,
+                classifier_dropout_prob=shape.hidden_dropout_prob,
+                **fields,
+            )
 
 
 def save_encoder(encoder: Encoder, directory: Path, *, max_length: int) -> None:

@@ -5,9 +5,17 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
-from compress.encoder import build_student, count_parameters, load_encoder, load_finished, save_encoder
+from compress.encoder import (
+    build_config,
+    build_student,
+    count_parameters,
+    load_encoder,
+    load_finished,
+    save_encoder,
+)
 from compress.errors import CompressError
-from compress.recipes.resolve import resolve_student
+from compress.recipes.resolve import resolve_student, resolve_teacher
+from compress.recipes.schema import Architecture
 from compress.tasks import GLUE, resolve_task
 from tests.conftest import FAMILIES, tiny_config
 
@@ -93,3 +101,61 @@ def test_damaged_models_end_in_one_clear_error(teacher_directory, damage):
         (teacher_directory / "tokenizer.json").write_text("{}")
     with pytest.raises(CompressError):
         load_encoder(teacher_directory, GLUE["sst2"], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "published"),
+    [
+        ("bert-base", {"model_type": "bert", "hidden_act": "gelu", "type_vocab_size": 2}),
+        (
+            "roberta-base",
+            {
+                "model_type": "roberta",
+                "hidden_act": "gelu",
+                "type_vocab_size": 1,
+                "layer_norm_eps": 1e-5,
+                "max_position_embeddings": 514,
+            },
+        ),
+        (
+            "electra-small",
+            {"model_type": "electra", "hidden_act": "gelu", "type_vocab_size": 2, "embedding_size": 128},
+        ),
+        (
+            "albert-base",
+            {
+                "model_type": "albert",
+                "hidden_act": "gelu_new",
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
+                "embedding_size": 128,
+                "num_hidden_groups": 1,
+            },
+        ),
+    ],
+)
+def test_each_family_is_configured_as_it_was_published(tokenizer, teacher, published):
+    recipe = resolve_teacher(teacher)
+    config = build_config(recipe.architecture, recipe.family, tokenizer)
+    assert {name: getattr(config, name) for name in published} == published
+    assert config.vocab_size == len(tokenizer)
+    assert config.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers(tokenizer, family):
+    shape = Architecture(
+        num_hidden_layers=2,
+        hidden_size=12,
+        num_attention_heads=3,
+        intermediate_size=24,
+        embedding_size=8 if family in ("electra", "albert") else None,
+        max_position_embeddings=32,
+        share="all" if family == "albert" else "none",
+    )
+    model = AutoModelForSequenceClassification.from_config(build_config(shape, family, tokenizer)).eval()
+    inputs = tokenizer(["a lovely film", "dull"], padding=True, return_tensors="pt")
+    if family == "roberta":
+        inputs.pop("token_type_ids")
+    with torch.no_grad():
+        assert model(**inputs).logits.shape == (2, 2)

@@ -97,6 +97,16 @@ class LocalSource(Frozen):
 Source = Annotated[HubSource | PackageSource | LocalSource, Field(discriminator="kind")]
 
 
+def _check_family(family: Family, shape: Architecture) -> None:
+    """Refuse a shape that a family's configuration cannot express, and would be built without."""
+    if family == "albert" and shape.share != "all":
+        raise ValueError('an albert shares all its layers: share = "all"')
+    if family != "albert" and shape.share != "none":
+        raise ValueError(f"layers of the family {family} are not shared: leave out share, or take albert")
+    if family in ("bert", "roberta") and shape.embedding_size is not None:
+        raise ValueError(f"the family {family} has no embedding_size: its tables are as wide as its layers")
+
+
 class Teacher(Frozen):
     """An encoder to learn from: where its weights come from and how it is fine-tuned on a task."""
 
@@ -107,6 +117,11 @@ class Teacher(Frozen):
     architecture: Architecture
     vocab_size: PositiveInt
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _family_has_shape(self) -> Self:
+        _check_family(self.family, self.architecture)
+        return self
 
 
 class Logits(Frozen):
@@ -151,10 +166,6 @@ class Student(Frozen):
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _family_can_share(self) -> Self:
-        shape = self.architecture
-        if self.family == "albert" and shape.share != "all":
-            raise ValueError('an albert student shares all its layers: share = "all"')
-        if self.family == "bert" and (shape.share != "none" or shape.embedding_size is not None):
-            raise ValueError("a bert student has neither shared layers nor an embedding_size")
+    def _family_has_shape(self) -> Self:
+        _check_family(self.family, self.architecture)
         return self
