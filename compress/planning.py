@@ -157,7 +157,7 @@ def plan_finetuning(
         UnknownNameError: The model or the task is unknown.
         InvalidInputError: The task's data or an option is wrong, or a student came without a tokenizer.
     """
-    if _is_student(model):
+    if _is_student(model, tokenizer):
         student = resolve_student(model)
         if tokenizer is None:
             raise InvalidInputError(
@@ -268,13 +268,16 @@ def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
         ) from None
 
 
-def _is_student(name: str) -> bool:
-    """Whether a model's name is a student's: a recipe that says where no weights come from."""
+def _is_student(name: str, tokenizer: str | None) -> bool:
+    """Whether a model's name is a student's: a recipe that says where no weights come from.
+
+    A name that is a teacher's as well (`bert-mini`) is the student's where a tokenizer is named for it.
+    """
     if name.endswith(".toml"):
         return Path(name).is_file() and "source" not in read_fields(Path(name))
-    return (
-        name in list_recipes("students") and name not in list_recipes("teachers") and not Path(name).is_dir()
-    )
+    if name not in list_recipes("students") or Path(name).is_dir():
+        return False
+    return tokenizer is not None or name not in list_recipes("teachers")
 
 
 def _knows(model: Model, task: Task) -> bool:
