@@ -1,10 +1,7 @@
 """Names become recipes; what is wrong with one is told in full."""
 
 import pytest
-import torch
-from transformers import AutoModelForSequenceClassification
 
-from compress.encoder import build_config, count_parameters
 from compress.errors import InvalidInputError, UnknownNameError
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher
 
@@ -12,36 +9,27 @@ STUDENTS = sorted(list_recipes("students"))
 TEACHERS = sorted(list_recipes("teachers"))
 
 
-class Vocabulary:
-    """As much of a tokenizer as a configuration asks for, with bert-base's 30,522 pieces."""
-
-    pad_token_id, bos_token_id, eos_token_id = 0, None, None
-
-    def __len__(self):
-        return 30522
-
-
-def parameters_of(recipe) -> int:
-    with torch.device("meta"):
-        config = build_config(recipe.architecture, recipe.family, Vocabulary())
-        return count_parameters(AutoModelForSequenceClassification.from_config(config))
-
-
 def test_the_promised_recipes_are_there():
-    assert {"minilm-l6", "bert-base", "roberta-base", "electra-small"} <= set(TEACHERS)
-    assert {"albert-tiny", "albert-small", "bert-mini"} <= set(STUDENTS)
-
-
-@pytest.mark.parametrize("name", STUDENTS)
-def test_every_student_builds_and_is_as_big_as_it_says(name):
-    student = resolve_student(name)
-    said = float(student.description.split("; ")[-1].split(" M parameters")[0])
-    assert parameters_of(student) / 1e6 == pytest.approx(said, abs=0.06)
+    """Guards empty lists, over which every parametrized test would pass."""
+    assert set(TEACHERS) >= {
+        *("bert-base", "bert-large", "bert-mini", "bert-small", "bert-medium"),
+        *("roberta-base", "distilroberta", "electra-small", "electra-base", "albert-base"),
+        *("minilm-l6", "minilm-l12"),
+    }
+    assert set(STUDENTS) >= {
+        *("albert-mini", "albert-tiny", "albert-6-384", "albert-small"),
+        *("tinybert-4-312", "tinybert-6-768", "minilm-3-384", "distilbert-6", "bert-tiny", "bert-mini"),
+    }
 
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_every_teacher_resolves(name):
     assert resolve_teacher(name).name == name
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_resolves(name):
+    assert resolve_student(name).name == name
 
 
 def test_albert_tiny_is_as_the_issue_says():
@@ -74,6 +62,7 @@ def test_a_user_s_own_file_comes_first(tmp_path, monkeypatch, student_file):
         (("learning_rate = 5e-3", "learning_rate = -1"), "greater than 0"),
         (('share = "all"', 'share = "none"'), "shares all its layers"),
         (('family = "albert"', 'family = "gpt"'), "family"),
+        (('family = "albert"', 'family = "bert"'), "bert are not shared"),
         (("temperature = 2.0", "soft_weight = 0.0"), "nothing would be learned"),
         (('description = "tiny"', 'name = "x"'), "'name'"),
         (('family = "albert"', "family = "), "TOML"),
