@@ -80,6 +80,7 @@ def test_a_student_is_as_big_as_its_description_says(name):
         ("roberta-base", 124_645_632),
         ("distilroberta", 82_118_400),
         ("albert-base", 11_683_584),
+        ("minilm-l6", 22_713_216),
         ("minilm-l12", 33_360_000),
     ],
 )
