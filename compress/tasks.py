@@ -148,6 +148,14 @@ def list_tasks() -> list[Task]:
     return [SAMPLE, *GLUE.values()]
 
 
+def describe_task(task: Task) -> str:
+    """A task in one line: what is asked, of what, and how it is scored."""
+    asked = f"{task.kind} of {' and '.join(task.text)}"
+    if task.labels is not None:
+        asked += f" ({', '.join(task.labels)})"
+    return f"{asked}; {', '.join(task.metrics)}"
+
+
 def resolve_task(name: str, *, glue: Path | None = None) -> Task:
     """Find a task by name or by the path of its file.
 

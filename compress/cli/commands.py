@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compress.cli import catalogue
 from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TRAINING, takes
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
@@ -27,6 +28,9 @@ ModelArgument = Annotated[
     ),
 ]
 TaskOption = Annotated[str, typer.Option("--task", help="A GLUE task, `sample`, or a task file (*.toml).")]
+
+
+app.add_typer(catalogue.app)
 
 
 def main() -> None:
@@ -236,22 +240,6 @@ def report(
             reports.write(
                 output_dir, models or [], store=common["runs"], title=title, baseline=baseline, output=output
             )
-
-
-@app.command(name="list", epilog="Example: compress list students")
-@takes(common=COMMON)
-def list_(
-    common: dict[str, Any],
-    kind: Annotated[
-        str | None, typer.Argument(help="teachers, students, tasks or methods; default all.")
-    ] = None,
-) -> None:
-    """List teachers, students, tasks and methods."""
-    output = Output(as_json=common["as_json"], quiet=common["quiet"])
-    with telling_failures():
-        from compress.cli.tables import list_catalogue
-
-        output.give(*list_catalogue(kind))
 
 
 def _options(training: dict[str, Any], selection: dict[str, Any], **more: Any) -> "Options":

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from compress.cli.completion import completed
+
 Group = Mapping[str, tuple[Any, Any]]
 """Name → (annotation, default)."""
 
@@ -94,7 +96,7 @@ SELECTION: Group = {
 
 
 def takes(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Put groups of options on a command, and hand each group on as one dictionary.
+    """Put groups of options on a command, and hand each group on as one dictionary; the rest is completed at TAB.
 
     Args:
         groups: Parameter of the command → the group that fills it.
@@ -102,7 +104,12 @@ def takes(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
-        own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+        name = command.__name__.rstrip("_")
+        own = [
+            completed(parameter, command=name)
+            for parameter in signature.parameters.values()
+            if parameter.name not in groups
+        ]
         shared = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for group in groups.values()

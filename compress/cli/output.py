@@ -34,7 +34,7 @@ class Output:
 
         Args:
             value: For programs: what JSON can hold.
-            text: For people: a string, or anything that rich renders.
+            text: For people: a string, printed as it is, or anything that rich lays out.
         """
         if not is_main():
             return
@@ -44,7 +44,7 @@ class Output:
             from rich.console import Console
 
             console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-            console.print(text, markup=False)
+            console.print(text, markup=False, soft_wrap=isinstance(text, str))
 
 
 @contextmanager

@@ -1,21 +1,22 @@
 """Plans, runs, measurements and recipes as people read them, beside what programs get."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.cli.completion import KINDS, METHODS
 from compress.errors import UnknownNameError
+from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher, suggest
+from compress.recipes.schema import Student, Teacher, describe_source
+from compress.recipes.size import BERT_VOCABULARY, count_parameters, megabytes
 from compress.runs import Session, StoredRun
+from compress.tasks import describe_task, list_tasks
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from compress.planning import Step
-
-KINDS = ("teachers", "students", "tasks", "methods")
-METHODS = {
-    "logits": "distill: soft labels (Hinton et al. 2015)",
-    "dynamic-int8": "quantize: ONNX Runtime, 8-bit",
-}
 
 
 def plan_table(step: "Step") -> tuple[list[dict[str, Any]], "Table"]:
@@ -89,40 +90,99 @@ def measurements_table(records: Sequence[Session]) -> "Table":
     return table
 
 
-def list_catalogue(kind: str | None) -> tuple[list[dict[str, str]], "Table"]:
-    """The names that commands take, with a line about each.
+def list_catalogue(kind: str | None) -> tuple[list[dict[str, Any]], "Group"]:
+    """The names that commands take: a table a kind, a line a name.
 
     Raises:
         UnknownNameError: There is no such kind.
+        InvalidInputError: A recipe in reach is not valid.
     """
-    from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher, suggest
-    from compress.tasks import list_tasks
+    from rich.console import Group
 
     if kind is not None and kind not in KINDS:
         raise UnknownNameError(f"There is no kind {kind!r}.", suggest(kind, KINDS, "kinds"))
-    sources = {
-        "teachers": lambda: [(name, resolve_teacher(name).description) for name in list_recipes("teachers")],
-        "students": lambda: [(name, resolve_student(name).description) for name in list_recipes("students")],
-        "tasks": lambda: [(task.name, f"{task.kind}; {', '.join(task.metrics)}") for task in list_tasks()],
-        "methods": lambda: list(METHODS.items()),
+    listings = {
+        "teachers": _list_teachers,
+        "students": _list_students,
+        "tasks": _list_tasks,
+        "methods": _list_methods,
     }
-    entries = [
-        {"kind": group[:-1], "name": name, "description": text}
-        for group in KINDS
-        if kind in (None, group)
-        for name, text in sources[group]()
-    ]
-    table = _table("kind", "name", "")
-    for entry in entries:
-        table.add_row(*entry.values())
+    entries: list[dict[str, Any]] = []
+    tables = []
+    for group in KINDS:
+        if kind in (None, group):
+            found, table = listings[group]()
+            entries += found
+            tables.append(table)
+    return entries, Group(*tables)
+
+
+def _list_teachers() -> "tuple[list[dict[str, Any]], Table]":
+    entries = []
+    table = _table("teacher", "", "parameters", "MB", "source", numbers=(2, 3))
+    table.caption = "MB are of weights in fp32. A source with a slash is an id on the Hugging Face Hub."
+    for name in list_recipes("teachers"):
+        teacher = resolve_teacher(name)
+        size = _size(teacher, teacher.vocab_size)
+        source = describe_source(teacher.source)
+        entries.append(
+            {"kind": "teacher", "name": name, "description": teacher.description, **size, "source": source}
+        )
+        table.add_row(name, teacher.description, *_size_cells(size), source)
     return entries, table
 
 
-def _table(*columns: str) -> "Table":
+def _list_students() -> "tuple[list[dict[str, Any]], Table]":
+    entries = []
+    table = _table("student", "", "parameters", "MB", "method", numbers=(2, 3))
+    table.caption = f"For bert-base's {BERT_VOCABULARY:,} pieces; a student takes its teacher's (compress show NAME --teacher T)."
+    for name in list_recipes("students"):
+        student = resolve_student(name)
+        size = _size(student, BERT_VOCABULARY)
+        method = student.distill.method
+        entries.append(
+            {"kind": "student", "name": name, "description": student.description, **size, "method": method}
+        )
+        # The count at a description's end has a column of its own here.
+        description = re.sub(r"; [\d.]+ M parameters$", "", student.description)
+        table.add_row(name, description, *_size_cells(size), method)
+    return entries, table
+
+
+def _list_tasks() -> "tuple[list[dict[str, Any]], Table]":
+    tasks = [(task.name, describe_task(task)) for task in list_tasks()]
+    return _list_names("task", tasks)
+
+
+def _list_methods() -> "tuple[list[dict[str, Any]], Table]":
+    methods = [
+        (name, f"{stage}: {text}") for stage, methods in METHODS.items() for name, text in methods.items()
+    ]
+    return _list_names("method", methods)
+
+
+def _list_names(kind: str, named: Sequence[tuple[str, str]]) -> "tuple[list[dict[str, Any]], Table]":
+    table = _table(kind, "")
+    for name, description in named:
+        table.add_row(name, description)
+    return [{"kind": kind, "name": name, "description": text} for name, text in named], table
+
+
+def _size(recipe: Teacher | Student, vocab_size: int) -> dict[str, Any]:
+    size = count_parameters(recipe.architecture, recipe.family, vocab_size=vocab_size)
+    return {"parameters": size, "megabytes": megabytes(size), "vocab_size": vocab_size}
+
+
+def _size_cells(size: dict[str, Any]) -> tuple[str, str]:
+    return f"{size['parameters'] / 1e6:,.1f} M", f"{size['megabytes']:,.1f}"
+
+
+def _table(*columns: str, numbers: Collection[int] = ()) -> "Table":
+    """An empty table; the columns at the places `numbers` are aligned to the right."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", justify="right" if place in numbers else "left")
     return table

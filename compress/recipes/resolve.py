@@ -74,15 +74,19 @@ def read_recipe(path: Path, model: type[Recipe]) -> Recipe:
     """
     kind = model.__name__.lower()
     fields = read_fields(path)
-    if "name" in fields:
-        raise InvalidInputError(
-            f"{path} has a field 'name'.", "Remove it: the file's stem is the recipe's name."
-        )
+    mistakes: list[str] = (
+        ["  'name': no field of a recipe, whose name is its file's stem"] if "name" in fields else []
+    )
     try:
-        return model.model_validate({**fields, "name": path.stem})
+        recipe = model.model_validate({**fields, "name": path.stem})
     except ValidationError as error:
-        problem = f"{path} is no valid {kind}:\n{explain_validation(error)}"
-        raise InvalidInputError(problem, f"Mend the file; any file in {kind}s/ is an example.") from None
+        mistakes.append(explain_validation(error))
+    if mistakes:
+        raise InvalidInputError(
+            "\n".join([f"{path} is no valid {kind}:", *mistakes]),
+            f"Mend the file; any file in {kind}s/ is an example.",
+        )
+    return recipe
 
 
 def read_fields(path: Path) -> dict[str, Any]:

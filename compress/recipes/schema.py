@@ -97,6 +97,17 @@ class LocalSource(Frozen):
 Source = Annotated[HubSource | PackageSource | LocalSource, Field(discriminator="kind")]
 
 
+def describe_source(source: HubSource | PackageSource | LocalSource) -> str:
+    """Where weights come from, in a few words; an id with nothing before it is one on the Hub."""
+    match source:
+        case HubSource():
+            return source.id
+        case PackageSource():
+            return f"package {source.package}"
+        case LocalSource():
+            return f"directory {source.path}"
+
+
 def _check_family(family: Family, shape: Architecture) -> None:
     """Refuse a shape that a family's configuration cannot express, and would be built without."""
     if family == "albert" and shape.share != "all":

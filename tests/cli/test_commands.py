@@ -1,6 +1,5 @@
 """The command line's manners: exit status, one message, clean stdout, no waiting for torch."""
 
-import json
 import subprocess
 import sys
 import time
@@ -11,9 +10,21 @@ from typer.testing import CliRunner
 
 from compress.cli.commands import app
 from compress.cli.options import TRAINING
+from compress.recipes.resolve import find_recipe
 from compress.recipes.schema import Training
 
-COMMANDS = ("finetune", "distill", "quantize", "evaluate", "measure", "predict", "report", "list")
+COMMANDS = (
+    "finetune",
+    "distill",
+    "quantize",
+    "evaluate",
+    "measure",
+    "predict",
+    "report",
+    "list",
+    "show",
+    "validate",
+)
 
 
 def run(*arguments):
@@ -53,6 +64,11 @@ def test_training_options_are_the_recipe_s_fields():
         (("quantize", "runs/none", "--method", "int1"), 2, "dynamic-int8"),
         (("report", "--output-dir", "reports/none"), 2, "needs runs"),
         (("list", "nothing"), 2, "teachers"),
+        (("show", "albert-tny"), 2, "albert-tiny"),
+        (("show", "bert-base", "--teacher", "roberta-base"), 2, "no student"),
+        (("show", "albert-tiny", "--teacher", "roberta"), 2, "roberta-base"),
+        (("show", "nowhere/recipe.toml"), 2, "no file"),
+        (("validate", "nowhere/recipe.toml"), 2, "no file"),
         (("finetune", "minilm-l6", "--task", "sample", "--learning-rate", "-1"), 2, "learning_rate"),
         (("finetune", "minilm-l6", "--task", "sample", "--select-on", "test"), 2, "holdout"),
     ],
@@ -78,10 +94,14 @@ def test_debugging_shows_the_traceback(monkeypatch):
     assert run("list", "nothing").exception.__class__.__name__ == "UnknownNameError"
 
 
-def test_lists_are_json_on_request():
-    entries = json.loads(run("list", "students", "--json").stdout)
-    assert "albert-tiny" in {entry["name"] for entry in entries}
-    assert run("list", "--quiet").stdout == ""
+def test_quiet_commands_say_nothing():
+    for command in (
+        ("list",),
+        ("show", "albert-tiny"),
+        ("validate", str(find_recipe("students", "albert-tiny"))),
+    ):
+        result = run(*command, "--quiet")
+        assert (result.exit_code, result.stdout) == (0, "")
 
 
 def imported_by(program: str) -> set[str]:
@@ -101,6 +121,10 @@ HEAVY = {"torch", "transformers", "datasets", "onnxruntime", "sklearn", "scipy",
         "import compress.recipes.resolve, compress.tasks, compress.runs, compress.statistics",
         "import compress.reporting",
         "from compress.cli.tables import list_catalogue; list_catalogue(None)",
+        "from compress.cli.recipes import show_recipes; show_recipes('bert-mini', teacher='roberta-base')",
+        "from compress.cli.validation import validate_files\nfrom compress.recipes.resolve import list_recipes\n"
+        "validate_files([*list_recipes('teachers').values(), *list_recipes('students').values()])",
+        "from compress.cli import completion\nfor complete in completion.COMPLETIONS.values(): complete('a')",
     ],
 )
 def test_what_should_be_instant_imports_nothing_heavy(program):
