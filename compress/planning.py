@@ -23,6 +23,8 @@ from compress.training import steps_of
 
 Part = TypeVar("Part", bound=Frozen)
 
+UNDECISIVE = {"description", "training", "distill"}
+"""What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
 TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
 
@@ -69,7 +71,7 @@ class Step:
         return content_key(
             {
                 "schema": SCHEMA_VERSION,
-                "stage": self.stage.model_dump(mode="json"),
+                "stage": self.stage.model_dump(mode="json", exclude={"student": UNDECISIVE}),
                 "parents": [parent.key for parent in self.parents],
                 "task": self.data.task.model_dump(mode="json", exclude={"source"}),
                 "data": self._data_key(),

@@ -33,3 +33,29 @@ def test_a_name_that_is_a_teacher_s_and_a_student_s_is_told_by_the_tokenizer(
     (tmp_path / "teachers" / "tiny-albert.toml").unlink()
     with pytest.raises(InvalidInputError, match="no vocabulary of its own"):
         plan(None)
+
+
+def test_rewording_a_recipe_is_no_other_run(tmp_path, task_file, teacher_directory, student_file):
+    """Guards hours of work redone for a better description, or for a default that the command line overrides."""
+
+    def key(*changes, rate=None):
+        text = student_file.read_text()
+        for change in changes:
+            assert change[0] in text
+            student_file.write_text(student_file.read_text().replace(*change))
+        options = Options(training={"learning_rate": rate})
+        plan = plan_finetuning(
+            str(student_file),
+            str(task_file),
+            Workplace(store=tmp_path / "runs"),
+            seed=1,
+            options=options,
+            tokenizer=str(teacher_directory),
+        )
+        student_file.write_text(text)
+        return plan.key
+
+    assert key(('"tiny"', '"very small"')) == key()
+    assert key(("learning_rate = 5e-3", "learning_rate = 1e-3")) != key()
+    assert key(("learning_rate = 5e-3", "learning_rate = 1e-3"), rate=2e-3) == key(rate=2e-3)
+    assert key(("hidden_size = 32", "hidden_size = 64")) != key()
