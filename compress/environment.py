@@ -55,9 +55,23 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def tested_versions() -> dict[str, str]:
+    """Distribution → version of the set that was tested together; empty where `constraints.txt` did not come along."""
+    from packaging.utils import canonicalize_name
+
+    package = Path(__file__).resolve().parent
+    for folder in (package / "_tested", package.parent):  # in the wheel, or in the checkout
+        file = folder / "constraints.txt"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            pins = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+            return {canonicalize_name(name): version.strip() for name, version in pins}
+    return {}
+
+
 @cache
-def _cpu() -> tuple[str, frozenset[str]]:
-    """Model name and feature flags, as the kernel tells them."""
+def processor() -> tuple[str, frozenset[str]]:
+    """The processor's model name and feature flags, as the kernel tells them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -86,7 +100,8 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """The machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -105,7 +120,7 @@ def multiplies_bfloat16() -> bool:
         import torch
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(_cpu()[1] & {"avx512_bf16", "amx_bf16"})
+    return bool(processor()[1] & {"avx512_bf16", "amx_bf16"})
 
 
 def current_command() -> str:
@@ -121,7 +136,7 @@ def describe() -> Environment:
     """The environment of this process, for the record of a run."""
     import torch
 
-    name, flags = _cpu()
+    name, flags = processor()
     gpu = torch.cuda.get_device_name() if device() == "cuda" else None
     versions = {package: installed_version(package) for package in PACKAGES}
     return Environment(
@@ -131,7 +146,7 @@ def describe() -> Environment:
         cpu_flags=tuple(flag for flag in CPU_FLAGS if flag in flags),
         cpu_count=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         device=device(),
         gpu=gpu,
         versions={package: version for package, version in versions.items() if version},
