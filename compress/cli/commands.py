@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compress.cli import catalogue
+from compress.cli import catalogue, doctor, store
 from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TRAINING, takes
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
@@ -240,6 +240,10 @@ def report(
             reports.write(
                 output_dir, models or [], store=common["runs"], title=title, baseline=baseline, output=output
             )
+
+
+app.command(epilog="Example: compress doctor")(doctor.doctor)
+app.add_typer(store.app)
 
 
 def _options(training: dict[str, Any], selection: dict[str, Any], **more: Any) -> "Options":

@@ -24,6 +24,7 @@ COMMANDS = (
     "list",
     "show",
     "validate",
+    "doctor",
 )
 
 
