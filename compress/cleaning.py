@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from compress.inventory import CACHE_FOLDER, Entry, Inventory, places_of, try_hold
+from compress.inventory import Entry, Inventory, places_of, try_hold
 from compress.recipes.schema import Frozen
-from compress.runs import REDO_SUFFIX, RUN_FILE
+from compress.runs import REDO_SUFFIX, RUN_FILE, TEACHER_CACHE
 
 Reason = Literal["unfinished", "superseded"]
 
@@ -78,7 +78,7 @@ def delete(store: Path, entry: Entry) -> bool:
 
 def delete_cache(store: Path) -> None:
     """Delete what teachers answered."""
-    shutil.rmtree(store / CACHE_FOLDER)
+    shutil.rmtree(store / TEACHER_CACHE)
 
 
 def _reason(entry: Entry) -> Reason | None:

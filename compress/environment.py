@@ -123,6 +123,12 @@ def multiplies_bfloat16() -> bool:
     return bool(processor()[1] & {"avx512_bf16", "amx_bf16"})
 
 
+def show_path(path: Path) -> str:
+    """A path as one may show it: the home directory is ~."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+
+
 def current_command() -> str:
     """The command that this process was started with, as one would type it."""
     program = Path(sys.argv[0])

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+from compress.environment import show_path
 from compress.errors import CompressError, InvalidInputError, first_line
 from compress.recipes.schema import HubSource
 
@@ -57,12 +58,6 @@ def fetch_snapshot(source: HubSource) -> Path:
         revision,
     )
     return _download(HubSource(id=source.id, revision=revision))
-
-
-def show_path(path: Path | str) -> str:
-    """A path as one would type it, the home directory as `~`."""
-    home = str(Path.home())
-    return str(path).replace(home, "~", 1) if str(path).startswith(home) else str(path)
 
 
 def cache_directory() -> Path:

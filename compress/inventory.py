@@ -11,10 +11,17 @@ from typing import Any, Literal
 
 from compress.errors import CompressError, InvalidInputError
 from compress.recipes.schema import Frozen
-from compress.runs import CHECKPOINTS, LOCK_FILE, REDO_SUFFIX, RUN_FILE, Run, Score, StoredRun, read_run
-
-CACHE_FOLDER = ".teacher-cache"
-"""In the store: what teachers answered, a directory a key; made again wherever it is missing."""
+from compress.runs import (
+    CHECKPOINTS,
+    LOCK_FILE,
+    REDO_SUFFIX,
+    RUN_FILE,
+    TEACHER_CACHE,
+    Run,
+    Score,
+    StoredRun,
+    read_run,
+)
 
 State = Literal["finished", "unfinished", "unreadable"]
 
@@ -66,7 +73,7 @@ def survey(store: Path) -> Inventory:
     return Inventory(
         store=str(store),
         entries=tuple(sorted(entries, key=lambda entry: (entry.changed, entry.id))),
-        cache_bytes=measure_folder(store / CACHE_FOLDER),
+        cache_bytes=measure_folder(store / TEACHER_CACHE),
     )
 
 

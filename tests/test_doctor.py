@@ -139,8 +139,8 @@ def test_a_store_that_cannot_be_made_is_broken(tmp_path):
 
 def test_paths_do_not_tell_the_user_s_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert machine.tell(tmp_path / "cache") == "~/cache"
-    assert machine.tell(Path("/elsewhere")) == "/elsewhere"
+    assert environment.show_path(tmp_path / "cache") == "~/cache"
+    assert environment.show_path(Path("/elsewhere")) == "/elsewhere"
 
 
 def test_a_hub_that_never_answers_does_not_hold_us_up():

@@ -8,7 +8,6 @@ import torch
 from transformers import AutoModel, safetensors_conversion
 from typer.testing import CliRunner
 
-from compress import hub
 from compress.cli.commands import app
 from compress.errors import CompressError, InvalidInputError
 from compress.hub import fetch_snapshot, find_snapshot
@@ -141,8 +140,3 @@ def test_the_hub_s_own_conversion_is_taken_and_nobody_else_s(
 def test_what_is_no_id_is_told():
     with pytest.raises(InvalidInputError, match="no id of the Hub"):
         fetch_snapshot(HubSource(id="some body/../x"))
-
-
-def test_the_home_directory_is_not_spelt_out(monkeypatch, tmp_path):
-    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
-    assert hub.show_path(tmp_path / "a") == "~/a"

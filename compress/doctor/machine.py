@@ -6,7 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from compress.doctor.findings import Finding
-from compress.environment import CPU_FLAGS, device, memory_bytes, processor
+from compress.environment import CPU_FLAGS, device, memory_bytes, processor, show_path
 
 LEAST_MEMORY = 4_000_000_000
 """Bytes with which bert-base is fine-tuned at batch 32 and length 128, with room for the data."""
@@ -74,7 +74,7 @@ def check_disk(store: Path) -> Finding:
         return _finding(
             "store",
             "broken",
-            f"{store}: {tell(place)} {what}",
+            f"{store}: {show_path(place)} {what}",
             "Choose another store: --runs DIR or COMPRESS_RUNS.",
         )
     free = shutil.disk_usage(place).free
@@ -82,12 +82,6 @@ def check_disk(store: Path) -> Finding:
     if free >= LEAST_DISK:
         return _finding("store", "good", text)
     return _finding("store", "lacking", f"{text}: little for a base-sized teacher", "compress runs clean")
-
-
-def tell(path: Path) -> str:
-    """A path as one may show it: the home directory is ~."""
-    home = Path.home()
-    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def _threads() -> Finding:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from compress.doctor.findings import Finding
-from compress.doctor.machine import tell
+from compress.environment import show_path
 from compress.errors import CompressError, first_line
+from compress.hub import HUB_FILES, cache_directory
 from compress.recipes.resolve import list_recipes, resolve_teacher
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
-from compress.sources import HUB_FILES, locate_weights
+from compress.sources import locate_weights
 from compress.tasks import GLUE, GLUE_HUB_ID, Task
 
 HUB_SECONDS = 3.0
@@ -78,7 +79,7 @@ def check_hub(probe: Probe | None) -> tuple[Hub, list[Finding]]:
     """Whether the Hub can be asked, and where what was fetched from it lies."""
     from huggingface_hub import constants
 
-    cache = _finding("reach", "Hub cache", "good", _tell_cache(Path(constants.HF_HUB_CACHE)))
+    cache = _finding("reach", "Hub cache", "good", _tell_cache(cache_directory()))
     if probe is None:
         text = "not asked: HF_HUB_OFFLINE is set, only the cache is used"
         return "offline", [_finding("reach", "Hub", "lacking", text, "unset HF_HUB_OFFLINE"), cache]
@@ -98,7 +99,7 @@ def check_glue(clone: Path | None, *, hub: Hub) -> list[Finding]:
         return [_glue_from_hub(hub)]
     if not clone.is_dir():
         fix = f"Point COMPRESS_GLUE (or --glue) at a clone of {GLUE_HUB_ID}, or unset it."
-        return [_finding("reach", "GLUE", "lacking", f"{tell(clone)} is no directory", fix)]
+        return [_finding("reach", "GLUE", "lacking", f"{show_path(clone)} is no directory", fix)]
     return judge_clone(clone, {name: _rows_of_clone(clone, task) for name, task in GLUE.items()})
 
 
@@ -122,7 +123,7 @@ def judge_clone(clone: Path, rows: Mapping[str, Mapping[str, int]]) -> list[Find
         usable = "cannot be used" if missing else "works, but scores are not GLUE's"
         fix = f"Bring {name}/{(missing or list(short))[0]}-*.parquet whole, from {GLUE_HUB_ID} on the Hub."
         rest.append(_finding("reach", f"GLUE {name}", "lacking", f"{told}: {usable}", fix))
-    text = f"{tell(clone)}; complete: {', '.join(whole) or 'none'}"
+    text = f"{show_path(clone)}; complete: {', '.join(whole) or 'none'}"
     return [_finding("reach", "GLUE", "good" if whole else "lacking", text), *rest]
 
 
@@ -150,7 +151,7 @@ def _teacher(name: str, *, hub: Hub) -> Finding:
 _ORIGINS: dict[type, Callable[[Teacher], str]] = {
     PackageSource: lambda teacher: f"package {teacher.source.package}",  # type: ignore[union-attr]
     HubSource: lambda teacher: f"{teacher.source.id} in the Hub cache",  # type: ignore[union-attr]
-    LocalSource: lambda teacher: tell(Path(teacher.source.path)),  # type: ignore[union-attr]
+    LocalSource: lambda teacher: show_path(Path(teacher.source.path)),  # type: ignore[union-attr]
 }
 
 
@@ -162,7 +163,7 @@ def _remedy(teacher: Teacher) -> str:
             patterns = " ".join(f"--include '{pattern}'" for pattern in HUB_FILES)
             return f"Where the Hub can be reached: hf download {id_} --revision {revision} {patterns}"
         case LocalSource(path=path):
-            return f"Put config.json and *.safetensors into {tell(Path(path))}, or mend the recipe's source."
+            return f"Put config.json and *.safetensors into {show_path(Path(path))}, or mend the recipe's source."
 
 
 def _glue_from_hub(hub: Hub) -> Finding:
@@ -202,7 +203,7 @@ def _rows_of_clone(clone: Path, task: Task) -> dict[str, int]:
 
 def _tell_cache(folder: Path) -> str:
     models = len(list(folder.glob("models--*")))
-    return f"{tell(folder)}: {models} models" if folder.is_dir() else f"{tell(folder)}: empty"
+    return f"{show_path(folder)}: {models} models" if folder.is_dir() else f"{show_path(folder)}: empty"
 
 
 def _finding(area: str, name: str, state: str, text: str, fix: str | None = None) -> Finding:
