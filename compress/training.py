@@ -144,8 +144,15 @@ class Trainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        (self.checkpoints / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+        checkpoint = self.checkpoints / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except BaseException:
+            shutil.rmtree(
+                checkpoint, ignore_errors=True
+            )  # half of one only takes room, on a full disk above all
+            raise
+        (checkpoint / COMPLETE).touch()
 
 
 class Heartbeat(TrainerCallback):

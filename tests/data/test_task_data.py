@@ -85,18 +85,26 @@ def test_pairs_and_regression(tmp_path):
     ("train", "changes", "complaint"),
     [
         ([{"txt": "a", "label": "x"}], {}, "no column 'text'; it has 'txt', 'label'"),
-        ([*ROWS, {"text": "  ", "label": "pos"}], {}, "Row 3 (from 0) of the train split"),
-        ([*ROWS, {"text": None, "label": "pos"}], {}, "Row 3 (from 0)"),
+        (
+            [*ROWS, {"text": "  ", "label": "pos"}],
+            {},
+            "train.jsonl, row 3 (from 0, line 4 of the file), column 'text': there is no text.",
+        ),
+        (
+            [*ROWS, {"text": None, "label": "pos"}],
+            {},
+            "row 3 (from 0, line 4 of the file), column 'text': there is no text (null)",
+        ),
         (
             ROWS,
             {"labels": ("pos", "maybe")},
-            "Row 1 (from 0) of the train split of 'own' has the label 'neg'",
+            "row 1 (from 0, line 2 of the file), column 'label': the label 'neg' is none of",
         ),
-        ([ROWS[0]], {}, "1 different label(s)"),
+        ([ROWS[0]], {}, "one label only, 'pos'"),
         (
             [*ROWS, {"text": "x", "label": "z"}],
             {"kind": "regression", "metrics": ("pearson",)},
-            "which is no number",
+            "the target 'pos' is no finite number. 3 other rows have the same mistake.",
         ),
     ],
 )
@@ -109,7 +117,7 @@ def test_bad_rows_are_named(tmp_path, train, changes, complaint):
 
 def test_a_label_that_only_validation_has(tmp_path):
     write(tmp_path, ROWS, [*ROWS, {"text": "x", "label": "meh"}])
-    with pytest.raises(InvalidInputError, match=r"Row 3 \(from 0\) of the validation split .* 'meh'"):
+    with pytest.raises(InvalidInputError, match=r"validation.jsonl, row 3 \(from 0, line 4 .* 'meh'"):
         load_task_data(task_of(tmp_path, ".jsonl"))
 
 
