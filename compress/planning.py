@@ -297,7 +297,7 @@ def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
 def _is_student(name: str) -> bool:
     """Whether a model's name is a student's: a recipe that says where no weights come from."""
     if name.endswith(".toml"):
-        return Path(name).is_file() and "source" not in read_fields(Path(name))
+        return Path(name).is_file() and not {"source", "vocab_size"} & read_fields(Path(name)).keys()
     return (
         name in list_recipes("students") and name not in list_recipes("teachers") and not Path(name).is_dir()
     )

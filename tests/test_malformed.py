@@ -81,10 +81,6 @@ def test_a_malformed_input_is_one_clear_error(case, place):
     case.spoil(place)
     before = tree(place)
     result = run(*case.arguments)
-    if os.environ.get("DUMP"):
-        open(os.environ["DUMP"], "a").write(
-            f"## {case.kind}: {case.id} [{result.exit_code}]\n{result.stderr}"
-        )
     lines = result.stderr.splitlines()
     assert result.exit_code in (1, 2), result.stderr
     assert [line.startswith("Error: ") for line in lines].count(True) == 1, result.stderr

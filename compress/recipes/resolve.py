@@ -122,13 +122,17 @@ def explain_validation(error: ValidationError, models: Sequence[type[BaseModel]]
         error: What pydantic found.
         models: What was validated: their fields are offered where one is misspelled.
     """
-    lines = [_explain_mistake(mistake, models) for mistake in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    # A list whose items are wrong is also told to be too short, for none of them counts.
+    inner = {mistake["loc"][:-1] for mistake in found if mistake["loc"]}
+    found = [each for each in found if each["type"] != "too_short" or each["loc"] not in inner]
+    lines = [_explain_mistake(mistake, models) for mistake in found]
     return lines[0] if len(lines) == 1 else "\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def _explain_mistake(mistake: "ErrorDetails", models: Sequence[type[BaseModel]]) -> str:
     location = mistake["loc"]
-    where = ".".join(map(str, location)) or "the whole"
+    where = ".".join(map(str, location))
     match mistake["type"]:
         case "extra_forbidden":
             known = [name for model in _models_at(models, location[:-1]) for name in model.model_fields]
@@ -139,8 +143,9 @@ def _explain_mistake(mistake: "ErrorDetails", models: Sequence[type[BaseModel]])
         case "union_tag_not_found":
             return f"{where}: its `kind` is missing"
         case _:
-            received = "" if not location else f", received {mistake['input']!r:.80}"
-            return f"{where}: {mistake['msg'].removeprefix('Value error, ')}{received}"
+            message = mistake["msg"].removeprefix("Value error, ").replace(" after validation", "")
+            message = message.replace("Tuple", "List").replace("tuple", "list")  # TOML has lists only
+            return f"{where}: {message}, received {mistake['input']!r:.80}" if location else message
 
 
 def _models_at(models: Sequence[type[BaseModel]], location: Sequence[int | str]) -> list[type[BaseModel]]:
