@@ -1,41 +1,24 @@
 """The disk is full, the store cannot be written, two processes want one run: told in one message, nothing lost."""
 
+import contextlib
 import errno
+import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from compress.cli.commands import app
 from compress.errors import CompressError
 from compress.runs import Workspace, find_runs, write_atomically
 from compress.storage import find_failed_write, require_space, require_writable, telling_failed_writes
 from tests.conftest import tiny_config
 
-LIMITED = """
-import resource, sys
-from compress.cli.commands import app
-{preparation}
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-app(sys.argv[1:])
-"""
-# The store's limit is one for all files: what comes before the file under test is exempted by lifting it.
-ONLY_WHILE = """
-import compress.{module} as module, resource
-inner = module.{function}
-def limited(*arguments, **options):
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-    try:
-        return inner(*arguments, **options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-module.{function} = limited
-from compress.cli.commands import app
-import sys
-app(sys.argv[1:])
-"""
 TRAINING = ("--max-steps", "2", "--max-length", "16", "--no-bf16", "--per-device-train-batch-size", "8")
 
 
@@ -61,21 +44,32 @@ def house(tmp_path_factory, tokenizer):
     return root
 
 
-def python(program, *arguments, cwd, **options):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,
-    )
+@contextlib.contextmanager
+def files_of_at_most(limit):
+    """The kernel refuses whatever would make a file larger: a disk that is full, for all that a program can tell."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def limited(module, function, limit):
-    return ONLY_WHILE.format(module=module, function=function, limit=limit)
+def limit_while(monkeypatch, function, limit):
+    """The disk is full from the moment that `module.function` is called until it ends."""
+    module, _, name = function.rpartition(".")
+    module = importlib.import_module(f"compress.{module}")
+    inner = getattr(module, name)
+
+    def limited(*arguments, **options):
+        with files_of_at_most(limit):
+            return inner(*arguments, **options)
+
+    monkeypatch.setattr(module, name, limited)
+
+
+def compress(*arguments, store):
+    return CliRunner().invoke(app, [*arguments, "--runs", str(store)])
 
 
 FINETUNE = ("finetune", "encoder", "--task", "reviews.toml", *TRAINING)
@@ -83,47 +77,51 @@ QUANTIZE = ("quantize", "classifier", "--task", "reviews.toml")
 
 
 @pytest.mark.parametrize(
-    ("where", "program", "command"),
+    ("where", "function", "limit", "command"),
     [
-        ("checkpoint's weights", limited("pipeline", "finetune_encoder", 20_000), FINETUNE),
-        ("checkpoint's optimizer", limited("pipeline", "finetune_encoder", 120_000), FINETUNE),
-        ("final weights", limited("pipeline", "save_encoder", 20_000), FINETUNE),
-        ("tokenizer", limited("pipeline", "save_encoder", 60_000 if False else 2_000), FINETUNE),
-        ("predictions", limited("pipeline", "evaluate", 500), FINETUNE),
-        ("card", limited("pipeline", "write_atomically", 100), FINETUNE),
-        ("record", limited("runs", "write_record", 100), FINETUNE),
-        ("graph", limited("quantization.onnx", "write_graph", 5_000), QUANTIZE),
+        ("checkpoint's weights", "pipeline.finetune_encoder", 20_000, FINETUNE),
+        ("checkpoint's optimizer", "pipeline.finetune_encoder", 120_000, FINETUNE),
+        ("final weights", "pipeline.save_encoder", 20_000, FINETUNE),
+        ("configuration", "pipeline.save_encoder", 200, FINETUNE),
+        ("predictions", "pipeline.evaluate", 500, FINETUNE),
+        ("card", "pipeline.write_atomically", 100, FINETUNE),
+        ("record", "runs.write_record", 100, FINETUNE),
+        ("graph", "quantization.onnx.write_graph", 5_000, QUANTIZE),
     ],
-    ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) and "." not in value else "",
 )
-def test_a_full_disk_is_one_message_and_no_run(where, program, command, house, tmp_path):
-    """Guards a torn artefact that looks finished. The limit stands for the disk: the kernel refuses the write."""
+def test_a_full_disk_is_one_message_and_no_run(where, function, limit, command, house, tmp_path, monkeypatch):
+    """Guards a torn artefact that looks finished."""
+    monkeypatch.chdir(house)
     store = tmp_path / "runs"
-    done = python(program, *command, "--runs", str(store), cwd=house)
-    assert done.returncode == 1, done.stderr
+    limit_while(monkeypatch, function, limit)
+    done = compress(*command, store=store)
+    assert done.exit_code == 1, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, done.stderr
-    assert "failed" in errors[0], done.stderr
+    assert "failed: " in errors[0], done.stderr
     assert "--runs DIR" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.output
     assert "fault of compress" not in done.stderr
     assert done.stdout == ""
     assert find_runs(store) == []
     left = {path.relative_to(store).parts[3:] for path in store.rglob("*") if path.is_file()}
     assert all(parts[0] in ("checkpoints", ".lock") for parts in left), left
+    assert bool(left) == (where in ("final weights", "configuration", "predictions", "card", "record"))
     # Half a checkpoint is dropped, a whole one is there to resume from.
     for checkpoint in store.rglob("checkpoint-*"):
         assert (checkpoint / ".complete").exists()
 
 
-def test_a_run_that_ran_out_of_room_goes_on_from_its_checkpoint(house, tmp_path):
-    arguments = (*FINETUNE, "--runs", str(tmp_path / "runs"))
-    failed = python(limited("pipeline", "save_encoder", 20_000), *arguments, cwd=house)
-    assert failed.returncode == 1
-    done = python("from compress.cli.commands import app; app()", *arguments, "--json", cwd=house)
-    assert done.returncode == 0, done.stderr
+def test_a_run_that_ran_out_of_room_goes_on_from_its_checkpoint(house, tmp_path, monkeypatch):
+    monkeypatch.chdir(house)
+    store = tmp_path / "runs"
+    with monkeypatch.context() as full:
+        limit_while(full, "pipeline.save_encoder", 20_000)
+        assert compress(*FINETUNE, store=store).exit_code == 1
+    done = compress(*FINETUNE, "--json", store=store)
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["facts"]["resumed_from_step"] == 2
-    assert "resuming from checkpoint-2" in done.stderr
 
 
 SLOW = """
@@ -139,7 +137,10 @@ app(sys.argv[1:])
 """
 
 
-def test_the_second_of_two_commands_is_told_who_holds_the_run_and_the_first_finishes(house, tmp_path):
+def test_the_second_of_two_commands_is_told_who_holds_the_run_and_the_first_finishes(
+    house, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(house)
     store = tmp_path / "runs"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(
@@ -154,10 +155,8 @@ def test_the_second_of_two_commands_is_told_who_holds_the_run_and_the_first_fini
     try:
         assert any(line.strip() == "training" for line in first.stderr), "the first never came to train"
         before = sorted(store.rglob("*"))
-        second = python(
-            "from compress.cli.commands import app; app()", *FINETUNE, "--runs", str(store), cwd=house
-        )
-        assert second.returncode == 1, second.stderr
+        second = compress(*FINETUNE, store=store)
+        assert second.exit_code == 1, second.stderr
         assert f"(pid {first.pid})" in second.stderr
         assert second.stderr.count("Error: ") == 1
         assert "Traceback" not in second.stderr
@@ -174,10 +173,7 @@ def test_the_second_of_two_commands_is_told_who_holds_the_run_and_the_first_fini
 )
 def test_a_store_below_a_file_is_told_before_any_weights_are_read(command, house, tmp_path, monkeypatch):
     """Root may write everywhere, so a directory without write permission proves nothing there; this does."""
-    from typer.testing import CliRunner
-
     from compress import encoder
-    from compress.cli.commands import app
 
     def refuse(*_, **__):
         raise AssertionError("the weights were read before the store was tried")
@@ -218,10 +214,7 @@ def test_training_asks_for_the_room_of_its_checkpoints(house, tmp_path, monkeypa
     import shutil
     from collections import namedtuple
 
-    from typer.testing import CliRunner
-
     from compress import pipeline
-    from compress.cli.commands import app
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10**5, 10**5))
