@@ -1,5 +1,6 @@
 """Hundreds of malformed inputs, each through the real command: one clear error, and nothing left behind."""
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -119,3 +120,20 @@ def test_what_is_sound_is_taken(arguments, place):
     """Guards a sweep in which everything fails for one and the same reason."""
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
+
+
+def test_a_validation_file_without_labels_is_predicted_and_not_scored(place):
+    """Guards an int of −1 that is scored as a class, and early stopping on nothing."""
+    text = (place / "sound" / "validation.csv").read_text().replace(",good", ",-1").replace(",bad", ",-1")
+    (place / "unlabelled.csv").write_text(text)
+    (place / "own.toml").write_text(to_toml({**TASK, "validation": "unlabelled.csv"}))
+    arguments = ("finetune", "sound/encoder", "--task", "own.toml", "--max-steps", "1", "--max-length", "16")
+    refused = run(*arguments, "--select-on", "validation")
+    assert refused.exit_code == 2
+    assert "nothing can be selected on it" in refused.stderr
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    [evaluation] = json.loads(done.stdout)["evaluations"]
+    assert evaluation["scores"] == []
+    page = run("report", json.loads(done.stdout)["path"], "--output-dir", "page")
+    assert "fault of compress" not in page.stderr, page.stderr
