@@ -205,7 +205,7 @@ def test_numbers_declared_as_labels_are_names(tmp_path):
 def test_minus_one_is_a_label_where_the_task_declares_it(tmp_path):
     write(tmp_path, [{"text": "a", "label": -1}, {"text": "b", "label": 1}])
     assert load_task_data(task_of(tmp_path, ".jsonl", labels=[-1, 1])).train.labels.tolist() == [0, 1]
-    with pytest.raises(InvalidInputError, match=r"row 0 .* no label"):
+    with pytest.raises(InvalidInputError, match=r"row 0 .* nothing can be learned"):
         load_task_data(task_of(tmp_path, ".jsonl"))
 
 
