@@ -19,6 +19,7 @@ from compress.planning import (
 )
 from compress.runs import Evaluation, Session, StoredRun
 from compress.sources import collect_runs, resolve_model
+from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import resolve_task
 
 DEFAULTS = Options()
@@ -133,7 +134,10 @@ def evaluate(
         if source.run
         else Path(runs) / data.task.name / source.name / f"evaluate-{source.key[:8]}"
     )
-    return evaluate_predictor(load(source.path), data.task, data.validation, run=run, directory=directory)
+    require_writable(directory)
+    predictor = load(source.path)
+    with telling_failed_writes(directory):
+        return evaluate_predictor(predictor, data.task, data.validation, run=run, directory=directory)
 
 
 def measure(
@@ -161,11 +165,14 @@ def measure(
         CompressError: There is no finished run among them, or one cannot be loaded.
     """
     stored = collect_runs(models, runs=Path(runs))
+    for each in stored:
+        require_writable(each.path)
     records: list[Session] = []
     for number in range(sessions):
-        records += measure_runs(
-            stored, shapes=shapes, threads=threads, rounds=rounds, number=number, force=force
-        )
+        with telling_failed_writes(Path(runs)):
+            records += measure_runs(
+                stored, shapes=shapes, threads=threads, rounds=rounds, number=number, force=force
+            )
     return records
 
 

@@ -21,6 +21,13 @@ from transformers import (
 )
 
 from compress.errors import CompressError, first_line
+from compress.integrity import (
+    explain_unloadable,
+    require_encoder,
+    require_fitting,
+    require_vocabulary,
+    require_whole,
+)
 from compress.recipes.schema import Architecture, Family, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.tasks import Task
@@ -52,6 +59,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     Raises:
         CompressError: There is none, or it cannot be read.
     """
+    require_vocabulary(path)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # the tokenizers library raises bare Exception on damaged files
@@ -70,11 +78,12 @@ def load_config(path: Path) -> PretrainedConfig:
     """
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the classes of transformers make of a field that is none of theirs
         raise CompressError(
-            f"The model's configuration in {path} cannot be read: {first_line(error)}",
+            f"{path / 'config.json'} describes no model: {' '.join(str(error).split())[:300]}",
             "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
         ) from None
+    require_encoder(path, config)
     return config
 
 
@@ -92,8 +101,9 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     Raises:
         CompressError: The weights are damaged, no safetensors, or of another kind of model.
     """
-    tokenizer = load_tokenizer(path)
     config = load_config(path)
+    tokenizer = load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
     order = _label_order(config, task)
     if order is None:
         _require_free_classifier(path, config, task)
@@ -111,8 +121,9 @@ def load_finished(path: Path) -> Encoder:
     Raises:
         CompressError: It is damaged, or parts of it (its classifier) are missing.
     """
-    config = load_config(path)
-    return Encoder(_load_weights(path, config, complete=True), load_tokenizer(path))
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
+    return Encoder(_load_weights(path, config, complete=True), tokenizer)
 
 
 def build_student(student: Student, tokenizer: PreTrainedTokenizerBase, task: Task, *, seed: int) -> Encoder:
@@ -184,7 +195,15 @@ def longest_input(config: PretrainedConfig) -> int:
     """The number of tokens that a model has positions for, special ones included.
 
     RoBERTa counts its positions from the padding id plus one, so it has as many fewer.
+
+    Raises:
+        CompressError: Its configuration does not say.
     """
+    if not isinstance(getattr(config, "max_position_embeddings", None), int):
+        raise CompressError(
+            f"A {config.model_type!r} model does not say how many positions it has (max_position_embeddings).",
+            "Bring an encoder with absolute positions, such as BERT, RoBERTa, ELECTRA or ALBERT.",
+        )
     offset = (config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
     return int(config.max_position_embeddings) - offset
 
@@ -239,18 +258,15 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
 
 
 def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    options: dict[str, Any] = {
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "dtype": torch.float32,
+        "ignore_mismatched_sizes": True,  # they are reported, then refused by name
+    }
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(path, config=config, **options)
     except Exception as error:  # safetensors' own error type is no public one
-        raise CompressError(
-            f"The weights in {path} cannot be loaded: {first_line(error)}",
-            "Bring a whole model.safetensors of an encoder; compress loads no pickles.",
-        ) from None
-    missing = set(report["missing_keys"])
-    if complete and missing:
-        raise CompressError(
-            f"{path} is not fine-tuned: {', '.join(sorted(missing))} are missing.",
-            "Fine-tune it first: compress finetune MODEL --task TASK.",
-        )
+        raise explain_unloadable(path, error) from None
+    require_whole(path, model, report, complete=complete)
     return model  # type: ignore[no-any-return]

@@ -1,11 +1,13 @@
 """Predictions → scores with intervals, each prediction kept."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from compress.data.task_data import UNLABELLED, Labels, Split
+from compress.data.checking import UNLABELLED, Labels
+from compress.data.task_data import Split
 from compress.environment import describe
 from compress.errors import CompressError
 from compress.inference import Logits, Predictor
@@ -37,7 +39,7 @@ def align_labels(labels: tuple[str, ...] | None, task: Task) -> list[int]:
         return [0]
     columns = {label.lower(): column for column, label in enumerate(labels or ())}
     wanted = [label.lower() for label in task.labels or ()]
-    if set(columns) != set(wanted):
+    if set(columns) != set(wanted) or len(labels or ()) != len(wanted):
         raise CompressError(
             f"The model answers {list(labels or ['a number'])}, the task {task.name!r} asks for "
             f"{list(task.labels or ['a number'])}.",
@@ -131,6 +133,9 @@ def _write_predictions(file: Path, split: Split, predictions: Labels, logits: Lo
             "logits": pyarrow.array(list(logits.astype(np.float32)), type=pyarrow.list_(pyarrow.float32())),
         }
     )
-    temporary = file.with_name(f".{file.name}")
-    pyarrow.parquet.write_table(table, temporary, compression="zstd")
-    temporary.replace(file)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from compress.data.batching import sort_by_length
-from compress.data.task_data import Texts, tokenize
+from compress.data.checking import Texts
+from compress.data.task_data import tokenize
 from compress.encoder import (
+    MODEL_INPUTS,
     Encoder,
     load_config,
     load_finished,
@@ -22,8 +24,11 @@ from compress.encoder import (
 )
 from compress.environment import Device, device
 from compress.errors import CompressError, first_line
+from compress.integrity import require_fitting
 
 ONNX_FILE = "model.onnx"
+LOGITS = "logits"
+"""The name of a graph's output."""
 Inputs = Mapping[str, NDArray[np.int64]]
 Logits = NDArray[np.float32]
 
@@ -80,11 +85,37 @@ class OnnxEngine:
                 "Make it again: compress quantize MODEL --force",
             ) from None
         self._inputs = [node.name for node in self._session.get_inputs()]
+        outputs = {node.name: node.shape for node in self._session.get_outputs()}
+        if LOGITS not in outputs or not set(self._inputs) <= set(MODEL_INPUTS):
+            raise CompressError(
+                f"{file} takes {', '.join(self._inputs) or 'nothing'} and gives {', '.join(outputs)}; a classifier "
+                f"takes {', '.join(MODEL_INPUTS)} (some of them) and gives {LOGITS}.",
+                "Name a directory that `compress quantize` wrote, or export the graph with these names.",
+            )
+        self._width = outputs[LOGITS][-1] if outputs[LOGITS] else None
+
+    def require_fitting(self, file: Path, inputs: Sequence[str], *, labels: int) -> None:
+        """Refuse a graph whose inputs the tokenizer does not make, or whose logits are of other labels.
+
+        Raises:
+            CompressError: It is such a graph.
+        """
+        unmade = [name for name in self._inputs if name not in inputs]
+        if unmade:
+            raise CompressError(
+                f"{file} takes {', '.join(unmade)}, which the tokenizer beside it does not make.",
+                "Put the tokenizer there that the graph was exported with.",
+            )
+        if isinstance(self._width, int) and self._width != labels:
+            raise CompressError(
+                f"{file} gives {self._width} logits, the config.json beside it names {labels} labels.",
+                "Put the config.json there that was saved with the graph.",
+            )
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
         feed = {name: inputs[name] for name in self._inputs}
-        return self._session.run(["logits"], feed)[0]  # type: ignore[no-any-return]
+        return self._session.run([LOGITS], feed)[0]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -170,8 +201,11 @@ def load(path: Path | str, *, threads: int | None = None) -> Predictor:
             f"{path} holds no config.json, so it is no model.", "Name the directory of a finished run."
         )
     if (path / ONNX_FILE).is_file():
+        config, tokenizer = load_config(path), load_tokenizer(path)
+        require_fitting(path, tokenizer, config)
         engine = OnnxEngine(path / ONNX_FILE, threads=threads)
-        return Predictor(engine, load_tokenizer(path), load_config(path))
+        engine.require_fitting(path / ONNX_FILE, model_inputs(tokenizer), labels=int(config.num_labels or 0))
+        return Predictor(engine, tokenizer, config)
     return Predictor.of_encoder(load_finished(path), threads=threads)
 
 

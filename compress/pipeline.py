@@ -30,9 +30,14 @@ from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, Workspace, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
+from compress.storage import bytes_below, require_space, require_writable, telling_failed_writes
 from compress.tasks import FilesSource, GlueSource, Task
 
 logger = logging.getLogger(__name__)
+
+BYTES_OF_WEIGHT = 4
+CHECKPOINTS_AT_A_TIME = 3
+"""The newest, the best, and the one that is being written."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,7 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
         encoder = build_student(stage.student, tokenizer, task, seed=step.seed)
     else:
         encoder = load_encoder(inputs["model"].path, task, seed=step.seed)
+    _require_room(encoder.parameters, workspace)
     outcome = finetune_encoder(
         encoder, step.data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
     )
@@ -160,6 +166,7 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     source = inputs["teacher"]
     teacher = load(source.path)
     student = build_student(stage.student, teacher.tokenizer, step.data.task, seed=step.seed)
+    _require_room(student.parameters, workspace)
     taught = distill_logits(
         student,
         teacher,
@@ -181,6 +188,7 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
 
     encoder = load_finished(inputs["model"].path)
+    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
     summary = quantize_dynamic_int8(
         encoder.model,
         workspace.path,
@@ -190,6 +198,12 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
     return Made(encoder.parameters, summary.facts)
+
+
+def _require_room(parameters: int, workspace: Workspace) -> None:
+    """Refuse to train where the disk has no room for checkpoints (weights, two moments of Adam) and the result."""
+    needed = BYTES_OF_WEIGHT * parameters * (3 * CHECKPOINTS_AT_A_TIME + 1)
+    require_space(workspace.path, needed - bytes_below(workspace.checkpoints))
 
 
 def _describe(step: Step) -> str:
@@ -212,17 +226,22 @@ def _portable(task: Task) -> Task:
 def _require_free(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CompressError(f"--save-to {directory} is there already and not empty.", "Name a new directory.")
+    require_writable(directory)
 
 
 def _copy_artefact(stored: StoredRun, directory: Path) -> None:
     """Copy what one would ship: the files of the run and its card; whole or not at all."""
     temporary = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name in (*stored.run.files, "README.md"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copy2(stored.path / name, temporary / name)
-    if directory.exists():
-        directory.rmdir()
-    temporary.rename(directory)
+    try:
+        with telling_failed_writes(directory):
+            temporary.mkdir(parents=True)
+            for name in (*stored.run.files, "README.md"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copy2(stored.path / name, temporary / name)
+            if directory.exists():
+                directory.rmdir()
+            temporary.rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     logger.info("copied to %s", directory)

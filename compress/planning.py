@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from compress.data.checking import UNLABELLED
 from compress.data.task_data import HOLDOUT_ROWS, HOLDOUT_SHARE, TaskData, load_task_data
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
@@ -172,14 +173,14 @@ def plan_finetuning(
             select_on=options.select_on,
             student=student,
         )
-        data = load_task_data(resolve_task(task, glue=workplace.glue))
+        data = _load(task, workplace, select_on=options.select_on)
         return Step(student.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
     if tokenizer is not None:
         raise InvalidInputError(
             f"{model!r} brings its own tokenizer.", "Leave out --tokenizer: it is for students."
         )
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    data = load_task_data(resolve_task(task, glue=workplace.glue))
+    data = _load(task, workplace, select_on=options.select_on)
     return _finetuning_step(source, data, task, workplace, seed=seed, options=options)
 
 
@@ -201,7 +202,7 @@ def plan_distillation(
         allow_weak_teacher=options.allow_weak_teacher,
     )
     source = resolve_model(teacher, store=workplace.store, stages=TRAINABLE_STAGES)
-    data = load_task_data(resolve_task(task, glue=workplace.glue))
+    data = _load(task, workplace, select_on=options.select_on)
     taught_by: Model | Step = source
     if not _knows(source, data.task):
         taught_by = _finetuning_step(source, data, task, workplace, seed=TEACHER_SEED, options=Options())
@@ -218,7 +219,7 @@ def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str 
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)
-    data = load_task_data(resolve_task(task, glue=workplace.glue))
+    data = _load(task, workplace)
     stage = Quantize(method=DynamicInt8())
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
@@ -255,6 +256,26 @@ def _finetuning_step(
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 
+def _load(task: str, workplace: Workplace, *, select_on: Selection = "holdout") -> TaskData:
+    """A task's examples; those that early stopping looks at have labels.
+
+    Raises:
+        InvalidInputError: They have none.
+    """
+    data = load_task_data(resolve_task(task, glue=workplace.glue))
+    first = data.validation[0]
+    if (
+        select_on == "validation"
+        and data.task.kind == "classification"
+        and (first.labels == UNLABELLED).all()
+    ):
+        raise InvalidInputError(
+            f"No row of the split {first.name!r} of {data.task.name!r} has a label, so nothing can be selected on it.",
+            "Leave out --select-on, or name a validation file with labels first.",
+        )
+    return data
+
+
 def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
     """A part of a recipe with what the user said otherwise; None is what was not said.
 
@@ -266,7 +287,7 @@ def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
         return type(recipe).model_validate({**recipe.model_dump(), **said})
     except ValidationError as error:
         raise InvalidInputError(
-            f"These options do not fit:\n{explain_validation(error)}", "Mend them."
+            f"These options do not fit: {explain_validation(error, (type(recipe),))}", "Mend them."
         ) from None
 
 
@@ -276,7 +297,7 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
     A name that is a teacher's as well (`bert-mini`) is the student's where a tokenizer is named for it.
     """
     if name.endswith(".toml"):
-        return Path(name).is_file() and "source" not in read_fields(Path(name))
+        return Path(name).is_file() and not {"source", "vocab_size"} & read_fields(Path(name)).keys()
     if name not in list_recipes("students") or Path(name).is_dir():
         return False
     return tokenizer is not None or name not in list_recipes("teachers")

@@ -21,6 +21,7 @@ from compress.environment import Environment
 from compress.errors import CompressError, first_line
 from compress.recipes.schema import Frozen
 from compress.recipes.stages import Stage
+from compress.storage import telling_failed_writes
 from compress.tasks import Task
 
 SCHEMA_VERSION = 1
@@ -189,7 +190,12 @@ class StoredRun:
         file = self.path / HISTORY_FILE
         if not file.is_file():
             return []
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        try:
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise CompressError(
+                f"{file} is damaged: {first_line(error)}.", "Redo the run: its command with --force."
+            ) from None
 
 
 def read_run(path: Path) -> StoredRun:
@@ -249,11 +255,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all; text is written as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_record(path: Path, record: BaseModel) -> None:
@@ -270,15 +279,23 @@ def read_record(path: Path, model: type[Record]) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.get("schema_version", 0) if isinstance(content, Mapping) else 0
-        if version > SCHEMA_VERSION:
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise CompressError(
                 f"{path} has schema version {version}; this version of compress reads up to {SCHEMA_VERSION}.",
                 "Update compress: pip install --upgrade compress-encoders",
             )
         return model.model_validate(content)
-    except (OSError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        mistakes = error.error_count()
+        more = f", and {mistakes - 1} more such mistake(s)" if mistakes > 1 else ""
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
         raise CompressError(
-            f"{path} is damaged: {first_line(error)}",
+            f"{path} is damaged, or no {model.__name__.lower()}: {where}: {error.errors()[0]['msg']}{more}.",
+            "Delete its directory and run the command that made it again.",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CompressError(
+            f"{path} is damaged: {first_line(error)}.",
             "Delete its directory and run the command that made it again.",
         ) from None
 
@@ -294,6 +311,7 @@ class Workspace:
         redoing = (target / RUN_FILE).is_file()
         self.target = target
         self.path = target.with_name(f"{target.name}{REDO_SUFFIX}") if redoing else target
+        self._made = [path for path in self.path.parents if not path.exists()]
 
     @property
     def checkpoints(self) -> Path:
@@ -313,6 +331,7 @@ class Workspace:
             workspace.path.mkdir(parents=True, exist_ok=True)
             lock = (workspace.path / LOCK_FILE).open("a+")
         except OSError as error:
+            workspace.leave_if_empty()
             raise CompressError(
                 f"The run's directory {workspace.path} cannot be written: {error.strerror}.",
                 "Choose another store with --runs DIR, or mend its permissions.",
@@ -323,15 +342,30 @@ class Workspace:
             lock.write(str(os.getpid()))
             lock.flush()
             try:
-                yield workspace
+                with telling_failed_writes(workspace.path):
+                    yield workspace
             except BaseException:
+                workspace.drop_half_made()
                 workspace.leave_if_empty()
                 raise
 
+    def drop_half_made(self) -> None:
+        """Delete the artefact's files: they are written anew in any case. What resuming needs lies in directories."""
+        if (self.path / RUN_FILE).is_file():
+            return  # it was finished before the failure
+        for path in self.path.glob("*"):
+            if path.is_file() and path.name != LOCK_FILE:
+                path.unlink()
+        shutil.rmtree(self.path / "evaluations", ignore_errors=True)
+
     def leave_if_empty(self) -> None:
-        """Delete the directory if nothing was made in it that resuming could use."""
-        if not any(path.name != LOCK_FILE for path in self.path.iterdir()):
-            shutil.rmtree(self.path)
+        """Delete the directory if nothing was made in it that resuming could use, and those made above it."""
+        if any(path.is_file() and path.name != LOCK_FILE for path in self.path.rglob("*")):
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        for path in self._made:
+            with contextlib.suppress(OSError):  # another run's, by now
+                path.rmdir()
 
     def finish(self, run: Run) -> StoredRun:
         """Make the run visible: drop what only resuming needs, write `run.json`, take the target's place."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from compress.errors import InvalidInputError, UnknownNameError
+from compress.labels import find_unscorable, name_label, require_distinct
 from compress.recipes.resolve import explain_validation, read_fields, suggest
 from compress.recipes.schema import Frozen
 
@@ -30,7 +31,12 @@ class FilesSource(Frozen):
 
     kind: Literal["files"] = "files"
     train: str
-    validation: tuple[str, ...]
+    validation: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 Source = Annotated[GlueSource | FilesSource, Field(discriminator="kind")]
@@ -55,10 +61,28 @@ class Task(Frozen):
     version: int = 1
     source: Source
 
-    @field_validator("text", "validation", mode="before")
+    @field_validator("text", "validation", "metrics", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, value: Any) -> Any:
+        """`labels = [0, 1]` means the labels "0" and "1", as a data file's own numbers do."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [name_label(label) or label for label in value]
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if len(set(self.text)) < len(self.text):
+            raise ValueError(f"text names the column {self.text[0]!r} twice")
+        if self.label in self.text:
+            raise ValueError(
+                f"label and text are the same column, {self.label!r}: the answer would be given away"
+            )
+        return self
 
     @model_validator(mode="after")
     def _metrics_fit_kind(self) -> Self:
@@ -71,8 +95,12 @@ class Task(Frozen):
             raise ValueError(f"a classification is not scored by {sorted(correlations)}")
         if self.kind == "regression" and self.labels is not None:
             raise ValueError("a regression has no labels, only numbers")
-        if self.labels is not None and len(set(self.labels)) < max(2, len(self.labels)):
-            raise ValueError(f"labels must be two or more, all different, not {list(self.labels)}")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics are named twice: {list(self.metrics)}")
+        if self.labels is not None:
+            require_distinct(self.labels)
+        if problem := find_unscorable(self.metrics, self.labels):
+            raise ValueError(problem)
         return self
 
     @property
@@ -188,15 +216,24 @@ def resolve_task(name: str, *, glue: Path | None = None) -> Task:
 
 
 def _read_task_file(path: Path) -> Task:
-    if not path.is_file():
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a directory, not a task file.", "Name the *.toml file in it.")
+    if not path.exists():
         raise UnknownNameError(
             f"There is no task file {path}.", "Check the path, or name a GLUE task or `sample`."
         )
     fields = read_fields(path)
+    foreign = [name for name in ("name", "source", "weak_teacher_allowed", "version") if name in fields]
+    if foreign:
+        raise InvalidInputError(
+            f"{path} has a field {foreign[0]!r}, which a task file does not have.",
+            "Remove it: a task goes by the stem of its file, its data by `train` and `validation`.",
+        )
     files = {key: fields.pop(key) for key in ("train", "validation") if key in fields}
     try:
-        source = FilesSource.model_validate({**files, "validation": _as_list(files.get("validation"))})
+        source = FilesSource.model_validate(files)
         splits = _split_names(source.validation)
+        _require_apart(path, source, splits)
         source = FilesSource(
             train=str(path.parent / source.train),
             validation=tuple(str(path.parent / file) for file in source.validation),
@@ -204,14 +241,27 @@ def _read_task_file(path: Path) -> Task:
         return Task.model_validate({**fields, "name": path.stem, "validation": splits, "source": source})
     except ValidationError as error:
         raise InvalidInputError(
-            f"{path} is no valid task file:\n{explain_validation(error)}", "Mend the file."
+            f"{path} is no valid task file: {explain_validation(error, (FilesSource, Task))}",
+            "Mend the file.",
         ) from None
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _split_names(files: tuple[str, ...]) -> tuple[str, ...]:
     """One validation file is the split `validation`; of several, each is reported under its stem."""
     return ("validation",) if len(files) == 1 else tuple(Path(file).stem for file in files)
+
+
+def _require_apart(path: Path, source: FilesSource, splits: tuple[str, ...]) -> None:
+    """Refuse splits of one name, and a model that would be scored on what it learned."""
+    twins = sorted({split for split in splits if splits.count(split) > 1 or split == "train"})
+    if twins:
+        raise InvalidInputError(
+            f"{path}: several files would be reported as the split {twins[0]!r}: "
+            f"{', '.join(map(repr, (source.train, *source.validation)))}.",
+            "Each validation file is reported under its stem: rename one of them.",
+        )
+    if source.train in source.validation:
+        raise InvalidInputError(
+            f"{path}: {source.train!r} is the train file and a validation file, so scores would be of rows learned by heart.",
+            "Keep some rows for validation alone, in a file of their own.",
+        )

@@ -154,10 +154,16 @@ class Trainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        checkpoint = self.checkpoints / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except BaseException:
+            # Half of one only takes room, on a full disk above all.
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise
         wait()  # each process has added its random state
         if is_main():
-            (self.checkpoints / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+            (checkpoint / COMPLETE).touch()
 
 
 class Heartbeat(TrainerCallback):

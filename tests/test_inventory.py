@@ -11,7 +11,7 @@ from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
 from compress.recipes.schema import Logits, Student, Training
 from compress.recipes.stages import Distill, DynamicInt8, Quantize
-from compress.runs import Parent, Workspace, list_files, write_record
+from compress.runs import LOCK_FILE, Parent, Workspace, list_files, write_record
 from tests.test_runs import a_run
 
 STUDENT = Student.model_validate(
@@ -51,12 +51,13 @@ def put(store, run):
 
 
 def begin(store, name, *, checkpoints=True):
-    """A run that was interrupted."""
-    with pytest.raises(KeyboardInterrupt), Workspace.open(store / name) as workspace:
-        (workspace.path / "half").write_bytes(b"0" * 10)
-        if checkpoints:
-            workspace.checkpoints.mkdir()
-        raise KeyboardInterrupt
+    """A run that was killed: nothing of ours ran after it."""
+    workspace = Workspace(store / name)
+    workspace.path.mkdir(parents=True)
+    (workspace.path / LOCK_FILE).write_text(str(os.getpid()))
+    (workspace.path / "half").write_bytes(b"0" * 10)
+    if checkpoints:
+        workspace.checkpoints.mkdir()
     return workspace.path
 
 

@@ -95,25 +95,15 @@ def _summarize_model(recipe: Teacher | Student, vocab_size: int) -> str:
 
 def _summarize_task(task: Task, path: Path) -> str:
     """Read each split by itself, so that what is wrong with one does not hide what is wrong with the next."""
-    from compress.data.task_data import load_task_data
+    from compress.data.task_data import Split, examine_splits
 
     if not isinstance(task.source, FilesSource):
         raise InvalidInputError(f"{path} names no data files.", "Give it `train` and `validation`.")
-    counts, mistakes = [], []
-    labels = task.labels
-    files = zip((task.train, *task.validation), (task.source.train, *task.source.validation), strict=True)
-    for split, file in files:
-        alone = {"train": split, "validation": (), "labels": labels}
-        source = FilesSource(train=file, validation=())
-        try:
-            data = load_task_data(task.model_copy(update={**alone, "source": source}))
-        except CompressError as error:
-            mistakes.append(f"  {error.problem}")
-        else:
-            labels = data.task.labels
-            counts.append(f"{len(data.train):,} rows of {split}")
+    task, splits = examine_splits(task)
+    mistakes = [f"  {found.problem}" for found in splits.values() if isinstance(found, CompressError)]
     if mistakes:
         problem = "\n".join([f"{path} is a valid task, but its data are wrong:", *mistakes])
         raise InvalidInputError(problem, "Mend the data, or the columns and labels that the file names.")
-    named = f"labels {', '.join(labels)}" if labels else "numbers"
+    counts = [f"{len(found):,} rows of {name}" for name, found in splits.items() if isinstance(found, Split)]
+    named = f"labels {', '.join(task.labels)}" if task.labels else "numbers"
     return f"{', '.join(counts)}; {named}"

@@ -5,23 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from compress.errors import CompressError, InvalidInputError, first_line
+from compress.data.checking import Labels, Texts, read_labels, read_texts, require_columns, settle_labels
+from compress.data.tables import Table, name_classes, read_table
+from compress.errors import CompressError, first_line
 from compress.tasks import GLUE_HUB_ID, FilesSource, GlueSource, Task
 
 HOLDOUT_SHARE = 0.1
 HOLDOUT_ROWS = 2000
-UNLABELLED = -1
-
-Texts = list[str] | list[tuple[str, str]]
-Labels = NDArray[np.int64] | NDArray[np.float64]
-"""Class indices or targets, `[N]`."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +65,44 @@ def load_task_data(task: Task) -> TaskData:
     """Read a task's splits and turn its labels into class indices.
 
     Raises:
-        CompressError: A file or the Hub cannot be reached or read.
-        InvalidInputError: A column is missing, a text is empty, a label is none of the task's.
+        CompressError: The Hub cannot be reached, or the clone cannot be read.
+        InvalidInputError: A file cannot be read, a column is missing, a text is empty, a label is none of the
+            task's, or there is nothing to learn; file, row and column are named.
     """
     train = _read_split(task, task.train)
-    task = (
-        task if task.kind == "regression" else task.model_copy(update={"labels": _label_names(task, train)})
-    )
+    validation = [_read_split(task, name) for name in task.validation]
+    for table in (train, *validation):
+        require_columns(task, table)
+    if task.kind == "classification":
+        task = settle_labels(task, train)
     return TaskData(
         task=task,
         train=_check_split(task, train, task.train),
-        validation=tuple(_check_split(task, _read_split(task, name), name) for name in task.validation),
+        validation=tuple(
+            _check_split(task, table, name) for name, table in zip(task.validation, validation, strict=True)
+        ),
     )
+
+
+def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
+    """Read and check each split by itself, so that a mistake in one hides none in the next.
+
+    Returns:
+        The task, with the labels that its train split gives; and for each split its examples or what is wrong.
+    """
+    found: dict[str, Split | CompressError] = {}
+    for name in (task.train, *task.validation):
+        try:
+            table = _read_split(task, name)
+            require_columns(task, table)
+            labelled = task
+            if task.kind == "classification" and (name == task.train or task.labels is None):
+                labelled = settle_labels(task, table)
+            found[name] = _check_split(labelled, table, name)
+            task = labelled if name == task.train else task
+        except CompressError as error:
+            found[name] = error
+    return task, found
 
 
 def hold_out(train: Split, *, seed: int) -> tuple[Split, Split]:
@@ -129,118 +150,35 @@ def tokenize(
     return {key: encoded[key] for key in encoded}, cut
 
 
-def _read_split(task: Task, name: str) -> datasets.Dataset:
+def _read_split(task: Task, name: str) -> Table:
     source = task.source
-    if isinstance(source, GlueSource):
-        return _read_glue(source, name)
-    return _read_file(source, task, name)
+    return (
+        _read_glue(source, name)
+        if isinstance(source, GlueSource)
+        else read_table(_file_of(source, task, name))
+    )
 
 
-def _read_glue(source: GlueSource, split: str) -> datasets.Dataset:
+def _file_of(source: FilesSource, task: Task, split: str) -> Path:
+    return Path(source.train if split == task.train else source.validation[task.validation.index(split)])
+
+
+def _read_glue(source: GlueSource, split: str) -> Table:
+    import datasets
+
+    place = f"the clone {source.clone}" if source.clone else f"the Hub dataset {GLUE_HUB_ID}"
     try:
-        return datasets.load_dataset(source.clone or GLUE_HUB_ID, source.config, split=split)
-    except (OSError, ValueError) as error:
-        where = f"the clone {source.clone}" if source.clone else f"the Hub dataset {GLUE_HUB_ID}"
+        rows = datasets.load_dataset(source.clone or GLUE_HUB_ID, source.config, split=split)
+        columns = name_classes({name: list(rows[name]) for name in rows.column_names}, rows.features)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise CompressError(
-            f"The split {split!r} of {source.config!r} could not be read from {where}: {first_line(error)}",
+            f"The split {split!r} of {source.config!r} could not be read from {place}: "
+            f"{first_line(error.__cause__ or error)}",
             "Be online, or point --glue (or COMPRESS_GLUE) at a local clone of the dataset that holds this split.",
         ) from None
+    return Table(f"the split {split!r} of {source.config!r} in {place}", columns)
 
 
-FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-
-
-def _read_file(source: FilesSource, task: Task, split: str) -> datasets.Dataset:
-    file = source.train if split == task.train else source.validation[task.validation.index(split)]
-    path = Path(file)
-    if path.suffix not in FORMATS:
-        raise InvalidInputError(f"{path} is of no known format.", f"Bring one of: {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise InvalidInputError(f"The {split} file {path} does not exist.", "Mend the path in the task file.")
-    options: dict[str, Any] = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
-    if FORMATS[path.suffix] == "csv":
-        options |= {"keep_default_na": False, "na_values": []}
-    try:
-        return datasets.load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
-    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = first_line(error.__cause__ or error)
-        raise InvalidInputError(f"{path} could not be read: {reason}", "Mend the file.") from None
-
-
-def _label_names(task: Task, train: datasets.Dataset) -> tuple[str, ...]:
-    """The task's labels: as declared, or else those found in the train split, sorted."""
-    if task.labels is not None:
-        return task.labels
-    _require_columns(task, train, task.train)
-    found = sorted({str(label) for label in train[task.label]})
-    if len(found) < 2:
-        raise InvalidInputError(
-            f"The column {task.label!r} of the {task.train} split holds {len(found)} different label(s): {found}.",
-            "A classification needs two or more.",
-        )
-    return tuple(found)
-
-
-def _check_split(task: Task, rows: datasets.Dataset, name: str) -> Split:
-    _require_columns(task, rows, name)
-    if len(rows) == 0:
-        raise InvalidInputError(f"The {name} split of {task.name!r} is empty.", "Bring at least one example.")
-    columns = [list(rows[column]) for column in task.text]
-    for row, parts in enumerate(zip(*columns, strict=True)):
-        _check_texts(task, parts, row, name)
-    texts: Texts = list(zip(*columns, strict=True)) if len(columns) == 2 else columns[0]
-    return Split(name, texts, _read_labels(task, rows, name))
-
-
-def _check_texts(task: Task, parts: tuple[Any, ...], row: int, name: str) -> None:
-    """One side of a pair may be empty (GLUE's QQP has such rows), a whole row may not."""
-    if not all(isinstance(part, str) for part in parts) or not any(part.strip() for part in parts):
-        raise InvalidInputError(
-            f"Row {row} (from 0) of the {name} split of {task.name!r} has no text in {', '.join(task.text)}: "
-            f"{parts!r:.80}.",
-            "Fill it in or remove the row.",
-        )
-
-
-def _require_columns(task: Task, rows: datasets.Dataset, name: str) -> None:
-    missing = [column for column in (*task.text, task.label) if column not in rows.column_names]
-    if missing:
-        raise InvalidInputError(
-            f"The {name} split of {task.name!r} has no column {', '.join(map(repr, missing))}; "
-            f"it has {', '.join(map(repr, rows.column_names))}.",
-            "Name the columns in the task file's `text` and `label`.",
-        )
-
-
-def _read_labels(task: Task, rows: datasets.Dataset, name: str) -> Labels:
-    values = list(rows[task.label])
-    if task.kind == "regression":
-        return np.array(
-            [_read_number(task, value, row, name) for row, value in enumerate(values)], dtype=np.float64
-        )
-    feature = rows.features[task.label]
-    if isinstance(feature, datasets.ClassLabel):
-        # Aligned by name: the data's own numbering need not be the task's.
-        values = [value if value == UNLABELLED else feature.int2str(value) for value in values]
-    index = {label: number for number, label in enumerate(task.labels or ())}
-    for row, value in enumerate(values):
-        if str(value) not in index and value != UNLABELLED:
-            raise InvalidInputError(
-                f"Row {row} (from 0) of the {name} split of {task.name!r} has the label {value!r}, "
-                f"which is none of {list(index)}.",
-                "Mend the row, or list every label in the task file's `labels`.",
-            )
-    return np.array([index.get(str(value), UNLABELLED) for value in values], dtype=np.int64)
-
-
-def _read_number(task: Task, value: Any, row: int, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise InvalidInputError(
-            f"Row {row} (from 0) of the {name} split of {task.name!r} has the target {value!r}, which is no number.",
-            'Mend the row, or set kind = "classification" in the task file.',
-        )
-    return number
+def _check_split(task: Task, table: Table, name: str) -> Split:
+    texts = read_texts(task, table)
+    return Split(name, texts, read_labels(task, table, training=name == task.train))

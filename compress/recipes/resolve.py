@@ -4,12 +4,15 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from compress.errors import InvalidInputError, UnknownNameError
 from compress.recipes.schema import LocalSource, Student, Teacher
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 RecipeKind = Literal["teachers", "students"]
 Recipe = TypeVar("Recipe", Teacher, Student)
@@ -57,7 +60,9 @@ def find_recipe(kind: RecipeKind, name: str) -> Path:
     """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
-        if not path.is_file():
+        if path.is_dir():
+            raise InvalidInputError(f"{path} is a directory, not a recipe.", "Name the *.toml file in it.")
+        if not path.exists():
             raise UnknownNameError(f"There is no file {path}.", f"Check the path, or name one of the {kind}.")
         return path
     recipes = list_recipes(kind)
@@ -74,18 +79,18 @@ def read_recipe(path: Path, model: type[Recipe]) -> Recipe:
     """
     kind = model.__name__.lower()
     fields = read_fields(path)
-    mistakes: list[str] = (
-        ["  'name': no field of a recipe, whose name is its file's stem"] if "name" in fields else []
-    )
+    if not fields:
+        raise InvalidInputError(
+            f"{path} is empty, so it describes no {kind}.", f"Any file in {kind}s/ is an example."
+        )
+    mistakes = ["name: no such field, for a recipe's name is its file's stem"] if "name" in fields else []
     try:
         recipe = model.model_validate({**fields, "name": path.stem})
     except ValidationError as error:
-        mistakes.append(explain_validation(error))
+        mistakes += _mistakes_in(error, (model,))
     if mistakes:
-        raise InvalidInputError(
-            "\n".join([f"{path} is no valid {kind}:", *mistakes]),
-            f"Mend the file; any file in {kind}s/ is an example.",
-        )
+        problem = f"{path} is no valid {kind}: {_list_mistakes(mistakes)}"
+        raise InvalidInputError(problem, f"Mend the file; any file in {kind}s/ is an example.")
     return recipe
 
 
@@ -96,25 +101,84 @@ def read_fields(path: Path) -> dict[str, Any]:
         InvalidInputError: It is no TOML, or cannot be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInputError(f"{path} is no readable TOML file: {error}", "Mend the file.") from None
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}.",
+            "Save it as UTF-8.",
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{path} is no TOML: {error}.", "Mend that place of the file.") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be read: {error.strerror or error}.", "Mend its permissions."
+        ) from None
 
 
-def explain_validation(error: ValidationError) -> str:
-    """A line for each thing that is wrong: where, what was received, what was expected."""
-    lines = []
-    for mistake in error.errors(include_url=False):
-        where = ".".join(str(part) for part in mistake["loc"]) or "the whole"
-        if mistake["type"] == "extra_forbidden":
-            lines.append(f"  {where}: no such field")
-        elif mistake["type"] == "missing":
-            lines.append(f"  {where}: missing")
-        else:
-            lines.append(
-                f"  {where}: {mistake['msg'].removeprefix('Value error, ')}, received {mistake['input']!r:.80}"
-            )
-    return "\n".join(lines)
+def explain_validation(error: ValidationError, models: Sequence[type[BaseModel]] = ()) -> str:
+    """Where, what was received, what was expected: in one line, or a line each where several things are wrong.
+
+    Args:
+        error: What pydantic found.
+        models: What was validated: their fields are offered where one is misspelled.
+    """
+    return _list_mistakes(_mistakes_in(error, models))
+
+
+def _list_mistakes(mistakes: Sequence[str]) -> str:
+    return mistakes[0] if len(mistakes) == 1 else "\n" + "\n".join(f"  {each}" for each in mistakes)
+
+
+def _mistakes_in(error: ValidationError, models: Sequence[type[BaseModel]]) -> list[str]:
+    found = error.errors(include_url=False)
+    # A list whose items are wrong is also told to be too short, for none of them counts.
+    inner = {mistake["loc"][:-1] for mistake in found if mistake["loc"]}
+    found = [each for each in found if each["type"] != "too_short" or each["loc"] not in inner]
+    return [_explain_mistake(mistake, models) for mistake in found]
+
+
+def _explain_mistake(mistake: "ErrorDetails", models: Sequence[type[BaseModel]]) -> str:
+    location = mistake["loc"]
+    where = ".".join(map(str, location))
+    match mistake["type"]:
+        case "extra_forbidden":
+            known = [name for model in _models_at(models, location[:-1]) for name in model.model_fields]
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            return f"{where}: no such field" + (f" (did you mean {near[0]!r}?)" if near else "")
+        case "missing":
+            return f"{where}: missing"
+        case "union_tag_not_found":
+            return f"{where}: its `kind` is missing"
+        case _:
+            message = mistake["msg"].removeprefix("Value error, ").replace(" after validation", "")
+            message = message.replace("Tuple", "List").replace("tuple", "list")  # TOML has lists only
+            return f"{where}: {message}, received {mistake['input']!r:.80}" if location else message
+
+
+def _models_at(models: Sequence[type[BaseModel]], location: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The models that may stand at a place; the tag of a union names no field and is passed over."""
+    found = list(models)
+    for part in location:
+        inner = [
+            nested
+            for model in found
+            if part in model.model_fields
+            for nested in _models_in(model.model_fields[str(part)].annotation)
+        ]
+        tagged = [
+            model
+            for model in found
+            if "kind" in model.model_fields and model.model_fields["kind"].default == part
+        ]
+        found = inner or tagged or found
+    return found
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def suggest(name: str, known: Sequence[str], kind: str) -> str:

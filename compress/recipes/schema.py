@@ -6,11 +6,13 @@ configurations and `TrainingArguments`, so that nobody has to learn a second voc
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Family = Literal["bert", "roberta", "electra", "albert"]
-PositiveInt = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""TOML has types, so `"3"` and `true` are mistakes where a number belongs; so are `inf` and `nan`."""
+Share = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 
 class Frozen(BaseModel):
@@ -54,21 +56,28 @@ class Training(Frozen):
     tokens, special ones included.
     """
 
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    num_train_epochs: Annotated[float, Field(gt=0)] = 3.0
-    max_steps: int = -1
+    learning_rate: Annotated[Number, Field(gt=0)] = 5e-5
+    num_train_epochs: Annotated[Number, Field(gt=0)] = 3.0
+    max_steps: Annotated[int, Field(strict=True, ge=-1)] = -1
     per_device_train_batch_size: PositiveInt = 32
     gradient_accumulation_steps: PositiveInt = 1
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_steps: Annotated[float, Field(ge=0)] = 0.06
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[Number, Field(ge=0)] = 0.06
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     adam_beta1: Share = 0.9
     adam_beta2: Share = 0.999
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    bf16: bool | None = None
+    adam_epsilon: Annotated[Number, Field(gt=0)] = 1e-8
+    max_grad_norm: Annotated[Number, Field(ge=0)] = 1.0
+    bf16: Annotated[bool, Field(strict=True)] | None = None
     max_length: PositiveInt = 128
     early_stopping_patience: PositiveInt = 2
+
+    @field_validator("max_steps")
+    @classmethod
+    def _some_steps(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("max_steps is 1 or more, or -1 for as many as the epochs have")
+        return value
 
 
 class HubSource(Frozen):
@@ -144,9 +153,9 @@ class Logits(Frozen):
     """
 
     kind: Literal["logits"] = "logits"
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    soft_weight: Annotated[float, Field(ge=0)] = 1.0
-    hard_weight: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[Number, Field(gt=0)] = 1.0
+    soft_weight: Annotated[Number, Field(ge=0)] = 1.0
+    hard_weight: Annotated[Number, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:

@@ -85,18 +85,26 @@ def test_pairs_and_regression(tmp_path):
     ("train", "changes", "complaint"),
     [
         ([{"txt": "a", "label": "x"}], {}, "no column 'text'; it has 'txt', 'label'"),
-        ([*ROWS, {"text": "  ", "label": "pos"}], {}, "Row 3 (from 0) of the train split"),
-        ([*ROWS, {"text": None, "label": "pos"}], {}, "Row 3 (from 0)"),
+        (
+            [*ROWS, {"text": "  ", "label": "pos"}],
+            {},
+            "train.jsonl, row 3 (from 0, line 4 of the file), column 'text': there is no text.",
+        ),
+        (
+            [*ROWS, {"text": None, "label": "pos"}],
+            {},
+            "row 3 (from 0, line 4 of the file), column 'text': there is no text (null)",
+        ),
         (
             ROWS,
             {"labels": ("pos", "maybe")},
-            "Row 1 (from 0) of the train split of 'own' has the label 'neg'",
+            "row 1 (from 0, line 2 of the file), column 'label': the label 'neg' is none of",
         ),
-        ([ROWS[0]], {}, "1 different label(s)"),
+        ([ROWS[0]], {}, "one label only, 'pos'"),
         (
             [*ROWS, {"text": "x", "label": "z"}],
             {"kind": "regression", "metrics": ("pearson",)},
-            "which is no number",
+            "the target 'pos' is no finite number. 3 other rows have the same mistake.",
         ),
     ],
 )
@@ -109,7 +117,7 @@ def test_bad_rows_are_named(tmp_path, train, changes, complaint):
 
 def test_a_label_that_only_validation_has(tmp_path):
     write(tmp_path, ROWS, [*ROWS, {"text": "x", "label": "meh"}])
-    with pytest.raises(InvalidInputError, match=r"Row 3 \(from 0\) of the validation split .* 'meh'"):
+    with pytest.raises(InvalidInputError, match=r"validation.jsonl, row 3 \(from 0, line 4 .* 'meh'"):
         load_task_data(task_of(tmp_path, ".jsonl"))
 
 
@@ -161,3 +169,69 @@ def test_truncated_texts_are_counted(tokenizer):
 def test_a_pair_keeps_both_sides(tokenizer):
     encoded, _ = tokenize([("film", "story")], tokenizer, max_length=16)
     assert np.array(encoded["token_type_ids"]).sum() == 2
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        ([1.0, 2.0, 1.0], ("1", "2")),
+        ([True, False, True], ("false", "true")),
+        ([0, 1, 0], ("0", "1")),
+        (["a b", "1.0", "a b"], ("1.0", "a b")),
+    ],
+)
+def test_labels_of_any_type_become_names(tmp_path, suffix, cells, labels):
+    write(tmp_path, [{"text": "a film", "label": cell} for cell in cells], suffix=suffix)
+    assert load_task_data(task_of(tmp_path, suffix)).task.labels == labels
+
+
+def test_csv_is_text_so_labels_and_texts_keep_their_spelling(tmp_path):
+    """Guards values that a reader guesses: 007 is no 7, and a text of digits is a text."""
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.csv").write_text('text,label\n007,1.0\n"two\nlines",true\n1e3,1.0\n')
+    data = load_task_data(task_of(tmp_path))
+    assert data.train.texts == ["007", "two\nlines", "1e3"]
+    assert data.task.labels == ("1.0", "true")
+
+
+def test_numbers_declared_as_labels_are_names(tmp_path):
+    write(tmp_path, [{"text": "a", "label": 1}, {"text": "b", "label": 0}])
+    task = task_of(tmp_path, ".jsonl", labels=[1, 0])
+    assert task.labels == ("1", "0")
+    assert load_task_data(task).train.labels.tolist() == [0, 1]
+
+
+def test_minus_one_is_a_label_where_the_task_declares_it(tmp_path):
+    write(tmp_path, [{"text": "a", "label": -1}, {"text": "b", "label": 1}])
+    assert load_task_data(task_of(tmp_path, ".jsonl", labels=[-1, 1])).train.labels.tolist() == [0, 1]
+    with pytest.raises(InvalidInputError, match=r"row 0 .* nothing can be learned"):
+        load_task_data(task_of(tmp_path, ".jsonl"))
+
+
+def test_a_split_without_any_label_is_predicted_only(tmp_path):
+    write(tmp_path, ROWS, [{"text": "a", "label": -1}, {"text": "b", "label": -1.0}])
+    assert load_task_data(task_of(tmp_path, ".jsonl")).validation[0].labels.tolist() == [-1, -1]
+    rows = [{"text": "a", "label": -1}, {"text": "b", "label": "pos"}]
+    (tmp_path / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InvalidInputError, match=r"validation.jsonl, row 0 .* while other rows have one"):
+        load_task_data(task_of(tmp_path, ".jsonl"))
+
+
+def test_glue_s_mistakes_name_the_split(tmp_path):
+    """A clone whose validation split has rows with and without labels."""
+    features = datasets.Features(
+        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["negative", "positive"])}
+    )
+    (tmp_path / "sst2").mkdir()
+    for split, labels in (("train", [0, 1]), ("validation", [1, -1])):
+        rows = {"sentence": ["good", "bad"], "label": labels}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(
+            tmp_path / "sst2" / f"{split}-00000-of-00001.parquet"
+        )
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: sst2\n  data_files:\n  - split: train\n    path: sst2/train-*\n"
+        "  - split: validation\n    path: sst2/validation-*\n---\n"
+    )
+    with pytest.raises(InvalidInputError, match=r"the split 'validation' of 'sst2' .*, row 1 \(from 0\)"):
+        load_task_data(resolve_task("sst2", glue=tmp_path))

@@ -64,7 +64,7 @@ def test_a_user_s_own_file_comes_first(tmp_path, monkeypatch, student_file):
         (('family = "albert"', 'family = "gpt"'), "family"),
         (('family = "albert"', 'family = "bert"'), "bert are not shared"),
         (("temperature = 2.0", "soft_weight = 0.0"), "nothing would be learned"),
-        (('description = "tiny"', 'name = "x"'), "'name'"),
+        (('description = "tiny"', 'name = "x"'), "name: no such field"),
         (('family = "albert"', "family = "), "TOML"),
     ],
 )

@@ -1,0 +1,99 @@
+"""Teacher and student recipes with one mistake each."""
+
+from collections.abc import Iterator
+
+from tests.malformed.cases import (
+    TEACHER_ARGUMENTS,
+    Case,
+    finetune,
+    mistakes,
+    spoiled_toml,
+    to_toml,
+    write_text,
+)
+
+TRAINING = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 1.0,
+    "max_steps": 1,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.1,
+    "weight_decay": 0.01,
+    "adam_beta1": 0.9,
+    "adam_epsilon": 1e-8,
+    "max_grad_norm": 1.0,
+    "bf16": False,
+    "max_length": 16,
+    "early_stopping_patience": 2,
+}
+SHAPE = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}
+TEACHER = {
+    "description": "tiny",
+    "family": "bert",
+    "vocab_size": 32,
+    "source": {"kind": "local", "path": "sound/encoder"},
+    "architecture": {**SHAPE, "max_position_embeddings": 66, "hidden_dropout_prob": 0.1},
+    "training": TRAINING,
+}
+STUDENT = {
+    "description": "tiny",
+    "family": "albert",
+    "initialize": "random",
+    "architecture": {**SHAPE, "embedding_size": 16, "share": "all"},
+    "distill": {"method": "logits", "logits": {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.0}},
+    "training": {"learning_rate": 1e-3, "max_length": 16},
+}
+WITH_DEFAULTS = frozenset(
+    {
+        "source.kind",
+        "architecture.max_position_embeddings",
+        "architecture.hidden_dropout_prob",
+        "architecture.embedding_size",
+        "initialize",
+        "distill",
+        "training",
+    }
+)
+
+
+def cases() -> Iterator[Case]:
+    distil = ("distill", "--teacher", "sound/encoder", "--task", "sound/reviews.toml", *TEACHER_ARGUMENTS)
+    commands = {
+        "teacher": finetune(model="own.toml"),
+        "student": (*distil, "--student", "own.toml"),
+    }
+    for kind, good in (("teacher", TEACHER), ("student", STUDENT)):
+        arguments = commands[kind]
+        for what, fields in (*mistakes(good, optional=WITH_DEFAULTS), *_impossible(kind, good)):
+            yield Case(kind, what, arguments, write_text("own.toml", to_toml(fields)), ("own.toml",))
+        for what, spoil in spoiled_toml("own.toml", to_toml(good)):
+            yield Case(kind, what, arguments, spoil, ("own.toml",))
+
+
+def _impossible(kind: str, good: dict) -> Iterator[tuple[str, dict]]:
+    """Each field is right by itself, but not together."""
+    yield "a field name", {"name": "own", **good}
+    yield (
+        "heads do not divide the width",
+        {**good, "architecture": {**good["architecture"], "hidden_size": 25}},
+    )
+    yield "unknown family", {**good, "family": "gpt2"}
+    yield "unknown schedule", {**good, "training": {"lr_scheduler_type": "step"}}
+    yield "dropout of 1", {**good, "architecture": {**good["architecture"], "hidden_dropout_prob": 1.0}}
+    yield "adam_beta1 of 1", {**good, "training": {"adam_beta1": 1.0}}
+    if kind == "teacher":
+        yield "unknown kind of source", {**good, "source": {"kind": "ftp", "path": "x"}}
+        yield "a source without kind", {**good, "source": {"path": "x"}}
+        yield "a source of another kind", {**good, "source": {"kind": "hub", "path": "x"}}
+    else:
+        yield "unknown method", {**good, "distill": {"method": "magic"}}
+        yield "no weights at all", {**good, "distill": {"logits": {"soft_weight": 0.0, "hard_weight": 0.0}}}
+        yield (
+            "albert that shares nothing",
+            {**good, "architecture": {**good["architecture"], "share": "none"}},
+        )
+        yield "bert that shares", {**good, "family": "bert"}
+        yield "unknown way to share", {**good, "architecture": {**good["architecture"], "share": "some"}}
+        yield "unknown way to start", {**good, "initialize": "teacher's"}
