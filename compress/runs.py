@@ -130,9 +130,9 @@ class Evaluation(Frozen):
     environment: Environment
 
     @property
-    def primary(self) -> Score:
-        """The task's primary metric."""
-        return self.scores[0]
+    def primary(self) -> Score | None:
+        """The task's primary metric; None where the split has no labels, only predictions."""
+        return self.scores[0] if self.scores else None
 
 
 class Measurement(Frozen):
