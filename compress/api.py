@@ -146,7 +146,7 @@ def measure(
     runs: Path | str = "runs",
     force: bool = False,
 ) -> list[Session]:
-    """Measure models against each other: latency in alternating rounds, load time, peak memory.
+    """Measure models against each other in alternating rounds: latency, throughput, operations, memory.
 
     Args:
         models: Runs, or directories of runs (every finished run in them).
@@ -158,7 +158,8 @@ def measure(
         force: Measure again although such a session is there.
 
     Raises:
-        CompressError: There is no finished run among them, or one cannot be loaded.
+        CompressError: There is no finished run among them, one cannot be loaded or take a shape, its store cannot be
+            written, or its process ended.
     """
     stored = collect_runs(models, runs=Path(runs))
     records: list[Session] = []
