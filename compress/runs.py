@@ -136,7 +136,11 @@ class Evaluation(Frozen):
 
 
 class Measurement(Frozen):
-    """A measured quantity: the median, the quartiles, and the raw samples, one list a round."""
+    """A measured quantity, its bounds, and its samples, one list a round.
+
+    Of a latency: the median, the quartiles and the raw samples. Others say where they are made
+    (`compress.measurement`) what their bounds are; they have no samples where they follow from the latency's.
+    """
 
     name: str
     value: float
