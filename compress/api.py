@@ -150,7 +150,7 @@ def measure(
     runs: Path | str = "runs",
     force: bool = False,
 ) -> list[Session]:
-    """Measure models against each other: latency in alternating rounds, load time, peak memory.
+    """Measure models against each other in alternating rounds: latency, throughput, operations, memory.
 
     Args:
         models: Runs, or directories of runs (every finished run in them).
@@ -162,11 +162,10 @@ def measure(
         force: Measure again although such a session is there.
 
     Raises:
-        CompressError: There is no finished run among them, or one cannot be loaded.
+        CompressError: There is no finished run among them, one cannot be loaded or take a shape, its store cannot be
+            written, or its process ended.
     """
     stored = collect_runs(models, runs=Path(runs))
-    for each in stored:
-        require_writable(each.path)
     records: list[Session] = []
     for number in range(sessions):
         with telling_failed_writes(Path(runs)):

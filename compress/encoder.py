@@ -225,6 +225,19 @@ def output_layer(model: PreTrainedModel) -> torch.nn.Linear:
     return layer
 
 
+def build_empty(config: PretrainedConfig) -> PreTrainedModel:
+    """A classifier of that architecture without weights, on the `meta` device, in eval mode.
+
+    Its attention is the eager one, whose matrix products can be seen one by one.
+    """
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation="eager"
+        )
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
 def _require_free_classifier(path: Path, config: PretrainedConfig, task: Task) -> None:
     """Refuse a checkpoint whose classifier has another number of rows: it is neither kept nor cut silently."""
     if _has_classifier(config) and config.num_labels != task.num_outputs:

@@ -228,7 +228,8 @@ def _scores(stored: StoredRun) -> dict[str, Score]:
     except CompressError:  # a listing goes on where a report would stop
         return {}
     own = stored.run.task.name
-    return {evaluation.split: evaluation.primary for evaluation in evaluations if evaluation.task == own}
+    primary = {each.split: each.primary for each in evaluations if each.task == own}
+    return {split: score for split, score in primary.items() if score is not None}
 
 
 def _kind(run: Run, by_id: dict[str, Run]) -> Any:

@@ -1,38 +1,41 @@
 """Timings that compare: each model in a process of its own, rounds alternated, one awake at a time.
 
-A worker loads one model, warms it up, and sleeps on a pipe until its turn comes. Round after round each worker in turn
-times every shape once; whatever else happens on the machine hits all models alike, so ratios within a round mean more
-than the times themselves. No thread spins while it waits.
+Round after round each worker in turn times every shape once; whatever else happens on the machine hits all models alike,
+so ratios within a round mean more than the times themselves. No thread spins while it waits.
 """
 
 import logging
-import multiprocessing
-import os
-import resource
-import sys
-import time
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
+from itertools import chain
 
-import numpy as np
+from pydantic import JsonValue
 
+from compress.encoder import load_config, longest_input
 from compress.environment import describe
 from compress.errors import CompressError, InvalidInputError
+from compress.flops import count_flops
 from compress.runs import Measurement, Session, StoredRun, content_key, write_record
 from compress.statistics import summarize
+from compress.workers import Loaded, Turn, Worker
 
 logger = logging.getLogger(__name__)
 
-SECONDS_A_TURN = 0.25
-"""A shape is run until this time has passed, three times at the least."""
-LEAST_REPETITIONS = 3
 ROUNDS = 10
+QUANTITIES = (
+    "latency",
+    "latency_p95",
+    "throughput",
+    "flops",
+    "load_time",
+    "peak_memory",
+    "baseline_memory",
+)
+"""What a session records: the first four of each shape. Part of its key, so sessions that recorded less are no match."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ def read_shape(text: str) -> Shape:
 DEFAULT_SHAPES = (Shape(1, 128), Shape(32, 128))
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What the session saw of one model: its loading, its turns by shape, one a round, and its peak memory."""
+
+    loaded: Loaded
+    turns: dict[Shape, list[Turn]] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+
 def measure(
     runs: Sequence[StoredRun],
     *,
@@ -70,11 +82,11 @@ def measure(
     number: int = 0,
     force: bool = False,
 ) -> list[Session]:
-    """Measure the latency of several models in one session, and keep it beside each run.
+    """Measure several models in one session, and keep it beside each run.
 
     Args:
-        runs: At least one; what is compared belongs into one session.
-        shapes: Batches to time.
+        runs: At least one; what is compared belongs into one session. One that is named twice is measured once.
+        shapes: Batches to time, each once.
         threads: Of each engine.
         rounds: How often each model has its turn.
         number: Tells sessions of the same kind apart.
@@ -84,41 +96,38 @@ def measure(
         One record a run, of one session.
 
     Raises:
-        CompressError: A worker could not load its model.
+        CompressError: A model cannot take a shape or be loaded, its directory cannot be written, or its worker ended.
+            What can be known beforehand is told before anything is timed.
     """
+    runs = list({stored.run.id: stored for stored in runs}.values())
+    shapes = tuple(dict.fromkeys(shapes))
     names = tuple(stored.run.id for stored in runs)
-    key = content_key(
-        [sorted(names), [str(shape) for shape in shapes], threads, rounds, number, describe().cpu]
-    )
+    kind = [sorted(names), [str(shape) for shape in shapes], threads, rounds, number, describe().cpu]
+    key = content_key([*kind, QUANTITIES])
     if not force and (known := _find_session(runs, key)):
         logger.info("measuring session %s: cached", known[0].session)
         return known
+    _require_fitting(runs, shapes)
+    _require_writable(runs)
     logger.info("measuring %d models: %d rounds, %d thread(s)", len(runs), rounds, threads)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    workers, samples = _alternate(runs, shapes=shapes, threads=threads, rounds=rounds)
-    sessions = []
     session_id = uuid.uuid4().hex[:8]
-    for stored in runs:
-        worker = workers[stored.run.id]
-        session = Session(
+    observed = alternate(runs, shapes=shapes, threads=threads, rounds=rounds)
+    sessions = [
+        Session(
             session=session_id,
             key=key,
             started=started,
             run=stored.run.id,
             models=names,
-            engine=worker["engine"],
+            engine=observed[stored.run.id].loaded.engine,
             environment=describe(),
-            measurements=(
-                *(
-                    _latency(samples[stored.run.id, shape], shape, threads, worker["device"])
-                    for shape in shapes
-                ),
-                _single("load_time", worker["load_time"], "s", threads),
-                _single("peak_memory", worker["peak_memory"], "bytes", threads),
-            ),
+            measurements=_list_measurements(stored, observed[stored.run.id], threads),
         )
+        for stored in runs
+    ]
+    for stored, session in zip(runs, sessions, strict=True):
         write_record(stored.path / "measurements" / f"{session_id}.json", session)
-        sessions.append(session)
     return sessions
 
 
@@ -131,152 +140,132 @@ def _find_session(runs: Sequence[StoredRun], key: str) -> list[Session] | None:
     return [known[common[-1]] for known in by_run] if common else None
 
 
-Samples = dict[tuple[str, Shape], list[tuple[float, ...]]]
+def _require_fitting(runs: Sequence[StoredRun], shapes: Sequence[Shape]) -> None:
+    """Refuse shapes that are longer than a model has positions for; every such model is named."""
+    longest = max(shape.length for shape in shapes)
+    limits = {stored.run.id: longest_input(load_config(stored.path)) for stored in runs}
+    short = [f"{name} takes at most {limit} tokens" for name, limit in limits.items() if limit < longest]
+    if short:
+        raise CompressError(
+            f"{'; '.join(short)}, not {longest}.",
+            f"Choose what is timed, at most --shape BATCHx{min(limits.values())}, or measure these models apart.",
+        )
 
 
-def _alternate(
+def _require_writable(runs: Sequence[StoredRun]) -> None:
+    """Refuse a store that the records could not be written to, before the minutes of measuring."""
+    for stored in runs:
+        folder = stored.path / "measurements"
+        try:
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise CompressError(
+                f"What is measured could not be kept: {folder} cannot be written ({error.strerror}).",
+                "Mend its permissions, or measure a copy of the run in a store of your own.",
+            ) from None
+
+
+def alternate(
     runs: Sequence[StoredRun], *, shapes: Sequence[Shape], threads: int, rounds: int
-) -> tuple[dict[str, dict[str, Any]], Samples]:
-    """Each worker's word of itself, and its timings in milliseconds by shape, one tuple a round."""
-    samples: Samples = {(stored.run.id, shape): [] for stored in runs for shape in shapes}
-    facts: dict[str, dict[str, Any]] = {}
+) -> dict[str, Observed]:
+    """Load the models one after the other, then give each its turns; by run id what was seen.
+
+    Raises:
+        CompressError: A worker failed.
+    """
     with ExitStack() as stack:
-        pipes = {stored.run.id: stack.enter_context(_worker(stored.path, threads)) for stored in runs}
-        for name, pipe in pipes.items():
+        workers = [
+            stack.enter_context(Worker(stored.path, name=stored.run.id, threads=threads)) for stored in runs
+        ]
+        for worker in workers:
+            worker.wait()
+        seen = {worker.name: Observed(worker.load(), {shape: [] for shape in shapes}) for worker in workers}
+        for worker in workers:
             for shape in shapes:
-                _ask(pipe, name, shape)  # the first run of a shape allocates: it is not counted
+                worker.take_turn(shape.batch, shape.length)  # the first one allocates: it is not counted
         for number in range(rounds):
             # Every other round goes backwards, so that no model always follows the same one.
-            for name in list(pipes)[:: 1 if number % 2 == 0 else -1]:
+            for worker in workers[:: 1 if number % 2 == 0 else -1]:
                 for shape in shapes:
-                    samples[name, shape].append(tuple(_ask(pipes[name], name, shape)))
-        for name, pipe in pipes.items():
-            facts[name] = _ask(pipe, name, None)
-    return facts, samples
+                    seen[worker.name].turns[shape].append(worker.take_turn(shape.batch, shape.length))
+        return {
+            worker.name: Observed(seen[worker.name].loaded, seen[worker.name].turns, worker.peak_bytes())
+            for worker in workers
+        }
 
 
-@contextmanager
-def _worker(path: Path, threads: int) -> Iterator[Connection]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    # Set before the worker's libraries load: idle OpenMP threads sleep at once instead of spinning.
-    with _environment({"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "0"}):
-        process = context.Process(target=_serve, args=(theirs, str(path), threads), daemon=True)
-        process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        process.join(timeout=10)
-        if process.is_alive():
-            process.kill()
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _ask(pipe: Connection, name: str, shape: Shape | None) -> Any:
-    try:
-        pipe.send(shape)
-        answer = pipe.recv()
-    except (EOFError, BrokenPipeError):
-        answer = CompressError("its process ended", "Look for a lack of memory on this machine.")
-    if isinstance(answer, CompressError):
-        raise CompressError(f"Measuring {name} failed: {answer.problem}", answer.fix) from None
-    return answer
-
-
-def _serve(pipe: Connection, path: str, threads: int) -> None:
-    """A worker: load the model, then time each shape that is asked for; None asks for facts and ends it."""
-    from transformers.utils.logging import disable_progress_bar
-
-    from compress.inference import load
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        before = time.perf_counter()
-        predictor = load(path, threads=threads)
-        load_time = time.perf_counter() - before
-        while (shape := pipe.recv()) is not None:
-            pipe.send(_time(predictor, shape))
-        pipe.send(
-            {
-                "engine": predictor.engine.name,
-                "device": predictor.engine.device,
-                "load_time": load_time,
-                "peak_memory": _peak_memory(),
-            }
-        )
-    except EOFError:
-        return
-    except Exception as error:  # whatever it is, the process that asked must hear of it
-        told = (
-            error
-            if isinstance(error, CompressError)
-            else CompressError(f"{type(error).__name__}: {error}", "")
-        )
-        pipe.send(told)
-
-
-def _time(predictor: Any, shape: Shape) -> list[float]:
-    """Milliseconds of repeated runs of one shape."""
-    if shape.length > predictor.longest_input:
-        raise CompressError(
-            f"it takes at most {predictor.longest_input} tokens, not {shape.length}",
-            "Choose what is timed: --shape BATCHxLENGTH",
-        )
-    words = sorted(set(range(len(predictor.tokenizer))) - set(predictor.tokenizer.all_special_ids))
-    ids = np.random.default_rng(0).choice(words, size=(shape.batch, shape.length))
-    inputs = {
-        "input_ids": ids.astype(np.int64),
-        "attention_mask": np.ones_like(ids, dtype=np.int64),
-        "token_type_ids": np.zeros_like(ids, dtype=np.int64),
-    }
-    inputs = {name: inputs[name] for name in predictor.tokenizer.model_input_names if name in inputs}
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS_A_TURN
-    while len(times) < LEAST_REPETITIONS or time.perf_counter() < end:
-        before = time.perf_counter()
-        predictor.engine.run(inputs)
-        times.append((time.perf_counter() - before) * 1000)
-    return times
-
-
-def _peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _latency(samples: list[tuple[float, ...]], shape: Shape, threads: int, device: str) -> Measurement:
-    every = [value for turn in samples for value in turn]
-    summary = summarize(every)
-    return Measurement(
-        name="latency",
-        value=summary.median,
-        unit="ms",
-        higher_is_better=False,
-        n=len(every),
-        low=summary.low,
-        high=summary.high,
-        samples=tuple(tuple(round(value, 4) for value in turn) for turn in samples),
-        conditions={"batch": shape.batch, "length": shape.length, "threads": threads, "device": device},
+def _list_measurements(stored: StoredRun, observed: Observed, threads: int) -> tuple[Measurement, ...]:
+    loaded = observed.loaded
+    config = load_config(stored.path)
+    where: dict[str, JsonValue] = {"threads": threads, "device": loaded.device}
+    measurements: list[Measurement] = []
+    for shape, turns in observed.turns.items():
+        size: dict[str, JsonValue] = {"batch": shape.batch, "length": shape.length}
+        rounds = [turn.milliseconds for turn in turns]
+        measurements += _summarize_turns(rounds, batch=shape.batch, conditions={**size, **where})
+        if flops := count_flops(config, batch=shape.batch, length=shape.length):
+            measurements.append(_single("flops", flops, "FLOP", size))
+        else:
+            logger.warning("The operations of %s cannot be counted; its record lacks them.", stored.run.id)
+    return (
+        *measurements,
+        _single("load_time", loaded.load_seconds, "s", {"threads": threads}),
+        _single("peak_memory", observed.peak_bytes, "bytes", {"threads": threads}),
+        _single("baseline_memory", loaded.baseline_bytes, "bytes", {"threads": threads}),
     )
 
 
-def _single(name: str, value: float, unit: str, threads: int) -> Measurement:
+def _summarize_turns(
+    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: dict[str, JsonValue]
+) -> list[Measurement]:
+    """Latency, its 95th percentile and the throughput of one shape, from the milliseconds of each round.
+
+    The percentile is that of all samples together; its bounds are the least and the greatest of the rounds' own. The
+    throughput is of the median and the quartiles of the latency, whose samples are its own.
+    """
+    summary = summarize(list(chain.from_iterable(rounds)))
+    tails = [summarize(samples).p95 for samples in rounds]
+    texts = 1000 * batch
+    n = sum(map(len, rounds))
+    return [
+        Measurement(
+            name="latency",
+            value=summary.median,
+            unit="ms",
+            higher_is_better=False,
+            low=summary.low,
+            high=summary.high,
+            samples=tuple(tuple(round(value, 4) for value in samples) for samples in rounds),
+            n=n,
+            conditions=conditions,
+        ),
+        Measurement(
+            name="latency_p95",
+            value=summary.p95,
+            unit="ms",
+            higher_is_better=False,
+            low=min(*tails, summary.p95),
+            high=max(*tails, summary.p95),
+            samples=tuple((round(value, 4),) for value in tails),
+            n=n,
+            conditions=conditions,
+        ),
+        Measurement(
+            name="throughput",
+            value=texts / summary.median,
+            unit="texts/s",
+            higher_is_better=True,
+            low=texts / summary.high,
+            high=texts / summary.low,
+            samples=(),
+            n=n,
+            conditions=conditions,
+        ),
+    ]
+
+
+def _single(name: str, value: float, unit: str, conditions: dict[str, JsonValue]) -> Measurement:
     return Measurement(
         name=name,
         value=value,
@@ -286,5 +275,5 @@ def _single(name: str, value: float, unit: str, threads: int) -> Measurement:
         low=value,
         high=value,
         samples=((value,),),
-        conditions={"threads": threads},
+        conditions=conditions,
     )

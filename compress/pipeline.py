@@ -28,7 +28,7 @@ from compress.planning import Step
 from compress.processes import is_main, wait
 from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
-from compress.runs import Run, StoredRun, Workspace, list_files, read_run, write_atomically
+from compress.runs import Run, StoredRun, Workspace, complete, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.storage import bytes_below, require_space, require_writable, telling_failed_writes
 from compress.tasks import FilesSource, GlueSource, Task
@@ -65,6 +65,9 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
         role: model_of_run(execute(given)) if isinstance(given, Step) else given
         for role, given in step.inputs.items()
     }
+    if is_main():
+        complete(step.directory)
+    wait()
     cached = step.finished and not force
     wait()  # no process makes what another one is still looking for
     if cached:

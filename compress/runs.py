@@ -133,13 +133,17 @@ class Evaluation(Frozen):
     environment: Environment
 
     @property
-    def primary(self) -> Score:
-        """The task's primary metric."""
-        return self.scores[0]
+    def primary(self) -> Score | None:
+        """The task's primary metric; None where the split has no labels, only predictions."""
+        return self.scores[0] if self.scores else None
 
 
 class Measurement(Frozen):
-    """A measured quantity: the median, the quartiles, and the raw samples, one list a round."""
+    """A measured quantity, its bounds, and its samples, one list a round.
+
+    Of a latency: the median, the quartiles and the raw samples. Others say where they are made
+    (`compress.measurement`) what their bounds are; they have no samples where they follow from the latency's.
+    """
 
     name: str
     value: float
@@ -368,9 +372,9 @@ class Workspace:
                 path.rmdir()
 
     def finish(self, run: Run) -> StoredRun:
-        """Make the run visible: drop what only resuming needs, write `run.json`, take the target's place."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        """Make the run visible: write `run.json`, drop what only resuming needs, take the target's place."""
         write_record(self.path / RUN_FILE, run)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         if self.path != self.target:
             superseded = self.target.with_name(f".{self.target.name}.superseded")
             shutil.rmtree(superseded, ignore_errors=True)
@@ -379,6 +383,15 @@ class Workspace:
             shutil.rmtree(superseded)
         (self.target / LOCK_FILE).unlink(missing_ok=True)
         return StoredRun(run, self.target)
+
+
+def complete(target: Path) -> None:
+    """Do what a kill in the last moment of a run left undone: a redone run takes its place, checkpoints go."""
+    redone = target.with_name(f"{target.name}{REDO_SUFFIX}")
+    if not target.exists() and (redone / RUN_FILE).is_file():
+        redone.rename(target)
+    if (target / RUN_FILE).is_file():
+        shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Scores, intervals and summaries of samples; NumPy in, plain floats out, no torch.
 
-Metrics are scikit-learn's and SciPy's. Intervals are percentile bootstrap intervals over examples
-(Efron & Tibshirani 1993, chapter 13), drawn with a fixed seed, so that the same predictions always give
-the same interval.
+Metrics are scikit-learn's and SciPy's; for the resamples of an interval `compress.resampling` computes the same ones
+many at a time. Intervals are percentile bootstrap intervals over examples (Efron & Tibshirani 1993, chapter 13), drawn
+with a fixed seed, so that the same predictions always give the same interval.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compress.resampling import score_resamples
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -87,10 +89,6 @@ METRICS: Mapping[str, Metric] = {
 """
 
 
-def _resampled_rows(count: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count))
-
-
 def _interval(draws: Array) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
@@ -110,10 +108,9 @@ def estimate_score(metric: str, references: Array, predictions: Array, *, seed: 
         ValueError: The two arrays differ in length or are empty.
     """
     _check_lengths(references, predictions)
-    score = METRICS[metric]
-    rows = _resampled_rows(len(references), seed)
-    draws = np.array([score(references[row], predictions[row]) for row in rows])
-    return Estimate(score(references, predictions), *_interval(draws))
+    value = METRICS[metric](references, predictions)
+    (draws,) = score_resamples(metric, references, [predictions], resamples=RESAMPLES, seed=seed)
+    return Estimate(value, *_interval(draws))
 
 
 def estimate_retention(
@@ -139,12 +136,10 @@ def estimate_retention(
     whole = score(references, baseline)
     if whole <= 0:
         raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
-    draws = []
-    for row in _resampled_rows(len(references), seed):
-        resampled = score(references[row], baseline[row])
-        if resampled > 0:
-            draws.append(score(references[row], student[row]) / resampled)
-    return Estimate(score(references, student) / whole, *_interval(np.array(draws)))
+    value = score(references, student) / whole
+    kept, possible = score_resamples(metric, references, [student, baseline], resamples=RESAMPLES, seed=seed)
+    useful = possible > 0
+    return Estimate(value, *_interval(kept[useful] / possible[useful]))
 
 
 def best_constant_score(metric: str, references: Array) -> float:

@@ -16,6 +16,7 @@ from tokenizers.models import WordPiece
 from transformers import (
     AlbertConfig,
     AutoModel,
+    AutoModelForSequenceClassification,
     BertConfig,
     ElectraConfig,
     PretrainedConfig,
@@ -106,6 +107,22 @@ def teacher_directory(tmp_path: Path, tokenizer: PreTrainedTokenizerBase, tiny_m
     tiny_model("bert").save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def artefacts(tmp_path_factory, tokenizer: PreTrainedTokenizerBase) -> dict[str, Path]:
+    """Engine → a classifier for it, big enough for its products to be shared among threads."""
+    from compress.encoder import Encoder, model_inputs, save_encoder
+    from compress.exporting import export_onnx
+
+    root = tmp_path_factory.mktemp("artefacts")
+    sizes = {"hidden_size": 192, "intermediate_size": 768, "max_position_embeddings": 64}
+    model = AutoModelForSequenceClassification.from_config(tiny_config("bert", tokenizer, **sizes)).eval()
+    for engine in ("pytorch", "onnxruntime"):
+        save_encoder(Encoder(model, tokenizer), root / engine, max_length=64)
+    (root / "onnxruntime" / "model.safetensors").unlink()
+    export_onnx(model, root / "onnxruntime" / "model.onnx", input_names=model_inputs(tokenizer))
+    return {engine: root / engine for engine in ("pytorch", "onnxruntime")}
 
 
 STUDENT = """

@@ -236,7 +236,8 @@ def test_a_measuring_session_covers_every_model(chain):
 
 def test_what_cannot_be_measured_is_told(chain):
     result = compress("measure", "runs/reviews", "--shape", "1x100", expect=1)
-    assert "at most 66 tokens, not 100" in result.stderr
+    assert "takes at most 66 tokens" in result.stderr  # the teacher
+    assert "takes at most 64 tokens, not 100" in result.stderr
     assert "no shape" in compress("measure", "runs/reviews", "--shape", "8by8", expect=2).stderr
 
 

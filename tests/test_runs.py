@@ -10,7 +10,10 @@ from compress.errors import CompressError
 from compress.recipes.schema import Training
 from compress.recipes.stages import Finetune
 from compress.runs import (
+    Batches,
+    Evaluation,
     Run,
+    Score,
     Workspace,
     content_key,
     find_runs,
@@ -151,3 +154,22 @@ def test_a_read_only_store_is_told(tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file where a directory should be")
     with pytest.raises(CompressError, match="cannot be written"), Workspace.open(tmp_path / "runs" / "x"):
         pass
+
+
+def test_an_unlabelled_split_has_no_primary_score():
+    """Guards an IndexError: GLUE's AX and the test splits are predicted, not scored."""
+    score = Score(name="accuracy", value=0.5, n=2, low=0.0, high=1.0)
+    fields = {
+        "key": "0" * 8,
+        "run": "r",
+        "task": "ax",
+        "split": "test",
+        "data": "0" * 8,
+        "engine": "pytorch",
+        "batches": Batches(size=32, order="length", max_length=64),
+        "truncated": 0,
+        "predictions": "0.parquet",
+        "environment": HERE,
+    }
+    assert Evaluation(scores=(), **fields).primary is None
+    assert Evaluation(scores=(score,), **fields).primary == score

@@ -169,7 +169,7 @@ def measure(
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="Repetitions with fresh processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Measure again although it has been done.")] = False,
 ) -> None:
-    """Measure MODELS against each other: latency in alternating rounds, load time, peak memory."""
+    """Measure MODELS against each other in alternating rounds: latency, throughput, operations, memory."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress import api

@@ -1,7 +1,7 @@
 """Plans, runs, measurements and recipes as people read them, beside what programs get."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.cli.completion import KINDS, METHODS
@@ -65,29 +65,58 @@ def run_text(stored: StoredRun) -> str:
     return "\n".join(lines)
 
 
-def measurements_table(records: Sequence[Session]) -> "Table":
-    """Latencies, a row a model and shape, sessions one after the other."""
-    table = _table(
-        "session", "model", "engine", "batch × length", "threads", "median ms", "quartiles", "load s"
+def measurements_table(records: Sequence[Session]) -> "Group":
+    """Measurements, a table a session, a row a model, a line a shape."""
+    from rich.console import Group
+
+    sessions = dict.fromkeys(record.session for record in records)
+    return Group(*(_session_table([r for r in records if r.session == session]) for session in sessions))
+
+
+def _session_table(records: Sequence[Session]) -> "Table":
+    from compress.reporting.wording import describe_machine
+
+    first = records[0]
+    threads = first.measurements[0].conditions.get("threads")
+    table = _table("model", "shape", "ms (quartiles)", "p95 ms", "texts/s", "GFLOP", "memory")
+    table.title = f"Session {first.session}, {threads} thread(s); {describe_machine(first.environment)}"
+    table.caption = (
+        "Shape: texts × tokens. Memory: the most the process held, and what it held before the model."
     )
+    table.title_justify = table.caption_justify = "left"
+    table.title_style = table.caption_style = ""
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
     for record in records:
-        load_time = next((m.value for m in record.measurements if m.name == "load_time"), float("nan"))
-        for measured in record.measurements:
-            if measured.name == "latency":
-                shape = f"{measured.conditions['batch']} × {measured.conditions['length']}"
-                quartiles = f"{measured.low:.2f} to {measured.high:.2f}"
-                threads = str(measured.conditions["threads"])
-                table.add_row(
-                    record.session,
-                    record.run,
-                    record.engine,
-                    shape,
-                    threads,
-                    f"{measured.value:.2f}",
-                    quartiles,
-                    f"{load_time:.1f}",
-                )
+        table.add_row(*("\n".join(lines) for lines in _measured_cells(record)), end_section=True)
     return table
+
+
+def _measured_cells(record: Session) -> Iterator[list[str]]:
+    """The lines of each cell of a model; what its record does not hold, an older one perhaps, is a dash."""
+    from compress.reporting.wording import format_bytes, format_significant
+
+    found = {(m.name, m.conditions.get("batch"), m.conditions.get("length")): m for m in record.measurements}
+    shapes = [(batch, length) for name, batch, length in found if name == "latency"]
+
+    def lines(name: str, scale: float = 1.0) -> list[str]:
+        values = (found.get((name, *shape)) for shape in shapes)
+        return [format_significant(m.value * scale) if m else "–" for m in values]
+
+    single = {name: measured.value for (name, batch, _), measured in found.items() if batch is None}
+    loaded = f", loaded in {format_significant(single['load_time'], 2)} s" if "load_time" in single else ""
+    yield [record.run, f"{record.engine}{loaded}"]
+    yield [f"{batch} × {length}" for batch, length in shapes]
+    quartiles = (found["latency", *shape] for shape in shapes)
+    yield [
+        f"{median} ({format_significant(m.low)}–{format_significant(m.high)})"
+        for median, m in zip(lines("latency"), quartiles, strict=True)
+    ]
+    yield lines("latency_p95")
+    yield lines("throughput")
+    yield lines("flops", 1e-9)
+    held = [format_bytes(single[name]) for name in ("peak_memory", "baseline_memory") if name in single]
+    yield [text.format(value) for text, value in zip(("{}", "({})"), held, strict=False)]
 
 
 def list_catalogue(kind: str | None) -> tuple[list[dict[str, Any]], "Group"]:

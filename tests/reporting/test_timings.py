@@ -104,3 +104,22 @@ def test_the_column_with_the_baseline_comes_before_a_wider_one(trio, kit, tmp_pa
     trio.store.measure([(stored, [[5]]) for stored in (trio.student, trio.int8, fourth)], session="s0")
     columns = columns_of([*trio.runs, fourth], tmp_path / "r", trio.teacher)
     assert [column.sessions for column in columns] == [("s1",), ("s0",)]
+
+
+def test_quantities_that_no_column_shows_change_nothing(pair, kit, tmp_path):
+    """Guards pages: what newer sessions record beside the latency is no second latency."""
+    store, teacher, student = pair
+    store.measure([(teacher, [[10]]), (student, [[5]])])
+    before = columns_of([teacher, student], tmp_path / "a", teacher)
+    shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"}
+    more = (
+        kit.measurement("latency_p95", "ms", [[11.0]], value=11.0, conditions=shape),
+        kit.measurement("throughput", "texts/s", (), value=100.0, conditions=shape),
+        kit.measurement("flops", "FLOP", [[1e9]], value=1e9, conditions={"batch": 1, "length": 128}),
+        kit.measurement("baseline_memory", "bytes", [[1e8]], value=1e8),
+    )
+    for stored in (teacher, student):
+        (session,) = stored.sessions
+        record = session.model_copy(update={"measurements": (*more, *session.measurements)})
+        kit.write_record(stored.path / "measurements" / "s1.json", record)
+    assert columns_of([teacher, student], tmp_path / "b", teacher) == before

@@ -1,0 +1,125 @@
+"""A session: one model awake at a time, nothing that fails late, every quantity in the record."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from compress import measurement
+from compress.encoder import load_config
+from compress.errors import CompressError
+from compress.flops import count_flops
+from compress.measurement import QUANTITIES, Observed, Shape, alternate, measure
+from compress.runs import RUN_FILE, File, StoredRun, read_run, write_record
+from compress.workers import Loaded, Turn
+from tests.test_runs import a_run
+
+SHAPES = (Shape(1, 16), Shape(4, 32))
+MILLISECONDS = ((2.0, 4.0, 3.0), (5.0, 9.0, 4.0))
+
+
+@pytest.fixture
+def runs(artefacts, tmp_path):
+    """The artefacts as two finished runs, in directories that may be written to."""
+    stored = []
+    for number, source in enumerate(artefacts.values()):
+        directory = tmp_path / f"finetune-{number:08x}"
+        directory.mkdir()
+        for file in source.iterdir():
+            (directory / file.name).symlink_to(file)
+        write_record(directory / RUN_FILE, a_run(key=f"{number:08x}", files={"x": File(bytes=1, sha256="0")}))
+        stored.append(read_run(directory))
+    return stored
+
+
+@pytest.fixture
+def observed(monkeypatch):
+    """Sessions without workers: every shape is seen to take `MILLISECONDS`; holds what was asked for."""
+    asked = []
+
+    def see(runs, *, shapes, threads, rounds):
+        asked.append(([stored.run.id for stored in runs], tuple(shapes), threads, rounds))
+        turns = {shape: [Turn(0.0, 1.0, samples) for samples in MILLISECONDS] for shape in shapes}
+        loaded = Loaded("onnxruntime", "cpu", 0.0, 0.5, 0.5, 300)
+        return {stored.run.id: Observed(loaded, turns, 500) for stored in runs}
+
+    monkeypatch.setattr(measurement, "alternate", see)
+    return asked
+
+
+def test_one_model_is_awake_at_a_time(runs):
+    """Guards timings of models that disturb each other, while loading as well."""
+    seen = alternate(runs, shapes=SHAPES, threads=2, rounds=3)
+    assert [len(seen[stored.run.id].turns[shape]) for stored in runs for shape in SHAPES] == [3] * 4
+    spans = []
+    for name, each in seen.items():
+        spans.append((each.loaded.began, each.loaded.ended, name))
+        spans += [(turn.began, turn.ended, name) for turns in each.turns.values() for turn in turns]
+    spans.sort()
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    order = [name for name, _ in itertools.groupby(name for _, _, name in spans)]
+    first, second = (stored.run.id for stored in runs)
+    assert order == [first, second, first, second, first, second]  # loading; 1st; 2nd backwards; 3rd
+
+
+def test_a_record_holds_every_quantity(runs, observed):
+    sessions = measure(runs, shapes=SHAPES, threads=2, rounds=2)
+    assert [session.run for session in sessions] == [stored.run.id for stored in runs]
+    measured = {(m.name, m.conditions.get("batch")): m for m in sessions[0].measurements}
+    assert {name for name, _ in measured} == set(QUANTITIES)
+    every = np.ravel(MILLISECONDS)
+    latency, tail = measured["latency", 4], measured["latency_p95", 4]
+    throughput = measured["throughput", 4]
+    assert (latency.value, latency.n, latency.samples) == (4.0, 6, MILLISECONDS)
+    assert tail.value == np.quantile(every, 0.95)
+    rounds = [np.quantile(samples, 0.95) for samples in MILLISECONDS]
+    assert (tail.low, tail.high) == (min(rounds), max(rounds))
+    assert throughput.value == pytest.approx(4 / 0.004)
+    assert throughput.low == pytest.approx(4000 / latency.high)
+    assert throughput.high == pytest.approx(4000 / latency.low)
+    assert [m.name for m in sessions[0].measurements if m.higher_is_better] == ["throughput"] * 2
+    flops = measured["flops", 4]
+    assert (flops.unit, flops.n) == ("FLOP", 1)
+    assert flops.value == count_flops(load_config(runs[0].path), batch=4, length=32)
+    memory = [measured[name, None].value for name in ("load_time", "baseline_memory", "peak_memory")]
+    assert memory == [0.5, 300, 500]
+    assert read_run(runs[1].path).sessions == [sessions[1]]
+
+
+def test_what_is_named_twice_is_measured_once(runs, observed):
+    measure([*runs, runs[0]], shapes=[*SHAPES, SHAPES[0]])
+    assert observed == [([stored.run.id for stored in runs], SHAPES, 1, 10)]
+    measure(runs, shapes=SHAPES)  # the same session: kept
+    assert len(observed) == 1
+    measure(runs, shapes=SHAPES, force=True)
+    assert len(observed) == 2
+
+
+def test_a_session_that_recorded_less_is_no_match(runs, observed, monkeypatch):
+    monkeypatch.setattr(measurement, "QUANTITIES", ("latency",))
+    measure(runs, shapes=SHAPES)
+    monkeypatch.undo()
+    monkeypatch.setattr(measurement, "alternate", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(pytest.fail.Exception, match="measured"):
+        measure(runs, shapes=SHAPES)
+
+
+def test_what_does_not_fit_is_told_before_anything_is_timed(runs, observed):
+    with pytest.raises(CompressError, match="at most 64 tokens, not 65") as raised:
+        measure(runs, shapes=[Shape(1, 8), Shape(1, 65)])
+    assert all(stored.run.id in raised.value.problem for stored in runs)
+    assert "BATCHx64" in raised.value.fix
+    assert observed == []
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_timed(runs, observed):
+    """Guards minutes of measuring for nothing."""
+    (runs[1].path / "measurements").write_text("a file where a directory should be")
+    with pytest.raises(CompressError, match="cannot be written"):
+        measure(runs, shapes=SHAPES)
+    assert observed == []
+
+
+def test_a_run_whose_files_changed_is_measured_as_it_is(runs, observed):
+    (runs[0].path / "notes.txt").write_text("added since")
+    assert len(measure([StoredRun(runs[0].run, runs[0].path)], shapes=SHAPES)) == 1

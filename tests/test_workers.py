@@ -1,0 +1,178 @@
+"""Workers: asleep unless asked, gone when nobody needs them, and their end is told."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from compress.errors import CompressError
+from compress.memory import peak_bytes
+from compress.workers import Worker
+
+ENGINES = ("pytorch", "onnxruntime")
+PAUSE = 0.5
+MB = 2**20
+on_linux = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="/proc is Linux's")
+
+
+@contextlib.contextmanager
+def loaded(path, threads=1, **more):
+    with Worker(path, name="m", threads=threads, **more) as worker:
+        worker.wait()
+        worker.load()
+        yield worker
+
+
+def fields_of(pid):
+    """What Linux knows of a process, from its state on; None where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def is_gone(pid):
+    fields = fields_of(pid)
+    return fields is None or fields[0] in "ZX"  # a zombie awaits its parent and does nothing
+
+
+def cpu_seconds(pid):
+    """Of all threads of a process, to a hundredth of a second."""
+    fields = fields_of(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+@on_linux
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_sleeping_worker_uses_no_processor(artefacts, engine):
+    """Guards spinning threads, which slow down whatever is measured beside them."""
+    busy = idle = 0.0
+    with loaded(artefacts[engine], threads=2) as worker:
+        for _ in range(4):  # each time anew: some threads spin for a hundredth of a second, then sleep
+            before = cpu_seconds(worker.pid)
+            worker.take_turn(8, 64)
+            asleep = cpu_seconds(worker.pid)
+            time.sleep(PAUSE)
+            busy += asleep - before
+            idle += cpu_seconds(worker.pid) - asleep
+    assert idle <= 0.03
+    assert busy > 0.1  # the clock that says so does run
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_worker_tells_what_it_loaded_and_how_long_it_took(artefacts, engine):
+    with Worker(artefacts[engine], name="m", threads=1) as worker:
+        worker.wait()
+        told = worker.load()
+        turn = worker.take_turn(2, 16)
+        peak = worker.peak_bytes()
+    assert (told.engine, told.device) == (engine, "cpu")
+    assert told.load_seconds == told.ended - told.began > 0
+    assert told.ended <= turn.began < turn.ended
+    assert len(turn.milliseconds) >= 3
+    assert sum(turn.milliseconds) / 1000 <= turn.ended - turn.began
+    assert 50 * MB < told.baseline_bytes < peak  # Python, NumPy and torch; then a model on top
+
+
+@on_linux
+def test_a_worker_s_memory_is_its_own(artefacts):
+    """Guards a peak that is inherited from the process that measures."""
+    held = b"1" * (1024 * MB)
+    with loaded(artefacts["onnxruntime"]) as worker:
+        assert worker.peak_bytes() < 900 * MB < peak_bytes()
+    assert held
+
+
+def test_a_killed_worker_is_told(artefacts):
+    with loaded(artefacts["pytorch"]) as worker:
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(CompressError, match="Measuring m failed: its process was killed") as raised:
+            worker.take_turn(1, 8)
+    assert "memory" in raised.value.fix
+
+
+def test_a_worker_that_ends_is_told(artefacts):
+    with loaded(artefacts["pytorch"]) as worker:
+        os.kill(worker.pid, signal.SIGTERM)
+        with pytest.raises(CompressError, match="was ended by SIGTERM"):
+            worker.take_turn(1, 8)
+
+
+def test_a_worker_that_hangs_is_given_up(artefacts):
+    with loaded(artefacts["pytorch"]) as worker:
+        os.kill(worker.pid, signal.SIGSTOP)
+        worker.patience = 0.3
+        with pytest.raises(CompressError, match="has not answered for 0 s"):
+            worker.take_turn(1, 8)
+    assert is_gone(worker.pid)
+
+
+def test_what_fails_in_a_worker_is_told_here(artefacts, tmp_path):
+    with pytest.raises(CompressError, match="Measuring m failed"), loaded(tmp_path):
+        pass
+    with loaded(artefacts["onnxruntime"]) as worker, pytest.raises(CompressError, match="Measuring m failed"):
+        worker.take_turn(1, 1000)  # more tokens than positions
+    assert is_gone(worker.pid)
+
+
+def test_an_interrupted_session_leaves_no_worker(artefacts):
+    with pytest.raises(KeyboardInterrupt), loaded(artefacts["pytorch"]) as worker:
+        raise KeyboardInterrupt
+    assert is_gone(worker.pid)
+
+
+MEASURING = """
+import sys, time
+from pathlib import Path
+from compress.workers import Worker
+workers = [Worker(Path(path), name="m", threads=1) for path in sys.argv[1:]]
+for worker in workers:
+    worker.wait()
+    worker.load()
+print(*(worker.pid for worker in workers), flush=True)
+while True:
+    workers[0].take_turn(8, 64)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize(("end", "engines"), [(signal.SIGKILL, ENGINES), (signal.SIGINT, ENGINES[1:])])
+def test_workers_end_with_the_process_that_measures(artefacts, end, engines):
+    """Guards orphans: neither the one that is at work nor the one asleep outlives a killed parent."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", MEASURING, *(str(artefacts[engine]) for engine in engines)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    workers = list(map(int, parent.stdout.readline().split()))
+    assert len(workers) == len(engines)
+    assert not any(map(is_gone, workers))
+    parent.send_signal(end)
+    said = parent.communicate(timeout=30)[1]
+    assert parent.returncode == -end
+    assert wait_until(lambda: all(map(is_gone, workers)), 5)
+    assert said.count("Traceback") == (end == signal.SIGINT)  # the parent's own; the workers hear no Ctrl-C
+
+
+def test_what_a_worker_prints_stays_off_stdout(artefacts, tmp_path, capfd, monkeypatch):
+    """Guards `--json`: stdout carries one JSON object and nothing else."""
+    (tmp_path / "sitecustomize.py").write_text('print("said at the start")\n')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Worker(artefacts["pytorch"], name="m", threads=1) as worker:
+        worker.wait()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "said at the start" in err
