@@ -28,10 +28,11 @@ from compress.planning import Step
 from compress.processes import is_main, wait
 from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
-from compress.runs import Run, StoredRun, Workspace, complete, list_files, read_run, write_atomically
+from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.storage import bytes_below, require_space, require_writable, telling_failed_writes
 from compress.tasks import FilesSource, GlueSource, Task
+from compress.workspace import Workspace, complete
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
 from compress.recipes.schema import Logits, Student, Training
 from compress.recipes.stages import Distill, DynamicInt8, Quantize
-from compress.runs import LOCK_FILE, Parent, Workspace, list_files, write_record
+from compress.runs import LOCK_FILE, Parent, list_files, write_record
+from compress.workspace import Workspace
 from tests.test_runs import a_run
 
 STUDENT = Student.model_validate(

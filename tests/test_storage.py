@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from compress.cli.commands import app
 from compress.errors import CompressError
-from compress.runs import Workspace, find_runs, write_atomically
+from compress.runs import find_runs, write_atomically
 from compress.storage import find_failed_write, require_space, require_writable, telling_failed_writes
+from compress.workspace import Workspace
 from tests.conftest import tiny_config
 
 TRAINING = ("--max-steps", "2", "--max-length", "16", "--no-bf16", "--per-device-train-batch-size", "8")
@@ -85,7 +86,7 @@ QUANTIZE = ("quantize", "classifier", "--task", "reviews.toml")
         ("configuration", "pipeline.save_encoder", 200, FINETUNE),
         ("predictions", "pipeline.evaluate", 500, FINETUNE),
         ("card", "pipeline.write_atomically", 100, FINETUNE),
-        ("record", "runs.write_record", 100, FINETUNE),
+        ("record", "workspace.write_record", 100, FINETUNE),
         ("graph", "quantization.onnx.write_graph", 5_000, QUANTIZE),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) and "." not in value else "",

@@ -93,7 +93,10 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case CompressError():
             return f"Error: {error.problem}\n{error.fix}", EXIT_FAILED
         case KeyboardInterrupt():
-            return "Interrupted. What was finished is kept: the same command goes on from there.", EXIT_INTERRUPTED
+            return (
+                "Interrupted. What was finished is kept: the same command goes on from there.",
+                EXIT_INTERRUPTED,
+            )
         case _:
             problem, fix = _explain_foreign(error, " ".join(str(error).split()) or type(error).__name__)
             return f"Error: {problem}\n{fix}", EXIT_FAILED
