@@ -250,9 +250,8 @@ def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
 def _finetuning_step(
     source: Model, data: TaskData, task: str, workplace: Workplace, *, seed: int, options: Options
 ) -> Step:
-    stage = Finetune(
-        training=decide_training(source.training or Training(), options.training), select_on=options.select_on
-    )
+    usual = source.teacher.training_on(data.task.name) if source.teacher else Training()
+    stage = Finetune(training=decide_training(usual, options.training), select_on=options.select_on)
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 

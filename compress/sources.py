@@ -10,7 +10,7 @@ from compress.environment import installed_version
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.hub import fetch_snapshot, find_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
-from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher, Training
+from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
 TRAINABLE_STAGES = frozenset({"finetune", "distill"})
@@ -22,7 +22,8 @@ ALL_STAGES = TRAINABLE_STAGES | {"quantize"}
 class Model:
     """A directory in Hugging Face format, and where it came from.
 
-    `key` stands for its content: a run's key, a Hub commit, or a hash over its files.
+    `key` stands for its content: a run's key, a Hub commit, or a hash over its files. `run` or `teacher` is what it
+    came from, where it is one.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Model:
     origin: str
     key: str
     run: StoredRun | None = None
-    training: Training | None = None
+    teacher: Teacher | None = None
 
     def as_parent(self, role: str) -> Parent:
         """How a run made from this model records it."""
@@ -108,9 +109,7 @@ def model_of_teacher(teacher: Teacher) -> Model:
                     f"The weights of {teacher.name!r} are not at {path}.", "Mend the recipe's source."
                 )
             model = _model_in_directory(Path(path), stages=ALL_STAGES)
-    return Model(
-        name=teacher.name, path=model.path, origin=model.origin, key=model.key, training=teacher.training
-    )
+    return Model(name=teacher.name, path=model.path, origin=model.origin, key=model.key, teacher=teacher)
 
 
 def content_hash(directory: Path) -> str:

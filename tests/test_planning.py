@@ -59,3 +59,30 @@ def test_rewording_a_recipe_is_no_other_run(tmp_path, task_file, teacher_directo
     assert key(("learning_rate = 5e-3", "learning_rate = 1e-3")) != key()
     assert key(("learning_rate = 5e-3", "learning_rate = 1e-3"), rate=2e-3) == key(rate=2e-3)
     assert key(("hidden_size = 32", "hidden_size = 64")) != key()
+
+
+def test_a_teacher_trains_longer_where_its_recipe_says_so(
+    tmp_path, monkeypatch, task_file, teacher_directory
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teachers").mkdir()
+    text = (
+        'description = "t"\nfamily = "bert"\nvocab_size = 32\n'
+        f'[source]\nkind = "local"\npath = "{teacher_directory}"\n'
+        "[architecture]\nnum_hidden_layers = 2\nhidden_size = 24\nnum_attention_heads = 3\nintermediate_size = 48\n"
+        "[training]\nlearning_rate = 1e-3\nnum_train_epochs = 3\n"
+        "[training_for.reviews]\nnum_train_epochs = 7\n[training_for.rte]\nlearning_rate = 9.0\n"
+    )
+    file = tmp_path / "teachers" / "mine.toml"
+    file.write_text(text)
+
+    def schedule(**changes):
+        options = Options(training=changes)
+        plan = plan_finetuning("mine", str(task_file), Workplace(tmp_path / "runs"), seed=1, options=options)
+        return plan.stage.training.num_train_epochs, plan.stage.training.learning_rate
+
+    assert schedule() == (7.0, 1e-3)  # the rate is not reset to the schema's default
+    assert schedule(num_train_epochs=1.0) == (1.0, 1e-3)
+    file.write_text(text.replace("num_train_epochs = 7", "num_train_epoch = 7"))
+    with pytest.raises(InvalidInputError, match=r"training_for\.reviews\.num_train_epoch: no such field"):
+        schedule()

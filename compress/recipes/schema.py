@@ -4,9 +4,9 @@ A teacher or a student is one TOML file; its stem is its name. Field names are t
 configurations and `TrainingArguments`, so that nobody has to learn a second vocabulary.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 Family = Literal["bert", "roberta", "electra", "albert"]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
@@ -128,7 +128,10 @@ def _check_family(family: Family, shape: Architecture) -> None:
 
 
 class Teacher(Frozen):
-    """An encoder to learn from: where its weights come from and how it is fine-tuned on a task."""
+    """An encoder to learn from: where its weights come from and how it is fine-tuned on a task.
+
+    `training_for` says by the task's name what differs there; what it leaves open is as in `training`.
+    """
 
     name: str
     description: str
@@ -137,11 +140,21 @@ class Teacher(Frozen):
     architecture: Architecture
     vocab_size: PositiveInt
     training: Training = Training()
+    training_for: dict[str, Training] = {}
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
         return self
+
+    @field_serializer("training_for")
+    def _only_what_differs(self, value: dict[str, Training]) -> dict[str, dict[str, Any]]:
+        return {task: training.model_dump(exclude_unset=True) for task, training in value.items()}
+
+    def training_on(self, task: str) -> Training:
+        """The schedule for a task."""
+        changes = self.training_for.get(task, Training())
+        return self.training.model_copy(update=changes.model_dump(exclude_unset=True))
 
 
 class Logits(Frozen):
