@@ -134,7 +134,8 @@ def test_an_interrupted_session_leaves_no_worker(artefacts):
 
 
 MEASURING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 from pathlib import Path
 from compress.workers import Worker
 workers = [Worker(Path(path), name="m", threads=1) for path in sys.argv[1:]]
