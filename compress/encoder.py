@@ -32,6 +32,19 @@ from compress.recipes.schema import Architecture, Family, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.tasks import Task
 
+COUNTED_FROM_PADDING = frozenset(
+    {
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "camembert",
+        "data2vec-text",
+        "longformer",
+        "mpnet",
+    }
+)
+"""Model types whose first token does not have position 0."""
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -104,7 +117,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     config = load_config(path)
     tokenizer = load_tokenizer(path)
     require_fitting(path, tokenizer, config)
-    order = _label_order(config, task)
+    order, classified = _label_order(config, task), _has_classifier(config)
     if order is None:
         _require_free_classifier(path, config, task)
         _set_labels(config, task)
@@ -112,7 +125,16 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     model = _load_weights(path, config)
     if order is not None:
         reorder_labels(model, order, task)
+    elif classified:
+        _renew(output_layer(model), config)
     return Encoder(model, tokenizer)
+
+
+def _renew(layer: torch.nn.Linear, config: PretrainedConfig) -> None:
+    """Draw a classifier anew that came with other labels: rows are matched by name or not at all."""
+    torch.nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", 0.02))
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
 
 
 def load_finished(path: Path) -> Encoder:
@@ -194,7 +216,7 @@ def answers_task(path: Path, task: Task) -> bool:
 def longest_input(config: PretrainedConfig) -> int:
     """The number of tokens that a model has positions for, special ones included.
 
-    RoBERTa counts its positions from the padding id plus one, so it has as many fewer.
+    RoBERTa and its kin count their positions from the padding id plus one, so they have as many fewer.
 
     Raises:
         CompressError: Its configuration does not say.
@@ -204,7 +226,7 @@ def longest_input(config: PretrainedConfig) -> int:
             f"A {config.model_type!r} model does not say how many positions it has (max_position_embeddings).",
             "Bring an encoder with absolute positions, such as BERT, RoBERTa, ELECTRA or ALBERT.",
         )
-    offset = (config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PADDING else 0
     return int(config.max_position_embeddings) - offset
 
 

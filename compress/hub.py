@@ -7,12 +7,15 @@ from pathlib import Path
 from compress.environment import show_path
 from compress.errors import CompressError, InvalidInputError, first_line
 from compress.recipes.schema import HubSource
+from compress.runs import write_atomically
 
 logger = logging.getLogger(__name__)
 
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 CONVERTER = "SFconvertbot"
 CONVERSION_TITLE = "Adding `safetensors` variant of this model"
+CONVERSIONS = "compress-conversions"
+"""Beside a model's snapshots in the cache: for each commit without safetensors, the commit that was taken instead."""
 
 
 def find_snapshot(source: HubSource) -> Path | None:
@@ -24,7 +27,7 @@ def find_snapshot(source: HubSource) -> Path | None:
         path = Path(snapshot_download(source.id, revision=source.revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
-    return path if any(path.glob("*.safetensors")) else None
+    return path if any(path.glob("*.safetensors")) else _recall_conversion(path)
 
 
 def fetch_snapshot(source: HubSource) -> Path:
@@ -43,6 +46,8 @@ def fetch_snapshot(source: HubSource) -> Path:
     path = _download(source)
     if any(path.glob("*.safetensors")):
         return path
+    if converted := _recall_conversion(path):
+        return converted
     revision = _find_conversion(source.id)
     if revision is None:
         raise CompressError(
@@ -57,7 +62,9 @@ def fetch_snapshot(source: HubSource) -> Path:
         source.revision,
         revision,
     )
-    return _download(HubSource(id=source.id, revision=revision))
+    converted = _download(HubSource(id=source.id, revision=revision))
+    write_atomically(path.parent.parent / CONVERSIONS / path.name, converted.name)
+    return converted
 
 
 def cache_directory() -> Path:
@@ -106,6 +113,15 @@ def _download(source: HubSource) -> Path:
             f"({show_path(cache_directory())}), and the Hub cannot be reached: {reason}",
             f"{'Unset HF_HUB_OFFLINE' if offline else 'Be online'}, or name a directory in Hugging Face format.",
         ) from None
+
+
+def _recall_conversion(path: Path) -> Path | None:
+    """The conversion that was once taken for a snapshot, so that it is found without asking the Hub again."""
+    note = path.parent.parent / CONVERSIONS / path.name
+    if not note.is_file():
+        return None
+    converted = path.with_name(note.read_text(encoding="utf-8"))
+    return converted if any(converted.glob("*.safetensors")) else None
 
 
 def _find_conversion(name: str) -> str | None:

@@ -80,8 +80,9 @@ def survey(store: Path) -> Inventory:
 def find_superseded(runs: Sequence[Run]) -> dict[str, str]:
     """Id of each superseded run → id of the newest of its kind.
 
-    Two runs are of one kind where task, model, stage, method and seed are the same, and so are those of the runs
-    that they were made from: another seed, or another kind of parent, makes a sibling, not a successor.
+    Two runs are of one kind where task, model, stage with all its settings, and seed are the same, and so are those of
+    the runs that they were made from: another seed, rate or kind of parent makes a sibling, not a successor. What is
+    left to differ is the data, the machine and the versions.
     """
     by_id = {run.id: run for run in runs}
     ordered = sorted(runs, key=lambda run: (datetime.fromisoformat(run.started), run.id))
@@ -233,12 +234,12 @@ def _scores(stored: StoredRun) -> dict[str, Score]:
 
 
 def _kind(run: Run, by_id: dict[str, Run]) -> Any:
-    method = getattr(run.stage, "method", None)
+    stage = run.stage.model_dump_json(exclude={"student": {"description"}})
     parents = []
     for parent in run.parents:
         made = by_id.get(parent.origin.removeprefix("run "))
         parents.append((parent.role, _kind(made, by_id) if made else parent.name))
-    return run.task.name, run.name, run.stage.kind, getattr(method, "kind", method), run.seed, tuple(parents)
+    return run.task.name, run.name, stage, run.seed, tuple(parents)
 
 
 def _is_held(folder: Path) -> bool:

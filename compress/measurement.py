@@ -26,6 +26,8 @@ from compress.workers import Loaded, Turn, Worker
 logger = logging.getLogger(__name__)
 
 ROUNDS = 10
+OURSELVES = "compress-encoders"
+"""This package's version moves with every release and changes no engine."""
 QUANTITIES = (
     "latency",
     "latency_p95",
@@ -102,8 +104,10 @@ def measure(
     runs = list({stored.run.id: stored for stored in runs}.values())
     shapes = tuple(dict.fromkeys(shapes))
     names = tuple(stored.run.id for stored in runs)
-    kind = [sorted(names), [str(shape) for shape in shapes], threads, rounds, number, describe().cpu]
-    key = content_key([*kind, QUANTITIES])
+    here = describe()
+    versions = {name: version for name, version in here.versions.items() if name != OURSELVES}
+    kind = [sorted(names), [str(shape) for shape in shapes], threads, rounds, number]
+    key = content_key([kind, here.cpu, here.gpu, versions, QUANTITIES])
     if not force and (known := _find_session(runs, key)):
         logger.info("measuring session %s: cached", known[0].session)
         return known

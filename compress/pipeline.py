@@ -25,7 +25,7 @@ from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
 from compress.inference import load
 from compress.planning import Step
-from compress.processes import is_main, wait
+from compress.processes import is_main, require_all_started, wait
 from compress.recipes.stages import Distill, Finetune, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
@@ -60,7 +60,9 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
     Raises:
         CompressError: A stage failed; what it had done is kept, and the same command goes on from there.
     """
+    require_all_started()
     if save_to is not None:
+        save_to = save_to.resolve()
         _require_free(save_to)
     inputs = {
         role: model_of_run(execute(given)) if isinstance(given, Step) else given
@@ -73,6 +75,9 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
     wait()  # no process makes what another one is still looking for
     if cached:
         logger.info("%s: cached", step.id)
+        if is_main():
+            _score_new_data(step)
+        wait()
         stored = read_run(step.directory)
     elif is_main():
         stored = _make(step, inputs, force=force)
@@ -121,6 +126,17 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
         logger.info("%s, %s: %s after %.0f s", step.id, evaluation.split, scores, run.seconds)
     return stored
+
+
+def _score_new_data(step: Step) -> None:
+    """Score a finished run on validation data that has changed since: its key knows only what training saw."""
+    known = {evaluation.data for evaluation in read_run(step.directory).evaluations}
+    changed = [split for split in step.data.validation if split.fingerprint not in known]
+    if not changed:
+        return
+    logger.info("%s: scored on what is new in %s", step.id, ", ".join(split.name for split in changed))
+    with telling_failed_writes(step.directory):
+        evaluate(load(step.directory), step.data.task, changed, run=step.id, directory=step.directory)
 
 
 def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
@@ -177,6 +193,7 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
         step.data,
         stage,
         seed=step.seed,
+        teacher_seed=source.run.run.seed if source.run else step.seed,
         source=source.path,
         store=step.store,
         directory=workspace.path,
@@ -230,6 +247,10 @@ def _portable(task: Task) -> Task:
 def _require_free(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CompressError(f"--save-to {directory} is there already and not empty.", "Name a new directory.")
+    if directory == Path.cwd():
+        raise CompressError(
+            "--save-to is the working directory, which cannot be replaced.", "Name a new one."
+        )
     require_writable(directory)
 
 

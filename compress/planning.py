@@ -68,6 +68,8 @@ class Step:
     @cached_property
     def key(self) -> str:
         """A hash over all that decides the result (DESIGN.md, section 5)."""
+        draws = not isinstance(self.stage, Quantize)
+        makers = ("torch", "transformers") if draws else ("torch", "transformers", "onnx", "onnxruntime")
         versions = describe().versions
         return content_key(
             {
@@ -76,10 +78,10 @@ class Step:
                 "parents": [parent.key for parent in self.parents],
                 "task": self.data.task.model_dump(mode="json", exclude={"source"}),
                 "data": self._data_key(),
-                "seed": self.seed,
+                "seed": self.seed if draws else None,
                 "device": device(),
                 "processes": world_size(),
-                "versions": [_minor(versions.get(name, "")) for name in ("torch", "transformers")],
+                "versions": [_minor(versions.get(name, "")) for name in makers],
             }
         )
 

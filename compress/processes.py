@@ -6,6 +6,7 @@ one alone holds the run's directory, scores and writes. Reads the environment on
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ from compress.errors import InvalidInputError
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Where launchers other than torchrun say how many processes they were asked for."""
+LONGEST_WAIT = timedelta(days=7)
+"""The main process may compute alone for hours (a large teacher's answers) while the others wait for it."""
+COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where launchers say how many processes they were asked for."""
 
 
 def world_size() -> int:
@@ -54,25 +57,27 @@ def require_all_started(environment: Mapping[str, str] = os.environ) -> None:
     Raises:
         InvalidInputError: A launcher was asked for more processes than work together.
     """
-    if "WORLD_SIZE" in environment:
+    if {"WORLD_SIZE", "RANK", "LOCAL_RANK"} <= environment.keys():
         return
-    asked = next((int(environment[name]) for name in LAUNCHERS if environment.get(name, "").isdecimal()), 1)
+    asked = next((int(environment[name]) for name in COUNTS if environment.get(name, "").isdecimal()), 1)
     if asked == 1 and "MASTER_ADDR" in environment:
         asked = _asked_of_launcher()
     if asked > 1:
         raise InvalidInputError(
-            f"{asked} processes were asked for, and this one would train alone: no WORLD_SIZE is set.",
-            f"Start them with torchrun --nproc-per-node {asked} -m compress …, or ask for one "
-            "(and unset MASTER_ADDR).",
+            f"{asked} processes were asked for, and this one would train alone: "
+            "WORLD_SIZE, RANK and LOCAL_RANK are not all set.",
+            f"Start them with torchrun --nproc-per-node {asked} -m compress …, or ask for one.",
         )
 
 
 def _asked_of_launcher() -> int:
-    """What the parent's command line asked for; 2 where it cannot be read: an address to meet at is for several."""
+    """What the command line of accelerate's launcher, this process's parent, asked for; 1 if the parent is none."""
     try:
         words = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8").split("\0")
     except OSError:
-        return 2
+        return 1
+    if not any("accelerate" in word for word in words):
+        return 1
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, _, value = word.replace("_", "-").partition("=")
         if name == "--num-processes" and (value or following).isdecimal():
@@ -85,4 +90,4 @@ def _state() -> "PartialState":
 
     from compress.environment import device
 
-    return PartialState(cpu=device() == "cpu")
+    return PartialState(cpu=device() == "cpu", timeout=LONGEST_WAIT)

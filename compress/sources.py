@@ -116,7 +116,8 @@ def content_hash(directory: Path) -> str:
     """A hash over the files of a model: weights, configuration, tokenizer."""
     digest = hashlib.sha256()
     for path in sorted(directory.iterdir()):
-        if path.is_file() and path.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}:
+        part = path.is_file() and path.name != RUN_FILE  # a run's record holds times, which change nothing
+        if part and path.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}:
             digest.update(f"{path.name} {hash_file(path)}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -24,8 +24,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
+from compress.checkpoints import (
+    STATE_FILE,
+    drop_others,
+    find_newest,
+    has_stopped,
+    mark_complete,
+    prepare_to_resume,
+    step_of,
+)
 from compress.data.batching import BucketSampler, EpochDataLoader, TokenizedSet, pad_rows, sort_by_length
 from compress.data.task_data import Split, tokenize
 from compress.encoder import MODEL_INPUTS, Encoder, longest_input
@@ -39,8 +48,6 @@ from compress.tasks import Task
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = ".complete"
-"""Written into a checkpoint after all else: one without it was cut off in the middle."""
 LOGS_A_RUN = 100
 
 Batch = dict[str, Tensor]
@@ -153,6 +160,19 @@ class Trainer(transformers.Trainer):
             self._terms.clear()
         super().log(logs, start_time)
 
+    def go_on(self, newest: Path | None) -> float:
+        """Train from a checkpoint, or from the start, to the end, and leave the model at its best weights.
+
+        Returns:
+            Samples a second; 0 where nothing was left to train.
+        """
+        if newest and has_stopped(newest):
+            self.state = TrainerState.load_from_json(str(newest / STATE_FILE))
+            self._load_best_model()
+            return 0.0
+        result = self.train(resume_from_checkpoint=str(newest) if newest else None)
+        return float(result.metrics.get("train_samples_per_second", 0.0))
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         checkpoint = self.checkpoints / f"checkpoint-{self.state.global_step}"
         try:
@@ -163,7 +183,9 @@ class Trainer(transformers.Trainer):
             raise
         wait()  # each process has added its random state
         if is_main():
-            (checkpoint / COMPLETE).touch()
+            mark_complete(checkpoint)
+            best = self.state.best_global_step or self.state.global_step
+            drop_others(self.checkpoints, keep={self.state.global_step, best})
 
 
 class Heartbeat(TrainerCallback):
@@ -245,23 +267,23 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if is_main():
-        _drop_torn_checkpoints(checkpoints)
+        prepare_to_resume(checkpoints)
     wait()
-    newest = max(checkpoints.glob("checkpoint-*"), key=_step_of, default=None)
+    newest = find_newest(checkpoints)
     if newest:
         logger.info("  resuming from %s", newest.name)
     transformers.set_seed(seed + rank())  # dropout differs between processes; batches do not ask it
-    result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    rate = trainer.go_on(newest)
     _require_finite(trainer.state.log_history)
     if is_main():
         _write_history(directory / HISTORY_FILE, trainer.state.log_history)
     encoder.model.train(False)
     return Outcome(
-        resumed_from=_step_of(newest) if newest else 0,
+        resumed_from=step_of(newest) if newest else 0,
         steps=trainer.state.global_step,
         best_step=trainer.state.best_global_step or trainer.state.global_step,
         best_score=float(trainer.state.best_metric or 0.0),
-        samples_per_second=float(result.metrics.get("train_samples_per_second", 0.0)),
+        samples_per_second=rate,
         truncated=cut,
     )
 
@@ -280,7 +302,7 @@ def _arguments(
 ) -> transformers.TrainingArguments:
     fields = training.model_dump(exclude={"max_length", "early_stopping_patience", "bf16"})
     return transformers.TrainingArguments(
-        output_dir=str(checkpoints),
+        output_dir=str(checkpoints.resolve()),
         **fields,
         bf16=bool(training.bf16),
         per_device_eval_batch_size=64,
@@ -289,7 +311,6 @@ def _arguments(
         ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="score",
         greater_is_better=True,
@@ -338,17 +359,6 @@ def _share_of_batch(examples: int, where: torch.device) -> Tensor | float:
     total = count.clone()
     torch.distributed.all_reduce(total)
     return count * world_size() / total
-
-
-def _drop_torn_checkpoints(checkpoints: Path) -> None:
-    """Delete checkpoints that were cut off in the middle."""
-    for path in checkpoints.glob("checkpoint-*"):
-        if not (path / COMPLETE).exists():
-            shutil.rmtree(path)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _require_finite(history: list[dict[str, float]]) -> None:

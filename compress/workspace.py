@@ -54,6 +54,9 @@ class Workspace:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            # A redone run that a kill kept from taking its place is begun once more: it is finished no longer.
+            if workspace.path != target:
+                (workspace.path / RUN_FILE).unlink(missing_ok=True)
             try:
                 with telling_failed_writes(workspace.path):
                     yield workspace

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from compress.encoder import (
     build_config,
@@ -11,6 +11,7 @@ from compress.encoder import (
     count_parameters,
     load_encoder,
     load_finished,
+    longest_input,
     save_encoder,
 )
 from compress.errors import CompressError
@@ -45,6 +46,26 @@ def test_a_classifier_for_other_labels_is_refused(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(CompressError, match=r"3 labels \(a, b, c\); 'sst2' has 2"):
         load_encoder(tmp_path, GLUE["sst2"], seed=0)
+
+
+def test_a_classifier_with_other_names_is_drawn_anew(tmp_path, tokenizer):
+    """Guards rows taken by position: the first label of one task is not the first of another."""
+    model = classifier("bert", tokenizer, ["LABEL_0", "LABEL_1"])
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = [load_encoder(tmp_path, GLUE["sst2"], seed=seed).model for seed in (0, 0, 1)]
+    assert not torch.equal(loaded[0].classifier.weight, model.classifier.weight)
+    assert torch.equal(loaded[0].classifier.weight, loaded[1].classifier.weight)
+    assert not torch.equal(loaded[0].classifier.weight, loaded[2].classifier.weight)
+    assert torch.equal(loaded[0].bert.pooler.dense.weight, model.bert.pooler.dense.weight)
+
+
+@pytest.mark.parametrize(
+    ("family", "longest"), [("bert", 66), ("roberta", 65), ("xlm-roberta", 65), ("mpnet", 65)]
+)
+def test_positions_that_are_counted_from_the_padding_are_fewer(family, longest):
+    config = AutoConfig.for_model(family, max_position_embeddings=66, pad_token_id=0)
+    assert longest_input(config) == longest
 
 
 def test_a_base_model_gets_a_seeded_classifier(teacher_directory):

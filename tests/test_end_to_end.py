@@ -146,6 +146,29 @@ def test_a_changed_example_is_another_run(chain, house):
         train.write_text(text)
 
 
+def test_changed_validation_data_is_scored_anew_without_training(chain, house):
+    """Guards scores of a file that is no longer there: the key knows only what training saw."""
+    validation = house / "validation.csv"
+    text = validation.read_text()
+    validation.write_text(text.replace(",good", ",bad"))
+    try:
+        again = json_of("distill", *chain["teacher"])
+        assert again["key"] == chain["distill"]["key"]
+        scores = {each["data"]: each["scores"][0]["value"] for each in again["evaluations"]}
+        assert len(scores) == 2
+        assert min(scores.values()) < 0.9 < max(scores.values())
+    finally:
+        validation.write_text(text)
+        known = {each["key"] for each in chain["distill"]["evaluations"]}
+        for run in house.glob("runs/reviews/*/*"):
+            own = {
+                each["key"] for part in ("distill", "quantize") for each in chain[part]["evaluations"]
+            } | known
+            for file in run.glob("evaluations/*"):
+                if run.name.startswith("distill") and file.stem not in own:
+                    file.unlink()
+
+
 def test_runs_task_model_means_the_newest_that_will_do(chain):
     """Guards quantizing the quantized: the newest run is int8, but only the distilled one can be quantized."""
     assert json_of("evaluate", "runs/reviews/tiny-albert")[0]["run"] == chain["quantize"]["id"]

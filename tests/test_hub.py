@@ -132,6 +132,11 @@ def test_the_hub_s_own_conversion_is_taken_and_nobody_else_s(
     if taken:
         assert fetch_snapshot(HubSource(id="somebody/old")).name == OTHER
         assert "refs/pr/3" in caplog.text
+        monkeypatch.setattr(
+            safetensors_conversion, "previous_pr", lambda *_, **__: None
+        )  # out of reach from now on
+        assert fetch_snapshot(HubSource(id="somebody/old")).name == OTHER
+        assert find_snapshot(HubSource(id="somebody/old")).name == OTHER
     else:
         with pytest.raises(CompressError, match="no pickles"):
             fetch_snapshot(HubSource(id="somebody/old"))

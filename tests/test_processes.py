@@ -113,7 +113,12 @@ def test_accelerate_launch_that_starts_one_process_is_told(place):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"OMPI_COMM_WORLD_SIZE": "4"}, {"PMI_SIZE": "4"}, {"SLURM_STEP_NUM_TASKS": "4"}],
+    [
+        {"OMPI_COMM_WORLD_SIZE": "4"},
+        {"PMI_SIZE": "4"},
+        {"SLURM_STEP_NUM_TASKS": "4"},
+        {"WORLD_SIZE": "4", "RANK": "1"},
+    ],
 )
 def test_launchers_that_do_not_join_their_processes_are_told(environment):
     with pytest.raises(InvalidInputError, match="4 processes were asked for"):
@@ -122,7 +127,12 @@ def test_launchers_that_do_not_join_their_processes_are_told(environment):
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"OMPI_COMM_WORLD_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "4", "WORLD_SIZE": "4", "RANK": "0"}],
+    [
+        {},
+        {"OMPI_COMM_WORLD_SIZE": "1"},
+        {"MASTER_ADDR": "10.0.0.1"},  # left over in a shell: this process's parent launches nothing
+        {"OMPI_COMM_WORLD_SIZE": "4", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0"},
+    ],
 )
 def test_whoever_gets_what_he_asked_for_hears_nothing(environment):
     require_all_started(environment)

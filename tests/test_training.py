@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from compress.checkpoints import COMPLETE
 from compress.data.task_data import hold_out, load_task_data
 from compress.distillation.logits import LogitsObjective
 from compress.encoder import build_student
@@ -16,7 +17,7 @@ from compress.finetuning import TaskObjective
 from compress.recipes.resolve import resolve_student
 from compress.recipes.schema import Logits
 from compress.tasks import resolve_task
-from compress.training import COMPLETE, Examples, Trainer, steps_of, train
+from compress.training import Examples, Trainer, steps_of, train
 
 
 @pytest.fixture
@@ -97,6 +98,65 @@ def test_a_checkpoint_cut_off_in_the_middle_is_not_trusted(setting):
     (newest / COMPLETE).unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
     assert same_weights(undisturbed, setting("b", num_train_epochs=2.0)[0])
+
+
+class CutError(Exception):
+    """Stands for a kill between the last checkpoint and the run's record."""
+
+
+@pytest.mark.parametrize("later", [0.2, 0.99])
+def test_a_run_that_stopped_early_and_was_killed_before_its_end_does_not_train_on(
+    setting, monkeypatch, later
+):
+    """Guards weights of an epoch that an undisturbed run never had: the later score would even be the best."""
+    scores = iter([0.9, 0.5, 0.4, *[later] * 9])
+    monkeypatch.setattr("compress.training.primary_score", lambda *_: next(scores))
+    with monkeypatch.context() as killed:
+
+        def cut(*_):
+            raise CutError
+
+        killed.setattr("compress.training._write_history", cut)
+        with pytest.raises(CutError):
+            setting("a", early_stopping_patience=2)
+    model, outcome = setting("a", early_stopping_patience=2)
+    assert (outcome.best_step, outcome.steps) == (14, 3 * 14)
+    best = load_file(setting.path / "a/checkpoints/checkpoint-14/model.safetensors")
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in best.items())
+
+
+def test_a_checkpoint_cut_off_while_it_was_deleted_is_not_trusted(setting, monkeypatch):
+    """Guards resuming without the random state: a kill in the middle of deleting leaves a marker on what is torn."""
+    torn = []
+
+    def mortal(path):
+        torn.append(path)
+        (path / "rng_state.pth").unlink()
+        raise CutError
+
+    monkeypatch.setattr("compress.checkpoints.shutil.rmtree", mortal)
+    with pytest.raises(CutError):
+        setting("a", num_train_epochs=4.0)
+    monkeypatch.undo()
+    assert torn
+    assert not (torn[0] / COMPLETE).exists()
+    assert same_weights(setting("b", num_train_epochs=4.0)[0], setting("a", num_train_epochs=4.0)[0])
+
+
+def test_a_store_that_was_moved_still_knows_its_best_checkpoint(setting, monkeypatch):
+    scores = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr("compress.training.primary_score", lambda *_: next(scores))
+    with monkeypatch.context() as killed:
+        killed.setattr(
+            "compress.training.Trainer._load_best_model", lambda self: (_ for _ in ()).throw(CutError())
+        )
+        with pytest.raises(CutError):
+            setting("a", early_stopping_patience=2)
+    (setting.path / "a").rename(setting.path / "b")
+    model, outcome = setting("b", early_stopping_patience=2)
+    assert outcome.best_step == 14
+    best = load_file(setting.path / "b/checkpoints/checkpoint-14/model.safetensors")
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in best.items())
 
 
 def test_the_best_weights_are_kept_not_the_last(setting, monkeypatch):

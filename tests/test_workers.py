@@ -158,11 +158,14 @@ def test_workers_end_with_the_process_that_measures(artefacts, end, engines):
         stderr=subprocess.PIPE,
         text=True,
     )
-    workers = list(map(int, parent.stdout.readline().split()))
-    assert len(workers) == len(engines)
-    assert not any(map(is_gone, workers))
-    parent.send_signal(end)
-    said = parent.communicate(timeout=30)[1]
+    try:
+        workers = list(map(int, parent.stdout.readline().split()))
+        assert len(workers) == len(engines)
+        assert not any(map(is_gone, workers))
+        parent.send_signal(end)
+        said = parent.communicate(timeout=30)[1]
+    finally:
+        parent.kill()  # a failure here must not leave a core busy for ever
     assert parent.returncode == -end
     assert wait_until(lambda: all(map(is_gone, workers)), 5)
     assert said.count("Traceback") == (end == signal.SIGINT)  # the parent's own; the workers hear no Ctrl-C

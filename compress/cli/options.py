@@ -44,7 +44,7 @@ DATA: Group = {
 }
 
 MAKING: Group = {
-    "seed": (Annotated[int, typer.Option("--seed", help="Of everything random.")], 42),
+    "seed": (Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of everything random.")], 42),
     "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Print the plan and make nothing.")], False),
     "force": (Annotated[bool, typer.Option("--force", help="Redo the run although it is finished.")], False),
     "save_to": (

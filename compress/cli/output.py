@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
-from compress.processes import is_main, leave, require_all_started
+from compress.processes import is_main, leave
 from compress.storage import find_failed_write
 
 EXIT_FAILED = 1
@@ -62,7 +62,6 @@ class Output:
 def telling_failures() -> Iterator[None]:
     """Turn every failure into one message and an exit status; with COMPRESS_DEBUG=1 let it through."""
     try:
-        require_all_started()
         yield
         leave()
         sys.stdout.flush()  # here, where a reader that has gone is told quietly

@@ -58,10 +58,15 @@ def run_text(stored: StoredRun) -> str:
         f"{stored.path}",
         f"  {run.artefact_bytes / 1e6:.2f} MB, {run.parameters:,} parameters, made in {run.seconds:.0f} s",
     ]
+    splits = [evaluation.split for evaluation in stored.evaluations]
     for evaluation in stored.evaluations:
+        # Where a split's file has changed, both are scored; the fingerprint tells them apart.
+        data = f" (data {evaluation.data[:6]})" if splits.count(evaluation.split) > 1 else ""
         for score in evaluation.scores:
             interval = f"[{score.low:.4f}, {score.high:.4f}]"
-            lines.append(f"  {evaluation.split}: {score.name} {score.value:.4f} {interval}, n = {score.n}")
+            lines.append(
+                f"  {evaluation.split}{data}: {score.name} {score.value:.4f} {interval}, n = {score.n}"
+            )
     return "\n".join(lines)
 
 

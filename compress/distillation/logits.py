@@ -77,6 +77,7 @@ def distill_logits(
     stage: Distill,
     *,
     seed: int,
+    teacher_seed: int,
     source: Path,
     store: Path,
     directory: Path,
@@ -93,6 +94,7 @@ def distill_logits(
         data: The task's examples.
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
+        teacher_seed: Of the teacher's hold-out, on which it is gated: rows that it has not learned.
         source: The directory that the teacher was loaded from.
         store: The directory of runs; the teacher's answers are kept in it.
         directory: Where the history goes.
@@ -106,7 +108,11 @@ def distill_logits(
     if stage.select_on == "validation":
         rest, watched = np.arange(len(data.train)), data.validation[0]
     held_examples = _with_answers(teacher, data.task, watched)
-    score = gate_teacher(data.task, held_examples, allow_weak=stage.allow_weak_teacher)
+    unseen = held_examples
+    if teacher_seed != seed:
+        _, rows = hold_out_rows(len(data.train), seed=teacher_seed)
+        unseen = _with_answers(teacher, data.task, data.train.select(rows, name="holdout"))
+    score = gate_teacher(data.task, unseen, allow_weak=stage.allow_weak_teacher)
     logger.info("  the teacher scores %.4f on the hold-out", score)
     started = time.monotonic()
     answers = cached_logits(teacher, source, data.train, store=store)

@@ -70,6 +70,7 @@ def cached_and_bucketed(teacher, source, data, stage) -> float:
             data,
             stage,
             seed=0,
+            teacher_seed=0,
             source=source,
             store=root,
             directory=root,
@@ -109,25 +110,27 @@ def padded_without_cache(teacher, source, data, stage) -> float:
 
 
 def session(results) -> None:
-    """Alternating rounds in a fresh process: pairs of samples a second, ours and the plain loop's."""
+    """Alternating rounds in a fresh process: pairs of samples a second, ours and the plain loop's; and where."""
     from transformers.utils.logging import disable_progress_bar
+
+    from compress.environment import describe
 
     disable_progress_bar()
     given = prepare()
-    results.put([(cached_and_bucketed(*given), padded_without_cache(*given)) for _ in range(ROUNDS)])
+    rounds = [(cached_and_bucketed(*given), padded_without_cache(*given)) for _ in range(ROUNDS)]
+    results.put((rounds, describe().model_dump(mode="json")))
 
 
 @pytest.mark.benchmark
 def test_cached_and_bucketed_over_padded_without_cache():
-    from compress.environment import describe
-
     context = multiprocessing.get_context("spawn")
     sessions = []
     for _ in range(SESSIONS):
         results = context.Queue()
         process = context.Process(target=session, args=(results,))
         process.start()
-        sessions.append(results.get())
+        rounds, environment = results.get()
+        sessions.append(rounds)
         process.join()
     ratios = [float(np.median([ours / plain for ours, plain in rounds])) for rounds in sessions]
     outcome = {
@@ -139,9 +142,9 @@ def test_cached_and_bucketed_over_padded_without_cache():
         "samples_per_second": [
             [[round(value, 1) for value in pair] for pair in rounds] for rounds in sessions
         ],
-        "environment": describe().model_dump(mode="json"),
+        "environment": environment,
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(outcome, indent=2) + "\n")
     print(json.dumps(outcome["ratio"]))  # noqa: T201
-    assert min(ratios) > 2
+    assert min(ratios) > 5  # 11.0 to 11.8 on two cores of an AMD EPYC
