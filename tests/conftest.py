@@ -1,6 +1,7 @@
 """Tiny models and a tiny task, built in code: nothing is downloaded, nothing takes long."""
 
 import csv
+import json
 import os
 import random
 from pathlib import Path
@@ -174,17 +175,23 @@ def write_reviews(file: Path, count: int, *, seed: int) -> None:
             writer.writerow([" ".join(words), "good" if good else "bad"])
 
 
-@pytest.fixture
-def task_file(tmp_path: Path) -> Path:
-    """A user's own task: two CSV files and a TOML file."""
-    write_reviews(tmp_path / "train.csv", 240, seed=1)
-    write_reviews(tmp_path / "validation.csv", 100, seed=2)
-    file = tmp_path / "reviews.toml"
+def write_task(
+    folder: Path, *, train: int, validation: int, metrics: tuple[str, ...] = ("accuracy",)
+) -> Path:
+    """A user's own task: two CSV files of so many rows and a TOML file, whose path is returned."""
+    write_reviews(folder / "train.csv", train, seed=1)
+    write_reviews(folder / "validation.csv", validation, seed=2)
+    file = folder / "reviews.toml"
     file.write_text(
         'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
-        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy", "macro_f1"]\n'
+        f'text = ["review"]\nlabel = "verdict"\nmetrics = {json.dumps(metrics)}\n'
     )
     return file
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    return write_task(tmp_path, train=240, validation=100, metrics=("accuracy", "macro_f1"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,7 +31,7 @@ def house(tmp_path_factory, tokenizer):
     """A directory with a teacher, a student, a task, and the chain of runs made from them."""
     from transformers import AutoModel, set_seed
 
-    from tests.conftest import STUDENT, tiny_config, write_reviews
+    from tests.conftest import STUDENT, tiny_config, write_task
 
     root = tmp_path_factory.mktemp("house")
     set_seed(0)
@@ -46,12 +46,7 @@ def house(tmp_path_factory, tokenizer):
         "max_length = 32\n"
     )
     (root / "tiny-albert.toml").write_text(STUDENT)
-    write_reviews(root / "train.csv", 240, seed=1)
-    write_reviews(root / "validation.csv", 100, seed=2)
-    (root / "reviews.toml").write_text(
-        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
-        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy", "macro_f1"]\n'
-    )
+    write_task(root, train=240, validation=100, metrics=("accuracy", "macro_f1"))
     return root
 
 

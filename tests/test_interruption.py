@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import STUDENT, tiny_config, write_reviews
+from tests.conftest import STUDENT, tiny_config, write_task
 
 KILLS = 20
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -64,12 +64,7 @@ def place(tmp_path, tokenizer):
     AutoModel.from_config(tiny_config("bert", tokenizer)).save_pretrained(tmp_path / "tiny-bert")
     tokenizer.save_pretrained(tmp_path / "tiny-bert")
     (tmp_path / "tiny-albert.toml").write_text(STUDENT)
-    write_reviews(tmp_path / "train.csv", 240, seed=1)
-    write_reviews(tmp_path / "validation.csv", 50, seed=2)
-    (tmp_path / "reviews.toml").write_text(
-        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
-        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy"]\n'
-    )
+    write_task(tmp_path, train=240, validation=50)
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from compress.errors import InvalidInputError
 from compress.processes import require_all_started
-from tests.conftest import STUDENT, tiny_config, write_reviews
+from tests.conftest import STUDENT, tiny_config, write_task
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = ["--num-train-epochs", "3", "--no-bf16", "--max-length", "32", "--learning-rate", "2e-3"]
@@ -30,12 +30,7 @@ def place(tmp_path_factory, tokenizer):
     (root / "tiny-albert.toml").write_text(
         STUDENT.replace("attention_probs_dropout_prob = 0.1", "attention_probs_dropout_prob = 0.0")
     )
-    write_reviews(root / "train.csv", 241, seed=1)  # 217 after the hold-out: the last batch has 9 rows
-    write_reviews(root / "validation.csv", 50, seed=2)
-    (root / "reviews.toml").write_text(
-        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
-        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy"]\n'
-    )
+    write_task(root, train=241, validation=50)  # 217 after the hold-out: the last batch has 9 rows
     return root
 
 

@@ -27,7 +27,7 @@ TRAINING = ("--max-steps", "2", "--max-length", "16", "--no-bf16", "--per-device
 def house(tmp_path_factory, tokenizer):
     from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
 
-    from tests.conftest import write_reviews
+    from tests.conftest import write_task
 
     root = tmp_path_factory.mktemp("house")
     set_seed(0)
@@ -36,12 +36,7 @@ def house(tmp_path_factory, tokenizer):
     AutoModelForSequenceClassification.from_config(config).save_pretrained(root / "classifier")
     for name in ("encoder", "classifier"):
         tokenizer.save_pretrained(root / name)
-    write_reviews(root / "train.csv", 40, seed=1)
-    write_reviews(root / "validation.csv", 20, seed=2)
-    (root / "reviews.toml").write_text(
-        'kind = "classification"\ntrain = "train.csv"\nvalidation = "validation.csv"\n'
-        'text = ["review"]\nlabel = "verdict"\nmetrics = ["accuracy"]\n'
-    )
+    write_task(root, train=40, validation=20)
     return root
 
 
