@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
-from compress.data.task_data import HOLDOUT_ROWS, HOLDOUT_SHARE, TaskData, load_task_data
+from compress.data.task_data import TaskData, count_held_out, load_task_data
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
@@ -125,7 +125,7 @@ class Step:
             return 0
         rows = len(self.data.train)
         if self.stage.select_on == "holdout":
-            rows -= min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * rows))
+            rows -= count_held_out(rows)
         return steps_of(self.stage.training, rows, processes=world_size())
 
     def unfold(self) -> list["Step"]:

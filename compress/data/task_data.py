@@ -69,19 +69,8 @@ def load_task_data(task: Task) -> TaskData:
         InvalidInputError: A file cannot be read, a column is missing, a text is empty, a label is none of the
             task's, or there is nothing to learn; file, row and column are named.
     """
-    train = _read_split(task, task.train)
-    validation = [_read_split(task, name) for name in task.validation]
-    for table in (train, *validation):
-        require_columns(task, table)
-    if task.kind == "classification":
-        task = settle_labels(task, train)
-    return TaskData(
-        task=task,
-        train=_check_split(task, train, task.train),
-        validation=tuple(
-            _check_split(task, table, name) for name, table in zip(task.validation, validation, strict=True)
-        ),
-    )
+    task, train = _read_checked(task, task.train)
+    return TaskData(task, train, tuple(_read_checked(task, name)[1] for name in task.validation))
 
 
 def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
@@ -93,12 +82,7 @@ def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
     found: dict[str, Split | CompressError] = {}
     for name in (task.train, *task.validation):
         try:
-            table = _read_split(task, name)
-            require_columns(task, table)
-            labelled = task
-            if task.kind == "classification" and (name == task.train or task.labels is None):
-                labelled = settle_labels(task, table)
-            found[name] = _check_split(labelled, table, name)
+            labelled, found[name] = _read_checked(task, name)
             task = labelled if name == task.train else task
         except CompressError as error:
             found[name] = error
@@ -115,6 +99,11 @@ def hold_out(train: Split, *, seed: int) -> tuple[Split, Split]:
     return train.select(rest, name=train.name), train.select(held, name="holdout")
 
 
+def count_held_out(count: int) -> int:
+    """How many of a train split's rows early stopping looks at."""
+    return max(1, min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * count)))
+
+
 def hold_out_rows(count: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows of a train split of `count` that are learned, and those that early stopping looks at.
 
@@ -124,7 +113,7 @@ def hold_out_rows(count: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[
     Returns:
         The numbers of the rest and of the hold-out, each ascending.
     """
-    held = max(1, min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * count)))
+    held = count_held_out(count)
     order = np.random.default_rng([seed, count]).permutation(count)
     return np.sort(order[held:]), np.sort(order[:held])
 
@@ -148,6 +137,19 @@ def tokenize(
         whole = tokenizer(*columns, truncation=False, verbose=False)["input_ids"]
         cut = sum(len(ids) > max_length for ids in whole)
     return {key: encoded[key] for key in encoded}, cut
+
+
+def _read_checked(task: Task, name: str) -> tuple[Task, Split]:
+    """A split's examples, and the task with the labels that it was checked against.
+
+    They are settled on the train split; a split that is read without one settles its own.
+    """
+    table = _read_split(task, name)
+    require_columns(task, table)
+    if task.kind == "classification" and (name == task.train or task.labels is None):
+        task = settle_labels(task, table)
+    texts = read_texts(task, table)
+    return task, Split(name, texts, read_labels(task, table, training=name == task.train))
 
 
 def _read_split(task: Task, name: str) -> Table:
@@ -177,8 +179,3 @@ def _read_glue(source: GlueSource, split: str) -> Table:
             "Be online, or point --glue (or COMPRESS_GLUE) at a local clone of the dataset that holds this split.",
         ) from None
     return Table(f"the split {split!r} of {source.config!r} in {place}", columns)
-
-
-def _check_split(task: Task, table: Table, name: str) -> Split:
-    texts = read_texts(task, table)
-    return Split(name, texts, read_labels(task, table, training=name == task.train))
