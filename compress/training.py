@@ -8,7 +8,6 @@ and started again ends in the weights of an undisturbed one.
 import json
 import logging
 import shutil
-import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
 from compress.checkpoints import (
@@ -41,6 +40,7 @@ from compress.encoder import MODEL_INPUTS, Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
 from compress.evaluation import primary_score
+from compress.heartbeat import Heartbeat
 from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.schema import Training
 from compress.runs import HISTORY_FILE, write_atomically
@@ -186,39 +186,6 @@ class Trainer(transformers.Trainer):
             mark_complete(checkpoint)
             best = self.state.best_global_step or self.state.global_step
             drop_others(self.checkpoints, keep={self.state.global_step, best})
-
-
-class Heartbeat(TrainerCallback):
-    """A line now and then: step, loss, score on the hold-out, time left."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._from_step = 0
-        self._spoken = 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note where this process begins."""
-        self._started, self._from_step = time.monotonic(), state.global_step
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        """Say how far it is."""
-        logs = logs or {}
-        now = time.monotonic()
-        if "eval_score" in logs:
-            logger.info("  epoch %.3g: %.4f on the hold-out", state.epoch, logs["eval_score"])
-        elif "loss" in logs and now - self._spoken > 10:
-            done = state.global_step - self._from_step
-            left = (now - self._started) / max(done, 1) * (state.max_steps - state.global_step)
-            logger.info(
-                "  step %d of %d, loss %.4f, at most %s left",
-                state.global_step,
-                state.max_steps,
-                logs["loss"],
-                _clock(left),
-            )
-            self._spoken = now
 
 
 def train(
@@ -373,8 +340,3 @@ def _require_finite(history: list[dict[str, float]]) -> None:
 def _write_history(file: Path, history: list[dict[str, float]]) -> None:
     kept = [entry for entry in history if "loss" in entry or "eval_loss" in entry]
     write_atomically(file, "".join(json.dumps(entry) + "\n" for entry in kept))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
