@@ -27,6 +27,8 @@ PACKAGES = (
 )
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "i8mm", "bf16")
 """The processor's features that decide which kernels run, and with them speed and the last digits."""
+NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
+"""Those with which bfloat16 products are native."""
 
 
 class Environment(BaseModel):
@@ -120,7 +122,7 @@ def multiplies_bfloat16() -> bool:
         import torch
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(processor()[1] & {"avx512_bf16", "amx_bf16"})
+    return bool(processor()[1] & NATIVE_BFLOAT16)
 
 
 def show_path(path: Path) -> str:

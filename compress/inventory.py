@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from compress.runs import (
     StoredRun,
     read_run,
 )
+from compress.storage import bytes_below
 
 State = Literal["finished", "unfinished", "unreadable"]
 
@@ -73,7 +73,7 @@ def survey(store: Path) -> Inventory:
     return Inventory(
         store=str(store),
         entries=tuple(sorted(entries, key=lambda entry: (entry.changed, entry.id))),
-        cache_bytes=measure_folder(store / TEACHER_CACHE),
+        cache_bytes=bytes_below(store / TEACHER_CACHE),
     )
 
 
@@ -112,16 +112,6 @@ def select_below(inventory: Inventory, paths: Sequence[Path]) -> tuple[Entry, ..
             )
         chosen |= below
     return tuple(entry for entry in inventory.entries if not paths or entry.id in chosen)
-
-
-def measure_folder(folder: Path) -> int:
-    """Bytes of all files below a directory; 0 where there is none."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # deleted meanwhile
-                total += (Path(place) / name).lstat().st_size
-    return total
 
 
 def places_of(folder: Path) -> list[Path]:
@@ -197,7 +187,7 @@ def _unfinished_entry(store: Path, id_: str) -> Entry:
         model=model,
         stage=folder.name.partition("-")[0],
         scores={},
-        disk_bytes=measure_folder(folder),
+        disk_bytes=bytes_below(folder),
         changed=_last_change(folder),
         held=_is_held(folder),
     )
@@ -213,7 +203,7 @@ def _finished_entry(store: Path, id_: str, stored: StoredRun, superseded: dict[s
         stage=run.stage.kind,
         scores=_scores(stored),
         artefact_bytes=run.artefact_bytes,
-        disk_bytes=measure_folder(folder),
+        disk_bytes=bytes_below(folder),
         changed=datetime.fromisoformat(run.started),
         held=_is_held(folder),
         superseded_by=superseded.get(run.id),

@@ -125,7 +125,7 @@ def measure(
             run=stored.run.id,
             models=names,
             engine=observed[stored.run.id].loaded.engine,
-            environment=describe(),
+            environment=here,
             measurements=_list_measurements(stored, observed[stored.run.id], threads),
         )
         for stored in runs

@@ -75,10 +75,10 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
     wait()  # no process makes what another one is still looking for
     if cached:
         logger.info("%s: cached", step.id)
-        if is_main():
-            _score_new_data(step)
-        wait()
         stored = read_run(step.directory)
+        if is_main():
+            _score_new_data(step, stored)
+        wait()
     elif is_main():
         stored = _make(step, inputs, force=force)
         wait()
@@ -128,9 +128,9 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
     return stored
 
 
-def _score_new_data(step: Step) -> None:
+def _score_new_data(step: Step, stored: StoredRun) -> None:
     """Score a finished run on validation data that has changed since: its key knows only what training saw."""
-    known = {evaluation.data for evaluation in read_run(step.directory).evaluations}
+    known = {evaluation.data for evaluation in stored.evaluations}
     changed = [split for split in step.data.validation if split.fingerprint not in known]
     if not changed:
         return

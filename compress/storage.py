@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compress.errors import CompressError, first_line
@@ -57,8 +57,13 @@ def nearest_directory(path: Path) -> Path:
 
 
 def bytes_below(directory: Path) -> int:
-    """Bytes of all files in a directory and below; 0 where there is none."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    """Bytes of all files in a directory and below, links not followed; 0 where there is none."""
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):  # deleted meanwhile
+                total += (Path(place) / name).lstat().st_size
+    return total
 
 
 @contextmanager

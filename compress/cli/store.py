@@ -113,6 +113,7 @@ def _clean(
     yes: bool,
 ) -> None:
     from compress.cleaning import delete, delete_cache
+    from compress.reporting.wording import format_bytes
 
     chosen = [entry for entry in inventory.entries if entry.id in choice.chosen]
     value: dict[str, Any] = {
@@ -132,12 +133,14 @@ def _clean(
     if with_cache:
         delete_cache(store)
     freed = sum(entry.disk_bytes for entry in gone) + (inventory.cache_bytes if with_cache else 0)
-    lines = [f"deleted {entry.id} ({choice.chosen[entry.id]}, {size(entry.disk_bytes)})" for entry in gone]
+    lines = [
+        f"deleted {entry.id} ({choice.chosen[entry.id]}, {format_bytes(entry.disk_bytes)})" for entry in gone
+    ]
     lines += [f"kept {entry.id}: a process has taken hold of it" for entry in chosen if entry not in gone]
-    lines += [f"deleted the cache ({size(inventory.cache_bytes)})"] if with_cache else []
+    lines += [f"deleted the cache ({format_bytes(inventory.cache_bytes)})"] if with_cache else []
     output.give(
         {**value, "deleted": [entry.id for entry in gone], "freed_bytes": freed},
-        "\n".join([*lines, f"{size(freed)} freed."]),
+        "\n".join([*lines, f"{format_bytes(freed)} freed."]),
     )
 
 
@@ -158,12 +161,14 @@ def _can_ask() -> bool:
 
 
 def _plan(inventory: "Inventory", choice: "Choice", *, with_cache: bool) -> str:
+    from compress.reporting.wording import format_bytes
+
     entries = {entry.id: entry for entry in inventory.entries}
     lines = [
-        f"to delete: {id_} ({reason}, {size(entries[id_].disk_bytes)})"
+        f"to delete: {id_} ({reason}, {format_bytes(entries[id_].disk_bytes)})"
         for id_, reason in choice.chosen.items()
     ]
-    lines += [f"to delete: the cache ({size(inventory.cache_bytes)})"] if with_cache else []
+    lines += [f"to delete: the cache ({format_bytes(inventory.cache_bytes)})"] if with_cache else []
     lines += [f"stays: {id_}: {why}" for id_, why in choice.kept.items()]
     return "\n".join(lines or ["There is nothing to delete."])
 
@@ -172,6 +177,8 @@ def _listing(inventory: "Inventory", entries: "Sequence[Entry]") -> "RenderableT
     from rich import box
     from rich.console import Group
     from rich.table import Table
+
+    from compress.reporting.wording import format_bytes
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("run", "stage", "score", "artefact", "on disk", "age", "state"):
@@ -182,16 +189,16 @@ def _listing(inventory: "Inventory", entries: "Sequence[Entry]") -> "RenderableT
             entry.id,
             entry.stage,
             _score(entry),
-            "" if entry.artefact_bytes is None else size(entry.artefact_bytes),
-            size(entry.disk_bytes),
+            "" if entry.artefact_bytes is None else format_bytes(entry.artefact_bytes),
+            format_bytes(entry.disk_bytes),
             age((now - entry.changed).total_seconds()),
             _state(entry),
         )
     total = sum(entry.disk_bytes for entry in entries)
-    lines = [f"{len(entries)} runs in the store {inventory.store}, {size(total)}"]
+    lines = [f"{len(entries)} runs in the store {inventory.store}, {format_bytes(total)}"]
     if inventory.cache_bytes:
         lines.append(
-            f"cache of teachers' answers: {size(inventory.cache_bytes)} (compress runs clean --cache)"
+            f"cache of teachers' answers: {format_bytes(inventory.cache_bytes)} (compress runs clean --cache)"
         )
     return Group(*([table] if entries else []), *lines)
 
@@ -205,16 +212,6 @@ def _state(entry: "Entry") -> str:
     if entry.held:
         return f"{entry.state}, a process is at work on it"
     return "superseded" if entry.superseded_by else entry.state
-
-
-def size(number: int) -> str:
-    """Bytes as people read them, in powers of ten."""
-    value = float(number)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.2f} GB"
 
 
 def age(seconds: float) -> str:

@@ -102,12 +102,12 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
     starts = range(0, len(split), SHARD_ROWS)
     if is_main():
         with _holding(folder):
-            about = About(
-                teacher=source.name, split=split.name, rows=len(split), max_length=teacher.max_length
-            )
-            write_record(folder / ABOUT_FILE, about)
             missing = [start for start in starts if not _is_whole(folder, start)]
             if missing:
+                about = About(
+                    teacher=source.name, split=split.name, rows=len(split), max_length=teacher.max_length
+                )
+                write_record(folder / ABOUT_FILE, about)
                 logger.info(
                     "  the teacher answers %d of %d shards of the train split", len(missing), len(starts)
                 )

@@ -6,7 +6,8 @@ from collections.abc import Set
 from pathlib import Path
 
 from compress.doctor.findings import Finding
-from compress.environment import CPU_FLAGS, device, memory_bytes, processor, show_path
+from compress.environment import CPU_FLAGS, NATIVE_BFLOAT16, device, memory_bytes, processor, show_path
+from compress.storage import nearest_directory
 
 LEAST_MEMORY = 4_000_000_000
 """Bytes with which bert-base is fine-tuned at batch 32 and length 128, with room for the data."""
@@ -50,7 +51,7 @@ def judge_int8(flags: Set[str]) -> Finding:
 
 def judge_bfloat16(flags: Set[str]) -> Finding:
     """Whether training in bfloat16 pays on a processor with these features."""
-    if flags & {"avx512_bf16", "amx_bf16"}:
+    if flags & NATIVE_BFLOAT16:
         return _finding("bfloat16", "good", "native: training takes it unless --no-bf16 is given")
     return _finding("bfloat16", "good", "not native: training stays in fp32 unless --bf16 is given")
 
@@ -66,9 +67,7 @@ def judge_memory(*, total: int, available: int) -> Finding:
 
 def check_disk(store: Path) -> Finding:
     """Whether the store can be written, and has room."""
-    place = store.absolute()
-    while not place.exists():
-        place = place.parent
+    place = nearest_directory(store)
     if not place.is_dir() or not os.access(place, os.W_OK):
         what = "cannot be written" if place.is_dir() else "is no directory"
         return _finding(

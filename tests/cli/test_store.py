@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.cli.commands import app
-from compress.cli.store import age, size
+from compress.cli.store import age
+from compress.reporting.wording import format_bytes
 from tests.cli.test_commands import HEAVY, imported_by
 from tests.test_inventory import begin, finetuned, put
 
@@ -129,7 +130,7 @@ def test_listing_imports_nothing_heavy(store):
 
 
 def test_sizes_and_ages_are_short():
-    assert [size(number) for number in (0, 999, 21_100_000, 5 * 10**9)] == [
+    assert [format_bytes(number) for number in (0, 999, 21_100_000, 5 * 10**9)] == [
         "0 B",
         "999 B",
         "21.1 MB",
