@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.cli.commands import app
+from compress.data.task_data import hold_out, load_task_data
+from compress.errors import CompressError
 from compress.pipeline import _make
 from compress.planning import Workplace, plan_quantization
+from compress.tasks import resolve_task
 
 FAST = ["--num-train-epochs", "5"]
 SHAPES = ["--rounds", "2", "--shape", "1x32", "--shape", "8x32"]
@@ -139,6 +142,26 @@ def test_a_changed_example_is_another_run(chain, house):
         assert not any(step["cached"] for step in plan)
     finally:
         train.write_text(text)
+
+
+def test_quantizing_draws_nothing_so_no_seed_makes_another_run(chain):
+    plan = json_of("quantize", "runs/reviews/tiny-albert", "--seed", "7", "--dry-run")
+    assert [step["cached"] for step in plan] == [True]
+
+
+def test_the_teacher_is_gated_on_rows_that_it_has_not_learned(chain, house, monkeypatch):
+    """Guards a teacher that has only memorized: the student's own hold-out is mostly what the teacher learned."""
+    gated = []
+
+    def gate(task, held, *, allow_weak):
+        gated.append(held.split.texts)
+        raise CompressError("seen enough", "")
+
+    monkeypatch.setattr("compress.distillation.logits.gate_teacher", gate)
+    compress("distill", *chain["teacher"], "--seed", "7", expect=1)
+    train = load_task_data(resolve_task("reviews.toml")).train
+    assert gated == [hold_out(train, seed=42)[1].texts]
+    assert gated != [hold_out(train, seed=7)[1].texts]
 
 
 def test_changed_validation_data_is_scored_anew_without_training(chain, house):

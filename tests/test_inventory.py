@@ -10,7 +10,7 @@ import pytest
 from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
 from compress.recipes.schema import Logits, Student, Training
-from compress.recipes.stages import Distill, DynamicInt8, Quantize
+from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
 from compress.runs import LOCK_FILE, Parent, list_files, write_record
 from compress.workspace import Workspace
 from tests.test_runs import a_run
@@ -153,7 +153,12 @@ def test_times_are_compared_and_not_their_spelling():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 2}, {"name": "other"}, {"stage": DISTILL}],
+    [
+        {"seed": 2},
+        {"name": "other"},
+        {"stage": DISTILL},
+        {"stage": Finetune(training=Training(learning_rate=1e-3))},  # a sweep's finished work
+    ],
 )
 def test_another_seed_model_or_stage_supersedes_nothing(changes):
     assert find_superseded([finetuned(1), finetuned(2, **changes)]) == {}

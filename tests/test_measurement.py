@@ -104,6 +104,18 @@ def test_a_session_that_recorded_less_is_no_match(runs, observed, monkeypatch):
         measure(runs, shapes=SHAPES)
 
 
+def test_a_session_of_other_versions_is_no_match(runs, observed, monkeypatch):
+    """Guards the latencies of an engine that has been replaced since."""
+    first = measure(runs, shapes=SHAPES, rounds=2)
+    here = measurement.describe()
+    other = here.model_copy(update={"versions": {**here.versions, "onnxruntime": "0.0.1"}})
+    monkeypatch.setattr(measurement, "describe", lambda: other)
+    assert measure(runs, shapes=SHAPES, rounds=2)[0].session != first[0].session
+    own = here.model_copy(update={"versions": {**here.versions, measurement.OURSELVES: "0.0.1"}})
+    monkeypatch.setattr(measurement, "describe", lambda: own)
+    assert measure(runs, shapes=SHAPES, rounds=2)[0].session == first[0].session
+
+
 def test_what_does_not_fit_is_told_before_anything_is_timed(runs, observed):
     with pytest.raises(CompressError, match="at most 64 tokens, not 65") as raised:
         measure(runs, shapes=[Shape(1, 8), Shape(1, 65)])

@@ -102,6 +102,19 @@ def test_a_kill_between_the_last_two_moments_costs_nothing(target):
     assert not redone.exists()
 
 
+def test_a_redone_run_that_is_begun_again_is_finished_no_longer(target):
+    """Guards a torn artefact that reads as finished: a kill had kept the redone run from taking its place."""
+    make(target)
+    redone = target.with_name(target.name + REDO_SUFFIX)
+    redone.mkdir()
+    write_record(redone / RUN_FILE, a_run())
+    with pytest.raises(ZeroDivisionError), Workspace.open(target) as workspace:
+        assert workspace.path == redone
+        assert not (redone / RUN_FILE).exists()
+        raise ZeroDivisionError
+    assert read_run(target)
+
+
 def test_checkpoints_outlive_a_record_that_could_not_be_written(target, monkeypatch):
     """Guards training lost to a disk that is full at the very end."""
 

@@ -10,7 +10,7 @@ from compress.data.task_data import Split
 from compress.distillation import cache
 from compress.distillation.cache import cached_logits
 from compress.inference import load
-from compress.runs import TEACHER_CACHE
+from compress.runs import RUN_FILE, TEACHER_CACHE
 from tests.conftest import FILLER, tiny_config
 
 ROWS = 40
@@ -91,6 +91,14 @@ def test_a_changed_byte_of_the_teacher_misses(asked, texts, source, change):
         content[-1] ^= 1
     file.write_bytes(bytes(content))
     assert asked(texts)[1] == ROWS
+
+
+def test_a_teacher_that_was_redone_to_the_same_weights_is_not_asked_again(asked, texts, source):
+    """Guards answers thrown away because a run's record holds when it was made."""
+    (source / RUN_FILE).write_text("{}")
+    asked(texts)
+    (source / RUN_FILE).write_text('{"started": "later"}')
+    assert asked(texts)[1] == 0
 
 
 def test_a_changed_text_misses(asked, texts):
