@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from compress.inventory import Entry, Inventory, places_of, try_hold
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.runs import REDO_SUFFIX, RUN_FILE, TEACHER_CACHE
 
 Reason = Literal["unfinished", "superseded"]

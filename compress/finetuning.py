@@ -1,27 +1,32 @@
 """Fine-tuning: a model learns a task from its labels."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from torch import nn
 
-from compress.data.task_data import TaskData, hold_out
-from compress.encoder import Encoder
+from compress.data.batching import pad_rows
+from compress.data.task_data import TaskData, hold_out, tokenize_split
+from compress.encoder import MODEL_INPUTS, Encoder
 from compress.losses.task import task_loss
+from compress.objective import Batch, Judgement, Mean, Objective
 from compress.recipes.stages import Finetune
-from compress.training import Batch, Examples, Objective, Outcome, train
+from compress.training import train
 
 
 class TaskObjective(Objective):
     """The task's own loss and nothing else."""
 
-    def forward(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, model: nn.Module, batch: Batch) -> Judgement:
         """One term: cross-entropy, or squared error for a regression."""
-        return {"task": task_loss(logits, batch["labels"])}
+        logits = model(**{name: batch[name] for name in MODEL_INPUTS if name in batch}).logits.float()
+        return Judgement({"task": Mean(task_loss(logits, batch["labels"]), len(logits))}, logits)
 
 
 def finetune_encoder(
     encoder: Encoder, data: TaskData, stage: Finetune, *, seed: int, directory: Path, checkpoints: Path
-) -> Outcome:
+) -> dict[str, Any]:
     """Fine-tune a model in place.
 
     Args:
@@ -31,18 +36,25 @@ def finetune_encoder(
         seed: Of the hold-out, the batches and the dropout.
         directory: Where the history goes.
         checkpoints: Where to resume from.
+
+    Returns:
+        Facts for the run's record.
     """
     rest, held = hold_out(data.train, seed=seed)
     if stage.select_on == "validation":
         rest, held = data.train, data.validation[0]
-    return train(
+    length = stage.training.max_length
+    examples = tokenize_split(rest, encoder.tokenizer, max_length=length)
+    outcome = train(
         encoder,
-        data.task,
         TaskObjective(),
-        examples=Examples(rest, {}),
-        holdout=Examples(held, {}),
+        examples=examples,
+        holdout=tokenize_split(held, encoder.tokenizer, max_length=length),
+        collate=partial(pad_rows, tokenizer=encoder.tokenizer),
+        task=data.task,
         training=stage.training,
         seed=seed,
         directory=directory,
         checkpoints=checkpoints,
     )
+    return {**outcome.facts, "truncated_training_texts": examples.truncated}

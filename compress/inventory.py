@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compress.errors import CompressError, InvalidInputError
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.runs import (
     CHECKPOINTS,
     LOCK_FILE,

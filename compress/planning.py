@@ -15,7 +15,7 @@ from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
 from compress.processes import world_size
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
-from compress.recipes.schema import Frozen, Training
+from compress.recipes.values import Frozen, Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import TRAINABLE_STAGES, Model, resolve_model

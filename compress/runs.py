@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from compress.environment import Environment
 from compress.errors import CompressError, first_line
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.recipes.stages import Stage
 from compress.tasks import Task
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from compress.errors import InvalidInputError, UnknownNameError
 from compress.labels import find_unscorable, name_label, require_distinct
 from compress.recipes.resolve import explain_validation, read_fields, suggest
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 
 Kind = Literal["classification", "regression"]
 Metric = Literal["accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearman"]

@@ -1,18 +1,17 @@
 """Moving weights: the one file that knows `transformers.Trainer`.
 
 What to minimize is an `Objective`; which examples share a batch is `data.batching`'s; which moment's weights are kept
-is decided on a hold-out. Everything that decides the result is restored from a checkpoint, so a run that was killed
-and started again ends in the weights of an undisturbed one.
+is decided on a hold-out: by the task's score where there is a task, else by the loss. Everything that decides the
+result is restored from a checkpoint, so a run that was killed and started again ends in the weights of an undisturbed
+one.
 """
 
 import json
 import logging
 import shutil
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction
@@ -34,48 +34,42 @@ from compress.checkpoints import (
     prepare_to_resume,
     step_of,
 )
-from compress.data.batching import BucketSampler, EpochDataLoader, TokenizedSet, pad_rows, sort_by_length
-from compress.data.task_data import Split, tokenize
-from compress.encoder import MODEL_INPUTS, Encoder, longest_input
+from compress.data.batching import BucketSampler, EpochDataLoader, Examples, Rows, sort_by_length
+from compress.encoder import Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
 from compress.evaluation import primary_score
 from compress.heartbeat import Heartbeat
+from compress.objective import Learner, Objective
 from compress.processes import is_main, rank, wait, world_size
-from compress.recipes.schema import Training
+from compress.recipes.values import Training
 from compress.runs import HISTORY_FILE, write_atomically
 from compress.tasks import Task
 
 logger = logging.getLogger(__name__)
 
 LOGS_A_RUN = 100
+LOOKS_A_RUN = 20
+"""How often a run that is judged by its loss looks at the hold-out, and leaves a checkpoint."""
+WEIGHTS_FILE = "model.safetensors"
+PROJECTIONS_FILE = "objective.safetensors"
 
-Batch = dict[str, Tensor]
-
-
-class Objective(nn.Module, ABC):
-    """What training minimizes: weighted terms, and the learned projections that they need. Owns no model."""
-
-    @abstractmethod
-    def forward(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The weighted terms, each a scalar; their sum is the loss.
-
-        Args:
-            logits: The model's, `[B, C]`.
-            batch: `labels` `[B]` and whatever else the training examples carry, such as `teacher_logits` `[B, C]`.
-        """
+Collate = Callable[[Rows], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training says of itself; the rate is that of the last process, from step `resumed_from` on."""
+    """What training says of itself; the rate is that of the last process, from step `resumed_from` on.
+
+    `best` is the hold-out's score at the chosen step, or its loss where that is what was `judged_by`.
+    """
 
     resumed_from: int
     steps: int
     best_step: int
-    best_score: float
+    best: float
+    judged_by: str
     samples_per_second: float
-    truncated: int
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -84,34 +78,19 @@ class Outcome:
             "resumed_from_step": self.resumed_from,
             "steps": self.steps,
             "best_step": self.best_step,
-            "holdout_score": self.best_score,
+            f"holdout_{self.judged_by}": self.best,
             "samples_per_second": round(self.samples_per_second, 1),
-            "truncated_training_texts": self.truncated,
         }
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a model learns from: a split, and columns beside it (`[N, …]`) that its objective reads."""
-
-    split: Split
-    columns: Mapping[str, NDArray[Any]]
 
 
 class Trainer(transformers.Trainer):
     """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
 
     def __init__(
-        self,
-        *,
-        objective: Objective,
-        examples: TokenizedSet,
-        holdout: TokenizedSet,
-        checkpoints: Path,
-        **options: Any,
+        self, *, learner: Learner, examples: Examples, holdout: Examples, checkpoints: Path, **options: Any
     ) -> None:
-        super().__init__(train_dataset=examples, eval_dataset=holdout, **options)
-        self.objective: Objective = objective.to(self.args.device)
+        super().__init__(model=learner, train_dataset=examples, eval_dataset=holdout, **options)
+        self.learner = learner
         self.examples = examples
         self.holdout = holdout
         self.checkpoints = checkpoints
@@ -138,19 +117,17 @@ class Trainer(transformers.Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Batch,
+        inputs: dict[str, Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The sum of the objective's terms."""
-        outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
-        terms = self.objective(outputs.logits.float(), inputs)
-        loss = torch.stack(list(terms.values())).sum()
+        outputs = model(**inputs)
         if model.training:
-            for name, term in terms.items():
-                self._terms[name].append(term.detach())
-            loss = loss * _share_of_batch(len(outputs.logits), loss.device)
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+            for name, term in outputs["terms"].items():
+                self._terms[name].append(term)
+        loss = outputs["loss"]
+        return (loss, {"loss": loss, "logits": outputs["logits"]}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each term's mean since the last log."""
@@ -173,6 +150,23 @@ class Trainer(transformers.Trainer):
         result = self.train(resume_from_checkpoint=str(newest) if newest else None)
         return float(result.metrics.get("train_samples_per_second", 0.0))
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """The model as `save_pretrained` writes it, each shared tensor once; the projections beside it."""
+        folder = Path(output_dir or self.checkpoints)
+        self.learner.encoder.save_pretrained(folder)
+        if projections := self.learner.objective.state_dict():
+            save_file(projections, folder / PROJECTIONS_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        # A tied tensor is in the file under one of its names.
+        self.learner.encoder.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+        if (folder / PROJECTIONS_FILE).is_file():
+            self.learner.objective.load_state_dict(load_file(folder / PROJECTIONS_FILE))
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         checkpoint = self.checkpoints / f"checkpoint-{self.state.global_step}"
         try:
@@ -190,24 +184,26 @@ class Trainer(transformers.Trainer):
 
 def train(
     encoder: Encoder,
-    task: Task,
     objective: Objective,
     *,
     examples: Examples,
     holdout: Examples,
+    collate: Collate,
+    task: Task | None,
     training: Training,
     seed: int,
     directory: Path,
     checkpoints: Path,
 ) -> Outcome:
-    """Train a model in place and leave it at the weights that scored best on the hold-out.
+    """Train a model in place and leave it at the weights that did best on the hold-out.
 
     Args:
         encoder: Its model is moved.
-        task: Its primary metric decides on the hold-out.
-        objective: What is minimized.
+        objective: What is minimized; its projections are moved, too.
         examples: What is learned.
         holdout: What early stopping and the choice of weights look at.
+        collate: Makes a batch of rows.
+        task: Its primary metric decides on the hold-out, once an epoch; without a task the loss decides.
         training: The schedule; its `bf16` is decided.
         seed: Of batches and dropout.
         directory: Where `history.jsonl` goes.
@@ -218,18 +214,20 @@ def train(
         CompressError: The loss left the finite numbers.
     """
     _require_positions(encoder, training)
-    train_set, cut = _encode(examples, encoder, max_length=training.max_length)
-    eval_set, _ = _encode(holdout, encoder, max_length=training.max_length)
     trainer = Trainer(
-        objective=objective,
+        learner=Learner(encoder.model, objective),
         checkpoints=checkpoints,
-        examples=train_set,
-        holdout=eval_set,
-        model=encoder.model,
-        args=_arguments(training, seed=seed, checkpoints=checkpoints, rows=len(train_set)),
-        data_collator=partial(pad_rows, tokenizer=encoder.tokenizer),
-        compute_metrics=lambda prediction: _score_holdout(task, prediction),
-        callbacks=[EarlyStoppingCallback(training.early_stopping_patience), Heartbeat()],
+        examples=examples,
+        holdout=holdout,
+        args=_arguments(
+            training, seed=seed, checkpoints=checkpoints, rows=len(examples), scored=task is not None
+        ),
+        data_collator=collate,
+        compute_metrics=(lambda prediction: _score_holdout(task, prediction)) if task else None,
+        callbacks=[
+            Heartbeat(),
+            *([EarlyStoppingCallback(training.early_stopping_patience)] if task else []),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -249,9 +247,9 @@ def train(
         resumed_from=step_of(newest) if newest else 0,
         steps=trainer.state.global_step,
         best_step=trainer.state.best_global_step or trainer.state.global_step,
-        best_score=float(trainer.state.best_metric or 0.0),
+        best=float(trainer.state.best_metric or 0.0),
+        judged_by="score" if task else "loss",
         samples_per_second=rate,
-        truncated=cut,
     )
 
 
@@ -265,9 +263,11 @@ def steps_of(training: Training, rows: int, *, processes: int) -> int:
 
 
 def _arguments(
-    training: Training, *, seed: int, checkpoints: Path, rows: int
+    training: Training, *, seed: int, checkpoints: Path, rows: int, scored: bool
 ) -> transformers.TrainingArguments:
     fields = training.model_dump(exclude={"max_length", "early_stopping_patience", "bf16"})
+    steps = steps_of(training, rows, processes=world_size())
+    rhythm = "epoch" if scored else "steps"
     return transformers.TrainingArguments(
         output_dir=str(checkpoints.resolve()),
         **fields,
@@ -275,14 +275,18 @@ def _arguments(
         per_device_eval_batch_size=64,
         seed=seed,
         use_cpu=device() == "cpu",
-        ddp_find_unused_parameters=False,
-        eval_strategy="epoch",
-        save_strategy="epoch",
+        # Terms that look at some layers leave what lies above them, or beside, without a gradient.
+        ddp_find_unused_parameters=not scored,
+        eval_strategy=rhythm,
+        save_strategy=rhythm,
+        eval_steps=None if scored else max(1, steps // LOOKS_A_RUN),
+        save_steps=max(1, steps // LOOKS_A_RUN),
         load_best_model_at_end=True,
-        metric_for_best_model="score",
-        greater_is_better=True,
+        metric_for_best_model="score" if scored else "loss",
+        greater_is_better=scored,
+        prediction_loss_only=not scored,
         restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, steps_of(training, rows, processes=world_size()) // LOGS_A_RUN),
+        logging_steps=max(1, steps // LOGS_A_RUN),
         logging_nan_inf_filter=False,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
@@ -301,31 +305,10 @@ def _require_positions(encoder: Encoder, training: Training) -> None:
         )
 
 
-def _encode(examples: Examples, encoder: Encoder, *, max_length: int) -> tuple[TokenizedSet, int]:
-    encoded, cut = tokenize(examples.split.texts, encoder.tokenizer, max_length=max_length)
-    labels = examples.split.labels
-    precise = labels.dtype == np.int64
-    columns = {"labels": labels if precise else labels.astype(np.float32), **examples.columns}
-    return TokenizedSet(encoded, columns), cut
-
-
 def _score_holdout(task: Task, prediction: EvalPrediction) -> dict[str, float]:
     return {
         "score": primary_score(task, np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
     }
-
-
-def _share_of_batch(examples: int, where: torch.device) -> Tensor | float:
-    """What this process's mean must be weighted with, so that the mean over processes is that over the batch.
-
-    Gradients are averaged over processes; where a last batch does not divide evenly, so would its examples not be.
-    """
-    if world_size() == 1:
-        return 1.0
-    count = torch.tensor(float(examples), device=where)
-    total = count.clone()
-    torch.distributed.all_reduce(total)
-    return count * world_size() / total
 
 
 def _require_finite(history: list[dict[str, float]]) -> None:

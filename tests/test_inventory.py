@@ -9,7 +9,9 @@ import pytest
 
 from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
-from compress.recipes.schema import Logits, Student, Training
+from compress.recipes.schema import Student
+from compress.recipes.methods import Logits
+from compress.recipes.values import Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
 from compress.runs import LOCK_FILE, Parent, list_files, write_record
 from compress.workspace import Workspace

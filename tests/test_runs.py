@@ -6,7 +6,7 @@ import pytest
 
 from compress.environment import Environment
 from compress.errors import CompressError
-from compress.recipes.schema import Training
+from compress.recipes.values import Training
 from compress.recipes.stages import Finetune
 from compress.runs import (
     Batches,

@@ -15,7 +15,7 @@ from compress.encoder import build_student
 from compress.errors import CompressError, InvalidInputError
 from compress.finetuning import TaskObjective
 from compress.recipes.resolve import resolve_student
-from compress.recipes.schema import Logits
+from compress.recipes.methods import Logits
 from compress.tasks import resolve_task
 from compress.training import Examples, Trainer, steps_of, train
 

@@ -8,7 +8,7 @@ resumed run sees the batches that an undisturbed one would have seen.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,10 +23,24 @@ BATCHES_A_BUCKET = 50
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch as it was fetched: token ids a text, not yet padded, and columns `[B, …]`."""
+    """A batch as it was fetched: token ids a text, not yet padded, columns `[B, …]`, and which examples they are."""
 
     tokens: Mapping[str, list[list[int]]]
     columns: Mapping[str, NDArray[Any]]
+    numbers: Sequence[int] = ()
+
+
+class Examples(Protocol):
+    """What batches are drawn from: `N` tokenized texts, fetched a batch at a time."""
+
+    @property
+    def lengths(self) -> Sequence[int] | NDArray[np.int64]:
+        """Tokens of each, special ones included, `[N]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, rows: list[int]) -> Rows:
+        """The examples of the given numbers."""
 
 
 class TokenizedSet(Dataset[Rows]):
@@ -35,11 +49,19 @@ class TokenizedSet(Dataset[Rows]):
     Args:
         tokens: The model's inputs, each a list of `N` lists.
         columns: By name, each `[N, …]`.
+        truncated: How many of the texts were cut.
     """
 
-    def __init__(self, tokens: Mapping[str, list[list[int]]], columns: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, list[list[int]]],
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        truncated: int = 0,
+    ) -> None:
         self.tokens = tokens
         self.columns = columns
+        self.truncated = truncated
         self.lengths = [len(ids) for ids in tokens["input_ids"]]
 
     def __len__(self) -> int:
@@ -53,6 +75,7 @@ class TokenizedSet(Dataset[Rows]):
         return Rows(
             tokens={name: [texts[row] for row in rows] for name, texts in self.tokens.items()},
             columns={name: column[rows] for name, column in self.columns.items()},
+            numbers=rows,
         )
 
 
@@ -63,7 +86,7 @@ def pad_rows(rows: Rows, *, tokenizer: PreTrainedTokenizerBase) -> dict[str, Ten
     return {**padded, **columns}
 
 
-def bucket_by_length(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+def bucket_by_length(lengths: Sequence[int] | NDArray[np.int64], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Shuffle examples into batches of like length.
 
     Shuffled examples are cut into buckets of `BATCHES_A_BUCKET` batches, sorted by length within, cut into batches,
@@ -87,7 +110,7 @@ def bucket_by_length(lengths: Sequence[int], *, batch_size: int, seed: int, epoc
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def sort_by_length(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
+def sort_by_length(lengths: Sequence[int] | NDArray[np.int64], *, batch_size: int) -> list[list[int]]:
     """Cut examples, sorted by length, into batches: for predictions, where order does not matter."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
@@ -105,7 +128,13 @@ class BucketSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, lengths: Sequence[int], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int] | NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
@@ -131,10 +160,10 @@ class BucketSampler(Sampler[list[int]]):
 
 
 class EpochDataLoader(DataLoader[Any]):
-    """A loader that tells its batch sampler which epoch begins, as `transformers.Trainer` asks of it."""
+    """A loader that tells its parts which epoch begins, as `transformers.Trainer` asks of it."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
-        sampler = self.batch_sampler
-        if isinstance(sampler, BucketSampler):
-            sampler.set_epoch(epoch)
+        """Choose the order of an epoch, and what is drawn in it."""
+        for part in (self.batch_sampler, self.collate_fn):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)

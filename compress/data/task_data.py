@@ -1,15 +1,17 @@
 """A task's examples, read, checked and tokenized."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from compress.data.batching import TokenizedSet
 from compress.data.checking import Labels, Texts, read_labels, read_texts, require_columns, settle_labels
 from compress.data.tables import Table, name_classes, read_table
 from compress.errors import CompressError, first_line
@@ -137,6 +139,20 @@ def tokenize(
         whole = tokenizer(*columns, truncation=False, verbose=False)["input_ids"]
         cut = sum(len(ids) > max_length for ids in whole)
     return {key: encoded[key] for key in encoded}, cut
+
+
+def tokenize_split(
+    split: Split,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    columns: Mapping[str, NDArray[Any]] | None = None,
+) -> TokenizedSet:
+    """A split as a model takes it: token ids, `labels` `[N]`, and further columns `[N, …]`."""
+    encoded, cut = tokenize(split.texts, tokenizer, max_length=max_length)
+    precise = split.labels.dtype == np.int64
+    labels = split.labels if precise else split.labels.astype(np.float32)
+    return TokenizedSet(encoded, {"labels": labels, **(columns or {})}, truncated=cut)
 
 
 def _read_checked(task: Task, name: str) -> tuple[Task, Split]:

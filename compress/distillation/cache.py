@@ -21,7 +21,7 @@ from compress.environment import describe
 from compress.errors import CompressError
 from compress.inference import Predictor
 from compress.processes import is_main, wait
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.runs import (
     SCHEMA_VERSION,
     TEACHER_CACHE,

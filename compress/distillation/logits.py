@@ -17,7 +17,7 @@ from compress.evaluation import align_labels, predict_split, primary_score
 from compress.inference import Predictor
 from compress.losses.soft_targets import soft_cross_entropy, soft_regression
 from compress.losses.task import task_loss
-from compress.recipes.schema import Logits
+from compress.recipes.methods import Logits
 from compress.recipes.stages import Distill
 from compress.statistics import best_constant_score
 from compress.tasks import Task

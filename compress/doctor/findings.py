@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Literal
 
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 
 State = Literal["good", "lacking", "broken"]
 """`lacking`: something will not be had or will be slow; `broken`: nothing works without it."""

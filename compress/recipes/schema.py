@@ -6,19 +6,12 @@ configurations and `TrainingArguments`, so that nobody has to learn a second voc
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, model_validator
+
+from compress.recipes.methods import Distillation
+from compress.recipes.values import Frozen, PositiveInt, Share, Training
 
 Family = Literal["bert", "roberta", "electra", "albert"]
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-"""TOML has types, so `"3"` and `true` are mistakes where a number belongs; so are `inf` and `nan`."""
-Share = Annotated[Number, Field(ge=0.0, lt=1.0)]
-
-
-class Frozen(BaseModel):
-    """A value: immutable, and strict about the names of its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Architecture(Frozen):
@@ -46,38 +39,6 @@ class Architecture(Frozen):
                 f"num_attention_heads {self.num_attention_heads}"
             )
         return self
-
-
-class Training(Frozen):
-    """How weights are moved; names and meanings are `transformers.TrainingArguments`'.
-
-    `bf16` is decided when the run is planned where a recipe leaves it open: on where the processor
-    multiplies bfloat16 natively. `warmup_steps` below 1 is a share of all steps. `max_length` is in
-    tokens, special ones included.
-    """
-
-    learning_rate: Annotated[Number, Field(gt=0)] = 5e-5
-    num_train_epochs: Annotated[Number, Field(gt=0)] = 3.0
-    max_steps: Annotated[int, Field(strict=True, ge=-1)] = -1
-    per_device_train_batch_size: PositiveInt = 32
-    gradient_accumulation_steps: PositiveInt = 1
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_steps: Annotated[Number, Field(ge=0)] = 0.06
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
-    adam_beta1: Share = 0.9
-    adam_beta2: Share = 0.999
-    adam_epsilon: Annotated[Number, Field(gt=0)] = 1e-8
-    max_grad_norm: Annotated[Number, Field(ge=0)] = 1.0
-    bf16: Annotated[bool, Field(strict=True)] | None = None
-    max_length: PositiveInt = 128
-    early_stopping_patience: PositiveInt = 2
-
-    @field_validator("max_steps")
-    @classmethod
-    def _some_steps(cls, value: int) -> int:
-        if value == 0:
-            raise ValueError("max_steps is 1 or more, or -1 for as many as the epochs have")
-        return value
 
 
 class HubSource(Frozen):
@@ -157,33 +118,6 @@ class Teacher(Frozen):
         return self.training.model_copy(update=changes.model_dump(exclude_unset=True))
 
 
-class Logits(Frozen):
-    """Distillation from the teacher's outputs alone (Hinton et al. 2015, section 2).
-
-    The loss is `soft_weight` times the soft-label term plus `hard_weight` times the task's own loss. At
-    `temperature` T the soft term is multiplied by T², so that its gradients keep their size.
-    For a regression the soft term is the squared error to the teacher's score, and T has no meaning.
-    """
-
-    kind: Literal["logits"] = "logits"
-    temperature: Annotated[Number, Field(gt=0)] = 1.0
-    soft_weight: Annotated[Number, Field(ge=0)] = 1.0
-    hard_weight: Annotated[Number, Field(ge=0)] = 0.0
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> Self:
-        if self.soft_weight + self.hard_weight == 0:
-            raise ValueError("soft_weight and hard_weight are both 0: nothing would be learned")
-        return self
-
-
-class Distillation(Frozen):
-    """How a student is distilled unless the command line says otherwise."""
-
-    method: Literal["logits"] = "logits"
-    logits: Logits = Logits()
-
-
 class Student(Frozen):
     """A small encoder: its shape, how it starts, and how it is taught.
 
@@ -197,6 +131,10 @@ class Student(Frozen):
     initialize: Literal["random"] = "random"
     distill: Distillation = Distillation()
     training: Training = Training()
+
+    @field_serializer("distill")
+    def _nothing_where_default(self, value: Distillation) -> dict[str, Any]:
+        return {} if value == Distillation() else value.model_dump(mode="json")
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:

@@ -1,10 +1,14 @@
 """The stages of a run: each a small frozen recipe, complete enough to be repeated from it alone."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from compress.recipes.schema import Frozen, Logits, Student, Training
+from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
+from compress.recipes.schema import Student
+from compress.recipes.terms import Terms
+from compress.recipes.values import Frozen, Number, Training
 
 Selection = Literal["holdout", "validation"]
 """Where early stopping looks: a seeded part of the train split, or (flagged by every report) validation."""
@@ -22,15 +26,60 @@ class Finetune(Frozen):
     student: Student | None = None
 
 
+class General(Frozen):
+    """A student learns language from a teacher that was not fine-tuned, on unlabelled documents.
+
+    `masking` is set where the terms ask for masked words.
+    """
+
+    kind: Literal["general"] = "general"
+    student: Student
+    method: MethodName
+    budget: Budget
+    terms: Terms
+    masking: Masking | None = None
+    training: Training
+
+
+class Intermediate(Frozen):
+    """A student's layers learn from a fine-tuned teacher's, on the texts of a task; it answers nothing yet."""
+
+    kind: Literal["intermediate"] = "intermediate"
+    student: Student
+    method: MethodName
+    budget: Budget
+    terms: Terms
+    augmentation: Augmentation | None = None
+    training: Training
+    select_on: Selection = "holdout"
+
+
 class Distill(Frozen):
-    """A student learns a task from a fine-tuned teacher."""
+    """A student learns a task from fine-tuned teachers: the stage that makes the artefact.
+
+    Attributes:
+        teacher_weights: Of several teachers, in their order; they add up to 1.
+        budget: Set where the method has several schedules.
+    """
 
     kind: Literal["distill"] = "distill"
     student: Student
-    method: Logits
+    method: MethodName
+    budget: Budget | None = None
+    terms: Terms
+    teacher_weights: tuple[Annotated[Number, Field(gt=0)], ...] = (1.0,)
+    augmentation: Augmentation | None = None
     training: Training
     select_on: Selection = "holdout"
     allow_weak_teacher: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, value: Any) -> Any:
+        """Records of before there were terms held a method with a temperature and two weights."""
+        if not (isinstance(value, Mapping) and isinstance(value.get("method"), Mapping)):
+            return value
+        return {**value, "method": "logits", "terms": Logits.model_validate(value["method"]).terms}
 
 
 class DynamicInt8(Frozen):
@@ -47,4 +96,4 @@ class Quantize(Frozen):
     method: DynamicInt8
 
 
-Stage = Annotated[Finetune | Distill | Quantize, Field(discriminator="kind")]
+Stage = Annotated[Finetune | General | Intermediate | Distill | Quantize, Field(discriminator="kind")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.reporting.wording import shorten_paths
 from compress.runs import (
     HISTORY_FILE,

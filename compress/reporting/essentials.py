@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.schema import Logits, Training
+from compress.recipes.methods import Logits
+from compress.recipes.values import Training
 from compress.recipes.stages import Distill, Finetune, Quantize
 from compress.reporting.schema import Link, Report, Row, Section
 from compress.reporting.wording import (

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from compress.cli.commands import app
 from compress.cli.options import TRAINING
 from compress.recipes.resolve import find_recipe
-from compress.recipes.schema import Training
+from compress.recipes.values import Training
 
 COMMANDS = (
     "finetune",

@@ -8,7 +8,7 @@ from compress.data.task_data import Split
 from compress.distillation.logits import LogitsObjective, gate_teacher
 from compress.errors import CompressError
 from compress.losses.soft_targets import soft_cross_entropy
-from compress.recipes.schema import Logits
+from compress.recipes.methods import Logits
 from compress.tasks import GLUE
 from compress.training import Examples
 

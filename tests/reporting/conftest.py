@@ -12,7 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from compress.environment import Environment
-from compress.recipes.schema import Architecture, Logits, Student, Training
+from compress.recipes.schema import Architecture, Student
+from compress.recipes.methods import Logits
+from compress.recipes.values import Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
 from compress.runs import (
     Batches,

@@ -2,7 +2,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.errors import CompressError
-from compress.recipes.schema import Logits
+from compress.recipes.methods import Logits
 from compress.reporting.compare import CURVE_POINTS, compare
 from compress.reporting.data import read_data, write_data
 from compress.runs import Parent, read_run

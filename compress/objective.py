@@ -1,0 +1,72 @@
+"""What training minimizes: weighted terms, the learned projections that they need, and the model beside them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from compress.processes import world_size
+
+Batch = Mapping[str, Tensor]
+
+
+class Mean(NamedTuple):
+    """A term of the loss, weighted; and over how many examples, tokens or masked words its mean was taken."""
+
+    value: Tensor
+    count: Tensor | int
+
+
+class Judgement(NamedTuple):
+    """The terms of one batch by name, and the model's logits where a score is made of them."""
+
+    terms: Mapping[str, Mean]
+    logits: Tensor | None
+
+
+class Objective(nn.Module, ABC):
+    """Weighted terms, and the learned projections that they need. Owns no model: it is handed one."""
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> Judgement:
+        """Run the model on a batch and judge it; the sum of the terms is the loss.
+
+        Args:
+            model: What learns.
+            batch: The model's inputs `[B, L]`, and whatever else the training examples carry, such as `labels` `[B]`.
+        """
+
+
+class Learner(nn.Module):
+    """A model and its objective as one module, so that optimizer and gradient averaging see all that learns."""
+
+    def __init__(self, encoder: PreTrainedModel, objective: Objective) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+
+    def forward(self, **batch: Tensor) -> dict[str, Any]:
+        """The loss, the terms that it is the sum of, and the logits."""
+        terms, logits = self.objective(self.encoder, batch)
+        shares = {name: term.value * _share_of_batch(term) for name, term in terms.items()}
+        return {
+            "loss": torch.stack(list(shares.values())).sum(),
+            "terms": {name: term.value.detach() for name, term in terms.items()},
+            "logits": logits,
+        }
+
+
+def _share_of_batch(term: Mean) -> Tensor | float:
+    """What this process's mean must be weighted with, so that the mean over processes is that over the batch.
+
+    Gradients are averaged over processes; where a batch does not divide evenly, so would its examples not be.
+    """
+    if world_size() == 1 or not torch.is_grad_enabled():  # every process scores all of the hold-out
+        return 1.0
+    count = torch.as_tensor(term.count, dtype=torch.float32, device=term.value.device)
+    total = count.clone()
+    torch.distributed.all_reduce(total)
+    return count * world_size() / total

@@ -1,0 +1,295 @@
+"""How students are taught: each method a recipe of stages, with the published schedule and a smaller one.
+
+A *stage* is a mix of terms and a schedule. `general` runs on unlabelled documents under the un-fine-tuned teacher,
+`intermediate` and `prediction` on the task under the fine-tuned one. A student's file changes what it wants changed:
+any term, weight, layer map or number.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_serializer, field_validator, model_validator
+
+from compress.recipes.terms import (
+    AttentionTerm,
+    CosineTerm,
+    HardTerm,
+    HiddenTerm,
+    MaskedLmTerm,
+    RelationTerm,
+    SoftTerm,
+    Terms,
+)
+from compress.recipes.values import Frozen, Number, PositiveInt, Training
+
+MethodName = Literal["logits", "tinybert", "minilm", "triple"]
+Budget = Literal["published", "small"]
+"""Whose schedule: the paper's, or one for two CPU cores."""
+Probability = Annotated[Number, Field(gt=0, le=1)]
+
+
+class Masking(Frozen):
+    """Which tokens a masked language model has to guess.
+
+    Attributes:
+        probability: Share of the tokens that are chosen.
+        mask_share: Share of these that become the mask token (BERT: 80 %).
+        random_share: Share of these that become a random token (BERT: 10 %); the others stay as they are.
+        smoothing: Exponent s of DistilBERT's choice: a token is chosen with probability proportional to
+            max(count, 1) ** -s over the whole batch (0.7). None chooses all alike.
+        whole_words: Whether all pieces of a word are chosen together.
+        max_ngram: Whole words in a row that are chosen together are 1 to this many, n with p(n) ∝ 1/n (ALBERT: 3).
+    """
+
+    probability: Annotated[Number, Field(gt=0, lt=1)] = 0.15
+    mask_share: Annotated[Number, Field(ge=0, le=1)] = 0.8
+    random_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    smoothing: Annotated[Number, Field(gt=0)] | None = None
+    whole_words: bool = False
+    max_ngram: Annotated[int, Field(ge=1, le=3, strict=True)] = 1
+
+
+class Augmentation(Frozen):
+    """New texts for a task: words replaced by what a language model, or near rows of a word table, would put there.
+
+    Jiao et al. 2020, algorithm 1.
+
+    Attributes:
+        copies: New texts of each (the paper's N); 0 makes none.
+        copies_for: By task, where it is another number.
+        replace_probability: Of each word that may be replaced (the paper's p_t).
+        candidates: A replacement is one of so many (the paper's K).
+        min_confidence: Keep a new text only where the teacher gives its likeliest label at least this probability.
+    """
+
+    copies: Annotated[int, Field(ge=0, strict=True)] = 20
+    copies_for: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {
+        "cola": 30,
+        "mrpc": 30,
+        "rte": 30,
+        "stsb": 30,
+        "mnli": 10,
+        "qqp": 10,
+    }
+    replace_probability: Probability = 0.4
+    candidates: PositiveInt = 15
+    min_confidence: Probability | None = None
+
+    def copies_on(self, task: str) -> int:
+        """How many new texts of each a task gets."""
+        return self.copies_for.get(task, self.copies)
+
+
+class StageRecipe(Frozen):
+    """One stage of a method: what is minimized, and the schedule.
+
+    `training_for` says by the task's name what differs there.
+    """
+
+    terms: Terms
+    training: Training = Training()
+    training_for: dict[str, Training] = {}
+
+    @field_serializer("training_for")
+    def _only_what_differs(self, value: dict[str, Training]) -> dict[str, dict[str, Any]]:
+        return {task: training.model_dump(exclude_unset=True) for task, training in value.items()}
+
+    def training_on(self, task: str) -> Training:
+        """The schedule for a task."""
+        changes = self.training_for.get(task, Training())
+        return self.training.model_copy(update=changes.model_dump(exclude_unset=True))
+
+
+class Logits(Frozen):
+    """Distillation from the teacher's answers alone (Hinton et al. 2015); the schedule is the student's `training`."""
+
+    terms: Terms = (SoftTerm(),)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, value: Any) -> Any:
+        """Records of before there were terms held a temperature and two weights."""
+        if not (isinstance(value, Mapping) and "soft_weight" in value):
+            return value
+        terms = (
+            {"loss": "soft", "weight": value["soft_weight"], "temperature": value.get("temperature", 1.0)},
+            {"loss": "hard", "weight": value.get("hard_weight", 0.0)},
+        )
+        return {"terms": tuple(term for term in terms if term["weight"] > 0)}
+
+
+_FINE_TUNING = {"learning_rate": 3e-5, "num_train_epochs": 3, "warmup_steps": 0.1}
+
+
+class TinyBert(Frozen):
+    """Two-stage distillation (Jiao et al. 2020).
+
+    General: hidden states and attention on documents, from the un-fine-tuned teacher. On the task, from the fine-tuned
+    one and on augmented texts: the same two terms, then the soft labels alone.
+    """
+
+    general: StageRecipe = StageRecipe(
+        terms=(HiddenTerm(), AttentionTerm()),
+        training=Training(
+            learning_rate=1e-4, num_train_epochs=3, per_device_train_batch_size=256, warmup_steps=0.1
+        ),
+    )
+    intermediate: StageRecipe = StageRecipe(
+        terms=(HiddenTerm(), AttentionTerm()),
+        training=Training(
+            learning_rate=5e-5, num_train_epochs=20, lr_scheduler_type="constant", warmup_steps=0
+        ),
+        training_for={
+            "cola": Training(num_train_epochs=50),
+            "mnli": Training(num_train_epochs=10),
+            "qqp": Training(num_train_epochs=10),
+            "qnli": Training(num_train_epochs=10),
+        },
+    )
+    prediction: StageRecipe = StageRecipe(terms=(SoftTerm(),), training=Training(**_FINE_TUNING))
+    augmentation: Augmentation = Augmentation()
+
+
+class MiniLm(Frozen):
+    """Self-attention relations of one layer (Wang et al. 2021, MiniLMv2), then soft labels on the task.
+
+    Version 1 (Wang et al. 2020) is `terms = [{loss = "attention_distribution"}, {loss = "relations", of = "value"}]`.
+    """
+
+    general: StageRecipe = StageRecipe(
+        terms=(RelationTerm(of="query"), RelationTerm(of="key"), RelationTerm(of="value")),
+        training=Training(
+            learning_rate=6e-4, max_steps=400_000, per_device_train_batch_size=256, warmup_steps=4000
+        ),
+    )
+    prediction: StageRecipe = StageRecipe(terms=(SoftTerm(),), training=Training(**_FINE_TUNING))
+
+
+class Triple(Frozen):
+    """DistilBERT's triple loss (Sanh et al. 2019), then soft labels on the task. Needs a teacher with an MLM head."""
+
+    general: StageRecipe = StageRecipe(
+        terms=(SoftTerm(weight=5.0, temperature=2.0), MaskedLmTerm(weight=2.0), CosineTerm()),
+        training=Training(
+            learning_rate=5e-4,
+            num_train_epochs=3,
+            per_device_train_batch_size=32,
+            gradient_accumulation_steps=128,
+            warmup_steps=0.05,
+            adam_beta2=0.98,
+            adam_epsilon=1e-6,
+            max_grad_norm=5.0,
+        ),
+    )
+    masking: Masking = Masking(smoothing=0.7)
+    prediction: StageRecipe = StageRecipe(
+        terms=(SoftTerm(weight=0.5, temperature=2.0), HardTerm(weight=0.5)), training=Training(**_FINE_TUNING)
+    )
+
+
+_SMALL_GENERAL = {"num_train_epochs": 1, "per_device_train_batch_size": 32, "warmup_steps": 0.06}
+_SMALL_TASK = {"learning_rate": 1e-4, "num_train_epochs": 5, "warmup_steps": 0.1}
+SMALL_TINYBERT = TinyBert(
+    general=TinyBert().general.model_copy(
+        update={"training": Training(learning_rate=6e-4, max_steps=12_000, **_SMALL_GENERAL)}
+    ),
+    intermediate=TinyBert().intermediate.model_copy(
+        update={
+            "training": Training(learning_rate=3e-4, num_train_epochs=3, warmup_steps=0.06),
+            "training_for": {"sst2": Training(num_train_epochs=2)},
+        }
+    ),
+    prediction=StageRecipe(
+        terms=(SoftTerm(),),
+        training=Training(**_SMALL_TASK),
+        training_for={"sst2": Training(num_train_epochs=3)},
+    ),
+    augmentation=Augmentation(copies=4, copies_for={"sst2": 1}),
+)
+SMALL_MINILM = MiniLm(
+    general=MiniLm().general.model_copy(
+        update={"training": Training(learning_rate=6e-4, max_steps=12_000, **_SMALL_GENERAL)}
+    ),
+    prediction=SMALL_TINYBERT.prediction,
+)
+SMALL_TRIPLE = Triple(
+    general=Triple().general.model_copy(
+        update={
+            "training": Triple().general.training.model_copy(
+                update={"max_steps": 6_000, "gradient_accumulation_steps": 1}
+            )
+        }
+    ),
+    prediction=SMALL_TINYBERT.prediction.model_copy(update={"terms": Triple().prediction.terms}),
+)
+
+
+class TinyBertBudgets(Frozen):
+    """TinyBERT's schedules. A file says what differs from the ones that are meant, number by number."""
+
+    published: TinyBert = TinyBert()
+    small: TinyBert = SMALL_TINYBERT
+
+    @field_validator("small", mode="before")
+    @classmethod
+    def _changes_small(cls, value: Any) -> Any:
+        return _changed(SMALL_TINYBERT, value)
+
+
+class MiniLmBudgets(Frozen):
+    """MiniLM's schedules. A file says what differs from the ones that are meant, number by number."""
+
+    published: MiniLm = MiniLm()
+    small: MiniLm = SMALL_MINILM
+
+    @field_validator("small", mode="before")
+    @classmethod
+    def _changes_small(cls, value: Any) -> Any:
+        return _changed(SMALL_MINILM, value)
+
+
+class TripleBudgets(Frozen):
+    """The triple loss's schedules. A file says what differs from the ones that are meant, number by number."""
+
+    published: Triple = Triple()
+    small: Triple = SMALL_TRIPLE
+
+    @field_validator("small", mode="before")
+    @classmethod
+    def _changes_small(cls, value: Any) -> Any:
+        return _changed(SMALL_TRIPLE, value)
+
+
+class Distillation(Frozen):
+    """How a student is distilled unless the command line says otherwise.
+
+    Attributes:
+        method: One of the four.
+        corpus: The documents of the general stage: a Hub dataset's id.
+        budget: Whose schedule.
+    """
+
+    method: MethodName = "logits"
+    corpus: str = "Salesforce/wikitext"
+    budget: Budget = "small"
+    logits: Logits = Logits()
+    tinybert: TinyBertBudgets = TinyBertBudgets()
+    minilm: MiniLmBudgets = MiniLmBudgets()
+    triple: TripleBudgets = TripleBudgets()
+
+
+def _changed(recipe: Frozen, value: Any) -> Any:
+    """A recipe with a file's changes, table by table; what is no table is replaced whole."""
+    if not isinstance(value, Mapping):
+        return value
+    return _merge(recipe.model_dump(), value)
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = (
+            _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
