@@ -14,7 +14,7 @@ Each also pairs the embeddings, g(0) = 0.
 from collections import Counter
 
 from compress.errors import InvalidInputError
-from compress.recipes.schema import LayerMap
+from compress.recipes.terms import LayerMap
 
 Pairs = tuple[tuple[int, int], ...]
 

@@ -140,12 +140,3 @@ class Student(Frozen):
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
         return self
-
-
-LayerNumber = Annotated[int, Field(ge=0, strict=True)]
-LayerMap = (
-    Literal["uniform", "first", "last"]
-    | Annotated[tuple[tuple[LayerNumber, LayerNumber], ...], Field(min_length=1)]
-)
-"""Which of the student's layers learns from which of the teacher's: a rule's name, or pairs (student, teacher)
-where 0 is the embeddings."""

@@ -12,8 +12,11 @@ from compress.recipes.values import Frozen, Number, PositiveInt
 
 Weight = Annotated[Number, Field(gt=0)]
 Layer = Annotated[int, Field(ge=0, strict=True)]
-LayerMap = Literal["uniform", "first", "last"] | tuple[tuple[Layer, Layer], ...]
-"""Which layer of the student learns from which of the teacher; explicit pairs are (student's, teacher's)."""
+LayerMap = (
+    Literal["uniform", "first", "last"] | Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)]
+)
+"""Which of the student's layers learns from which of the teacher's: a rule's name, or pairs (student, teacher)
+where 0 is the embeddings."""
 Relation = Literal["query", "key", "value"]
 
 
