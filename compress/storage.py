@@ -1,6 +1,8 @@
 """The disk: is there room, may we write, and what a write that failed means. Knows no runs."""
 
 import errno
+import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compress.errors import CompressError, first_line
+
+logger = logging.getLogger(__name__)
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """A full disk, a spent quota, a file larger than the limit."""
@@ -84,6 +88,34 @@ def telling_failed_writes(directory: Path) -> Iterator[None]:
             f"Writing in {directory} failed: {reason}.",
             f"Make room there; the same command goes on from the last checkpoint. {OTHER_STORE}.",
         ) from None
+
+
+@contextmanager
+def holding(directory: Path, *, busy: str) -> Iterator[None]:
+    """Hold a cache's directory against other processes while it is read or built; wait where one holds it already.
+
+    Args:
+        directory: Made where it is missing.
+        busy: What another process does that is waited for, as the log says it.
+
+    Raises:
+        CompressError: It cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise CompressError(
+            f"The cache {directory} cannot be written: {error.strerror}.",
+            f"{OTHER_STORE}, or mend its permissions.",
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("  another process %s; waiting for it", busy)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def find_failed_write(error: BaseException) -> str | None:

@@ -7,7 +7,7 @@ its rows. So each mistake can be named by row, line and column.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,18 +75,22 @@ def read_table(path: Path) -> Table:
         ) from None
 
 
-def _read_text(path: Path) -> str:
-    content = path.read_bytes()
+def decode(path: Path, content: bytes, *, line: int = 1) -> str:
+    """Bytes of a file as text; `line` is that on which they begin.
+
+    Raises:
+        InvalidInputError: They are no UTF-8, or hold a NUL byte; the line is named.
+    """
     if b"\x00" in content:
-        line = content[: content.index(b"\x00")].count(b"\n") + 1
+        line += content[: content.index(b"\x00")].count(b"\n")
         raise InvalidInputError(
             f"{path}, line {line} of the file: there is a NUL byte, which no text has.",
             "Save the file as UTF-8 (UTF-16 is full of NUL bytes), or remove the byte.",
         )
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line += content[: error.start].count(b"\n")
         raise InvalidInputError(
             f"{path}, line {line} of the file: the byte {content[error.start]:#04x} is not UTF-8.",
             "Save the file as UTF-8: iconv -f LATIN1 -t UTF-8 FILE > OTHER (or whatever its encoding is).",
@@ -102,7 +106,7 @@ def _read_tsv(path: Path) -> Table:
 
 
 def _read_cells(path: Path, *, delimiter: str) -> Table:
-    rows = _cells(path, _read_text(path), delimiter=delimiter)
+    rows = read_cells(path, io.StringIO(decode(path, path.read_bytes()), newline=""), delimiter=delimiter)
     _, header = next(rows, (1, []))
     twice = sorted({name for name in header if header.count(name) > 1})
     if not header or twice:
@@ -125,10 +129,14 @@ def _read_cells(path: Path, *, delimiter: str) -> Table:
     return Table(str(path), dict(zip(header, columns, strict=True)), lines)
 
 
-def _cells(path: Path, text: str, *, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not blank, with the line that it begins on: a quoted cell may span several."""
+def read_cells(path: Path, lines: Iterable[str], *, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row that is not blank, with the line that it begins on: a quoted cell may span several.
+
+    Raises:
+        InvalidInputError: Its quotes are not closed, or not doubled.
+    """
     with _long_cells():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         begins = 1
         try:
             for row in reader:
@@ -155,7 +163,7 @@ def _long_cells() -> Iterator[None]:
 def _read_json_lines(path: Path) -> Table:
     rows: list[Any] = []
     lines: list[int] = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(decode(path, path.read_bytes()).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -172,7 +180,7 @@ def _read_json_lines(path: Path) -> Table:
 
 def _read_json(path: Path) -> Table:
     """One JSON list of objects, or, under the same suffix, JSON Lines."""
-    text = _read_text(path)
+    text = decode(path, path.read_bytes())
     if not text.lstrip().startswith("["):
         return _read_json_lines(path)
     try:

@@ -6,11 +6,9 @@ written after it: a build that was cut off goes on, and a damaged shard is found
 a shard's batches depend on nothing outside it.
 """
 
-import contextlib
-import fcntl
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ from compress.runs import (
     write_record,
 )
 from compress.sources import content_hash
+from compress.storage import holding
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
     folder = store / TEACHER_CACHE / cache_key(teacher, source, split)
     starts = range(0, len(split), SHARD_ROWS)
     if is_main():
-        with _holding(folder):
+        with holding(folder, busy="computes the teacher's answers"):
             missing = [start for start in starts if not _is_whole(folder, start)]
             if missing:
                 about = About(
@@ -157,23 +156,3 @@ def _is_whole(folder: Path, start: int) -> bool:
     if not whole:
         logger.warning("  %s is damaged: it is made again", file.name)
     return whole
-
-
-@contextlib.contextmanager
-def _holding(folder: Path) -> Iterator[None]:
-    """Hold a cache against other processes while it is read or built; wait where one holds it already."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise CompressError(
-            f"The teacher's cache {folder} cannot be written: {error.strerror}.",
-            "Choose another store with --runs DIR, or mend its permissions.",
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("  another process computes the teacher's answers; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
