@@ -1,6 +1,6 @@
 """From a command to its steps: what will be made, from what, where it will lie. Computes nothing heavy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
+from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData, count_held_out, load_task_data
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
@@ -16,9 +17,17 @@ from compress.errors import InvalidInputError
 from compress.processes import world_size
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.values import Frozen, Training
-from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
+from compress.recipes.stages import (
+    DynamicInt8,
+    Finetune,
+    General,
+    Intermediate,
+    Quantize,
+    Selection,
+    Stage,
+)
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
-from compress.sources import TRAINABLE_STAGES, Model, resolve_model
+from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, resolve_model
 from compress.tasks import Task, resolve_task
 from compress.training import steps_of
 
@@ -26,8 +35,6 @@ Part = TypeVar("Part", bound=Frozen)
 
 UNDECISIVE = {"description", "training", "distill"}
 """What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
-TEACHER_SEED = 42
-"""Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class Step:
         name: Of the model that it makes.
         stage: What it does, complete.
         inputs: Role → the model that it starts from, or the step that makes that model.
-        data: The task's examples.
-        task_name: The task as the user named it.
+        data: The task's examples, or the corpus.
+        subject: The task or the corpus as the user named it.
         seed: Of everything random in it.
         store: The directory of runs.
     """
@@ -60,8 +67,8 @@ class Step:
     name: str
     stage: Stage
     inputs: Mapping[str, "Model | Step"]
-    data: TaskData
-    task_name: str
+    data: TaskData | Corpus
+    subject: str
     seed: int
     store: Path
 
@@ -76,7 +83,7 @@ class Step:
                 "schema": SCHEMA_VERSION,
                 "stage": self.stage.model_dump(mode="json", exclude={"student": UNDECISIVE}),
                 "parents": [parent.key for parent in self.parents],
-                "task": self.data.task.model_dump(mode="json", exclude={"source"}),
+                "task": self.task.model_dump(mode="json", exclude={"source"}) if self.task else None,
                 "data": self._data_key(),
                 "seed": self.seed if draws else None,
                 "device": device(),
@@ -88,8 +95,21 @@ class Step:
     def _data_key(self) -> list[str]:
         if isinstance(self.stage, Quantize):
             return []  # 8-bit weights are computed from weights alone
+        if isinstance(self.data, Corpus):
+            return [self.data.fingerprint]
         selected = getattr(self.stage, "select_on", "holdout") == "validation"
         return [self.data.fingerprint, *([self.data.validation[0].fingerprint] if selected else [])]
+
+    @property
+    def task(self) -> Task | None:
+        """The task, where there is one."""
+        return self.data.task if isinstance(self.data, TaskData) else None
+
+    @property
+    def answers(self) -> TaskData | None:
+        """The examples that the artefact is scored on; None where it answers nothing."""
+        silent = isinstance(self.stage, General | Intermediate)
+        return self.data if isinstance(self.data, TaskData) and not silent else None
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
@@ -105,7 +125,11 @@ class Step:
     def directory(self) -> Path:
         """Where the run lies, or will."""
         return run_directory(
-            self.store, task=self.data.task.name, name=self.name, stage=self.stage.kind, key=self.key
+            self.store,
+            task=self.data.task.name if isinstance(self.data, TaskData) else self.data.name,
+            name=self.name,
+            stage=self.stage.kind,
+            key=self.key,
         )
 
     @property
@@ -119,14 +143,24 @@ class Step:
         return (self.directory / RUN_FILE).is_file()
 
     @property
-    def optimizer_steps(self) -> int:
-        """How many optimizer steps it takes at the most; 0 where nothing is trained."""
+    def trains(self) -> bool:
+        """Whether weights are moved."""
+        return not isinstance(self.stage, Quantize)
+
+    @property
+    def optimizer_steps(self) -> int | None:
+        """How many optimizer steps it takes at the most; None where that is not known before texts are made or cut."""
         if isinstance(self.stage, Quantize):
             return 0
+        training = self.stage.training
+        if isinstance(self.data, Corpus) or isinstance(self.stage, General):
+            return training.max_steps if training.max_steps > 0 else None
         rows = len(self.data.train)
         if self.stage.select_on == "holdout":
             rows -= count_held_out(rows)
-        return steps_of(self.stage.training, rows, processes=world_size())
+        augmentation = getattr(self.stage, "augmentation", None)
+        rows *= 1 + (augmentation.copies if augmentation else 0)
+        return steps_of(training, rows, processes=world_size())
 
     def unfold(self) -> list["Step"]:
         """This step, preceded by those that make its inputs."""
@@ -141,15 +175,44 @@ class Options:
     """What the command line may change of a recipe; names are the recipe's fields.
 
     Attributes:
-        training: Of `Training`.
-        method: Of the method of distillation.
+        training: Of `Training`; in a chain of stages, of the last.
         select_on: Where early stopping looks.
-        allow_weak_teacher: Go on with a teacher that is no better than a constant.
+        distillation: Of a student's way of being taught.
     """
 
     training: Mapping[str, Any] = field(default_factory=dict)
-    method: Mapping[str, Any] = field(default_factory=dict)
     select_on: Selection = "holdout"
+    distillation: "Teaching" = field(default_factory=lambda: Teaching())
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the command line may change of a student's way of being taught; None is as in the student's file.
+
+    Attributes:
+        method: Its name.
+        budget: Whose schedule.
+        corpus: Documents of the general stage.
+        general: Whether there is a general stage, where the method has one.
+        general_seed: Of that stage, so that several task seeds share one general student.
+        copies: Augmented texts of each; 0 makes none.
+        temperature: Of the last stage's soft labels.
+        soft_weight: Of the last stage's soft labels; 0 drops them.
+        hard_weight: Of the last stage's gold labels; 0 drops them.
+        teacher_weights: Of several teachers, in their order; default equal.
+        allow_weak_teacher: Go on with a teacher that is no better than a constant.
+    """
+
+    method: str | None = None
+    budget: str | None = None
+    corpus: str | None = None
+    general: bool = True
+    general_seed: int = 42
+    copies: int | None = None
+    temperature: float | None = None
+    soft_weight: float | None = None
+    hard_weight: float | None = None
+    teacher_weights: Sequence[float] = ()
     allow_weak_teacher: bool = False
 
 
@@ -169,46 +232,21 @@ def plan_finetuning(
                 f"The student {student.name!r} has no vocabulary of its own.",
                 "Say whose it takes: --tokenizer TEACHER",
             )
-        source = resolve_model(tokenizer, store=workplace.store, stages=TRAINABLE_STAGES)
+        source = resolve_model(tokenizer, store=workplace.store, stages=STARTING_STAGES)
         stage = Finetune(
             training=decide_training(student.training, options.training),
             select_on=options.select_on,
-            student=student,
+            student=without_defaults(student),
         )
-        data = _load(task, workplace, select_on=options.select_on)
+        data = load_examples(task, workplace, select_on=options.select_on)
         return Step(student.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
     if tokenizer is not None:
         raise InvalidInputError(
             f"{model!r} brings its own tokenizer.", "Leave out --tokenizer: it is for students."
         )
-    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    data = _load(task, workplace, select_on=options.select_on)
-    return _finetuning_step(source, data, task, workplace, seed=seed, options=options)
-
-
-def plan_distillation(
-    teacher: str, student: str, task: str, workplace: Workplace, *, seed: int, options: Options
-) -> Step:
-    """Plan to distil a student; a teacher that does not know the task yet is fine-tuned first.
-
-    Raises:
-        UnknownNameError: Teacher, student or task is unknown.
-        InvalidInputError: The task's data or an option is wrong.
-    """
-    recipe = resolve_student(student)
-    stage = Distill(
-        student=recipe,
-        method=_change(recipe.distill.logits, options.method),
-        training=decide_training(recipe.training, options.training),
-        select_on=options.select_on,
-        allow_weak_teacher=options.allow_weak_teacher,
-    )
-    source = resolve_model(teacher, store=workplace.store, stages=TRAINABLE_STAGES)
-    data = _load(task, workplace, select_on=options.select_on)
-    taught_by: Model | Step = source
-    if not _knows(source, data.task):
-        taught_by = _finetuning_step(source, data, task, workplace, seed=TEACHER_SEED, options=Options())
-    return Step(recipe.name, stage, {"teacher": taught_by}, data, task, seed, workplace.store)
+    source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
+    data = load_examples(task, workplace, select_on=options.select_on)
+    return finetuning_step(source, data, task, workplace, seed=seed, options=options)
 
 
 def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str | None = None) -> Step:
@@ -221,7 +259,7 @@ def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str 
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)
-    data = _load(task, workplace)
+    data = load_examples(task, workplace)
     stage = Quantize(method=DynamicInt8())
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
@@ -236,7 +274,12 @@ def task_of(model: Model) -> str:
         raise InvalidInputError(
             f"{model.name!r} is no run, so its task is not known.", "Name it: --task TASK"
         )
-    return model.run.run.task_name
+    if model.run.run.task is None:
+        raise InvalidInputError(
+            f"{model.name!r} was taught no task: it is a {model.run.run.stage.kind} run.",
+            "Name one: --task TASK",
+        )
+    return model.run.run.subject
 
 
 def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
@@ -245,11 +288,11 @@ def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
     Raises:
         InvalidInputError: A value is out of range.
     """
-    changed = _change(training, changes)
-    return changed if changed.bf16 is not None else _change(changed, {"bf16": multiplies_bfloat16()})
+    changed = change_recipe(training, changes)
+    return changed if changed.bf16 is not None else change_recipe(changed, {"bf16": multiplies_bfloat16()})
 
 
-def _finetuning_step(
+def finetuning_step(
     source: Model, data: TaskData, task: str, workplace: Workplace, *, seed: int, options: Options
 ) -> Step:
     usual = source.teacher.training_on(data.task.name) if source.teacher else Training()
@@ -257,7 +300,7 @@ def _finetuning_step(
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 
-def _load(task: str, workplace: Workplace, *, select_on: Selection = "holdout") -> TaskData:
+def load_examples(task: str, workplace: Workplace, *, select_on: Selection = "holdout") -> TaskData:
     """A task's examples; those that early stopping looks at have labels.
 
     Raises:
@@ -277,7 +320,7 @@ def _load(task: str, workplace: Workplace, *, select_on: Selection = "holdout") 
     return data
 
 
-def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
+def change_recipe(recipe: Part, changes: Mapping[str, Any]) -> Part:
     """A part of a recipe with what the user said otherwise; None is what was not said.
 
     Raises:
@@ -292,6 +335,11 @@ def _change(recipe: Part, changes: Mapping[str, Any]) -> Part:
         ) from None
 
 
+def without_defaults(student: Student) -> Student:
+    """A student as a run records it: what its file says of methods is resolved in the stage."""
+    return student.model_copy(update={"distill": Distillation()})
+
+
 def _is_student(name: str, tokenizer: str | None) -> bool:
     """Whether a model's name is a student's: a recipe that says where no weights come from.
 
@@ -304,10 +352,10 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
     return tokenizer is not None or name not in list_recipes("teachers")
 
 
-def _knows(model: Model, task: Task) -> bool:
+def knows_task(model: Model, task: Task) -> bool:
     """Whether a model already answers a task: it was fine-tuned on it, here or elsewhere."""
     if model.run is not None:
-        return model.run.run.task.name == task.name
+        return model.run.run.task is not None and model.run.run.task.name == task.name and model.run.run.stage.kind != "intermediate"
     return answers_task(model.path, task)
 
 

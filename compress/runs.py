@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 
 from compress.environment import Environment
 from compress.errors import CompressError, first_line
@@ -61,8 +61,8 @@ class Parent(Frozen):
 class Run(Frozen):
     """One finished stage.
 
-    `task_name` is the task as the user named it (a file's path, perhaps); `facts` are what the stage measured of
-    itself, by name.
+    `task` is None where documents were learned; `subject` is the task or the corpus as the user named it (a file's
+    path, perhaps); `facts` are what the stage measured of itself, by name.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -71,8 +71,8 @@ class Run(Frozen):
     key: str
     stage: Stage
     parents: tuple[Parent, ...]
-    task: Task
-    task_name: str
+    task: Task | None
+    subject: str
     seed: int
     command: str
     environment: Environment
@@ -81,6 +81,28 @@ class Run(Frozen):
     parameters: int
     facts: dict[str, JsonValue]
     files: dict[str, File]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, value: Any) -> Any:
+        """Records of before there were corpora named the task alone."""
+        if isinstance(value, Mapping) and "task_name" in value:
+            return {**{name: part for name, part in value.items() if name != "task_name"}, "subject": value["task_name"]}
+        return value
+
+    @property
+    def answered_task(self) -> Task:
+        """The task that the model answers.
+
+        Raises:
+            CompressError: It answers none: it is what another stage starts from.
+        """
+        if self.task is None:
+            raise CompressError(
+                f"{self.id} answers no task: it is a general-purpose model.",
+                "Teach it one: compress finetune MODEL --task TASK.",
+            )
+        return self.task
 
     @property
     def artefact_bytes(self) -> int:

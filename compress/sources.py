@@ -15,7 +15,9 @@ from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_run
 
 TRAINABLE_STAGES = frozenset({"finetune", "distill"})
 """Stages whose result is a PyTorch model, which can be trained or quantized further."""
-ALL_STAGES = TRAINABLE_STAGES | {"quantize"}
+STARTING_STAGES = TRAINABLE_STAGES | {"general", "pretrain"}
+"""Stages whose result a model can start from, or be taught by."""
+ALL_STAGES = STARTING_STAGES | {"quantize"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from compress.data.batching import Rows
 from compress.data.corpus import Corpus
 from compress.errors import CompressError, InvalidInputError
 from compress.processes import is_main, wait
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.runs import CORPUS_CACHE, SCHEMA_VERSION, content_key, hash_file, read_record, write_record
 from compress.storage import holding, telling_failed_writes
 
@@ -108,7 +108,7 @@ class Sequences(Dataset[Rows]):
             name: texts if name == "input_ids" else [[fill[name]] * len(text) for text in texts]
             for name in self.frame.inputs
         }
-        return Rows(tokens=tokens, columns={})
+        return Rows(tokens=tokens, columns={}, numbers=rows)
 
     def content(self, row: int) -> NDArray[Any]:
         """The tokens of one sequence, special ones left out."""

@@ -124,6 +124,7 @@ class DistillationObjective(Objective):
         teacher: Its configuration.
         teach: What the teacher says of a batch's tokens; needed by terms that look inside it, or at its MLM head.
         teacher_weights: Of the teachers whose answers are in a batch's `teacher_logits`.
+        seed: Of the projections.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class DistillationObjective(Objective):
         teacher: PretrainedConfig,
         teach: Teach | None = None,
         teacher_weights: Sequence[float] = (1.0,),
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.comparisons = tuple(comparisons)
@@ -141,8 +143,12 @@ class DistillationObjective(Objective):
         self.teach = teach
         self.teacher_weights = teacher_weights
         wanted = [name for each in comparisons for name in _projections_of(each)]
+        generator = torch.Generator().manual_seed(seed)
         self.projections = nn.ModuleDict(
-            {name: _projection(student.hidden_size, teacher.hidden_size) for name in dict.fromkeys(wanted)}
+            {
+                name: _projection(student.hidden_size, teacher.hidden_size, generator=generator)
+                for name in dict.fromkeys(wanted)
+            }
         )
 
     def forward(self, model: nn.Module, batch: Batch) -> Judgement:
@@ -265,12 +271,12 @@ def _projections_of(each: Comparison) -> list[str]:
     return []
 
 
-def _projection(narrow: int, wide: int) -> nn.Linear:
+def _projection(narrow: int, wide: int, *, generator: torch.Generator) -> nn.Linear:
     projection = nn.Linear(narrow, wide)
     if narrow == wide:
         nn.init.eye_(projection.weight)
     else:
-        nn.init.normal_(projection.weight, std=narrow**-0.5)
+        nn.init.normal_(projection.weight, std=narrow**-0.5, generator=generator)
     nn.init.zeros_(projection.bias)
     return projection
 

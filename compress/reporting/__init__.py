@@ -85,7 +85,7 @@ def _render_pages(report: Report) -> dict[str, str]:
 
 
 def _name_report(runs: Sequence[StoredRun]) -> str:
-    tasks = ", ".join(sorted({stored.run.task.name for stored in runs}))
+    tasks = ", ".join(sorted({stored.run.answered_task.name for stored in runs}))
     return f"{len(runs)} model{'s' * (len(runs) != 1)} compared on {tasks}"
 
 

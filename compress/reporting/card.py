@@ -29,7 +29,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
     """
     lines = [
         *_front_matter(run),
-        f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.task.name)}",
+        f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.answered_task.name)}",
         "",
         *_describe_artefact(run),
         "",
@@ -85,9 +85,9 @@ def _describe_making(run: Run) -> str:
 
 
 def _describe_artefact(run: Run) -> Iterator[str]:
-    labels = ", ".join(run.task.labels or ())
-    kind = f"a classifier ({labels})" if labels else f"a {run.task.kind} model"
-    text = " and ".join(run.task.text)
+    labels = ", ".join(run.answered_task.labels or ())
+    kind = f"a classifier ({labels})" if labels else f"a {run.answered_task.kind} model"
+    text = " and ".join(run.answered_task.text)
     yield (
         f"{escape(kind[0].upper() + kind[1:])} of {escape(text)}: {format_bytes(run.artefact_bytes)} on disk and "
         f"{format_bytes(run.tokenizer_bytes)} of tokenizer beside, {format_count(run.parameters)} parameters, "
@@ -111,7 +111,7 @@ def _describe_parent(parent: Parent) -> str:
 
 def _write_loading(run: Run) -> str:
     """The lines of Python that load the artefact from the current directory and ask it one question."""
-    texts = ", ".join('["A text."]' for _ in run.task.text)
+    texts = ", ".join('["A text."]' for _ in run.answered_task.text)
     if _has_onnx(run):
         graph = next(name for name in sorted(run.files) if name.endswith(".onnx"))
         return "\n".join(
@@ -145,7 +145,7 @@ def _write_loading(run: Run) -> str:
 
 
 def _explain_logits(run: Run, winner: str) -> list[str]:
-    if run.task.labels is None:
+    if run.answered_task.labels is None:
         return ["print(logits[:, 0].tolist())"]
-    labels = json.dumps(list(run.task.labels), ensure_ascii=False)
+    labels = json.dumps(list(run.answered_task.labels), ensure_ascii=False)
     return [f"labels = {labels}", f"print([labels[index] for index in {winner}.tolist()])"]

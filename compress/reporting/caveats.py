@@ -152,7 +152,7 @@ def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
 def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
     def allowed(row: Row) -> bool:
         return isinstance(row.run.stage, Distill) and (
-            row.run.stage.allow_weak_teacher or row.run.task.weak_teacher_allowed
+            row.run.stage.allow_weak_teacher or row.run.answered_task.weak_teacher_allowed
         )
 
     rows = [row for row in section.rows if allowed(row)]

@@ -30,7 +30,7 @@ def compare(data: ReportData) -> Report:
     _check_baseline(chosen, data.runs)
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
-        tasks[each.run.task.name].append(each)
+        tasks[each.run.answered_task.name].append(each)
     sections = tuple(_compare_task(runs, chosen) for _, runs in sorted(tasks.items()))
     return Report(title=data.manifest.title, command=data.manifest.command, sections=sections)
 
@@ -44,8 +44,8 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None) -> Section:
     rows.sort(key=lambda row: (row.run.id != baseline, -row.bytes, row.run.id))
     timings = compare_timings(runs, baseline)
     section = Section(
-        task=reference.run.task.name,
-        metric=reference.run.task.primary_metric,
+        task=reference.run.answered_task.name,
+        metric=reference.run.answered_task.primary_metric,
         baseline=baseline,
         rows=tuple(rows),
         front=find_front(rows),

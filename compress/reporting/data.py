@@ -129,7 +129,7 @@ def list_sources(runs: Sequence[StoredRun]) -> dict[str, Path]:
 
 def _folder(run: Run) -> str:
     """Where a run lies below `data`, in forward slashes."""
-    parts = (run.task.name, run.name, run.stage.kind, run.key)
+    parts = (run.answered_task.name, run.name, run.stage.kind, run.key)
     if any(part in {"", ".", ".."} or not part.isprintable() or set(part) & set("/\\") for part in parts):
         raise CompressError(f"The run {run.id!r} has no name for a directory: {parts}.", "Mend its run.json.")
     return run_directory(Path(), task=parts[0], name=parts[1], stage=parts[2], key=parts[3]).as_posix()

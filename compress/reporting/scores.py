@@ -23,7 +23,7 @@ def score_run(data: RunData, reference: RunData) -> tuple[ScoreResult, ...]:
         data: The run.
         reference: The baseline's run, which may be the same.
     """
-    task = data.run.task
+    task = data.run.answered_task
     references = choose_evaluations(reference)
     results = []
     for split, evaluation in choose_evaluations(data, preferred=references).items():
@@ -54,13 +54,13 @@ def score_run(data: RunData, reference: RunData) -> tuple[ScoreResult, ...]:
 def find_primary(data: RunData, reference: RunData, scores: Sequence[ScoreResult]) -> ScoreResult | None:
     """The task's primary metric, of these scores, on the first split that the baseline was evaluated on."""
     split = next(iter(choose_evaluations(reference) or choose_evaluations(data)), None)
-    wanted = (split, data.run.task.primary_metric)
+    wanted = (split, data.run.answered_task.primary_metric)
     return next((result for result in scores if (result.split, result.metric) == wanted), None)
 
 
 def list_evaluations(data: RunData) -> dict[str, list[Evaluation]]:
     """Split → the evaluations of a run on it, of its own task and labelled; in the task's order."""
-    task = data.run.task
+    task = data.run.answered_task
     scored = [each for each in data.evaluations if each.scores and each.task == task.name]
     known = [split for split in task.validation if any(each.split == split for each in scored)]
     splits = dict.fromkeys([*known, *sorted(each.split for each in scored)])
@@ -90,7 +90,7 @@ def _align(
         return None
     if not np.array_equal(own.labels, base.labels):
         return None
-    kept = _labelled(own, data.run.task.kind)
+    kept = _labelled(own, data.run.answered_task.kind)
     return own.labels[kept], own.predictions[kept], base.predictions[kept]
 
 
@@ -112,9 +112,9 @@ def find_false_scores(runs: Sequence[RunData]) -> list[str]:
     """Recorded scores that the predictions beside them do not give; empty where all is well."""
     problems = []
     for data in runs:
-        for evaluation in (each for each in data.evaluations if each.task == data.run.task.name):
+        for evaluation in (each for each in data.evaluations if each.task == data.run.answered_task.name):
             predictions = data.predictions[evaluation.key]
-            kept = _labelled(predictions, data.run.task.kind)
+            kept = _labelled(predictions, data.run.answered_task.kind)
             labels, answers = predictions.labels[kept], predictions.predictions[kept]
             for score in evaluation.scores:
                 found = METRICS[score.name](labels, answers) if len(labels) else float("nan")

@@ -1,0 +1,194 @@
+"""The last stage of every method: a student with a classifier learns what its teachers answer."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.batching import TokenizedSet, pad_rows
+from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
+from compress.distillation.cache import cached_logits
+from compress.distillation.capture import recording
+from compress.distillation.objective import DistillationObjective, compare_models, student_needs
+from compress.distillation.states import Place, log_terms
+from compress.distillation.teachers import load_teacher
+from compress.encoder import Encoder, load_config
+from compress.errors import CompressError
+from compress.evaluation import align_labels, predict_split, primary_score
+from compress.inference import Logits, Predictor
+from compress.recipes.stages import Distill
+from compress.recipes.terms import STATES
+from compress.statistics import best_constant_score
+from compress.tasks import Task
+from compress.training import train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskTeacher:
+    """A teacher that knows the task.
+
+    Attributes:
+        predictor: In eval mode, frozen; labels are matched by name.
+        source: The directory that it was loaded from.
+        seed: Of its hold-out, on which it is gated: rows that it has not learned.
+    """
+
+    predictor: Predictor
+    source: Path
+    seed: int
+
+
+def distill_answers(
+    student: Encoder,
+    teachers: Sequence[TaskTeacher],
+    data: TaskData,
+    texts: Split,
+    origin: NDArray[np.int64],
+    stage: Distill,
+    *,
+    seed: int,
+    place: Place,
+) -> dict[str, Any]:
+    """Teach a student, in place, what its teachers answer on a task's texts.
+
+    Each teacher is gated on its hold-out first, before the hours of work. Then it answers each text once, without
+    dropout, or has answered before: the answers are cached. It reads the texts through its own tokenizer, so teachers
+    of several vocabularies can answer together. Terms that look inside a teacher look inside the first.
+
+    Args:
+        student: Its classifier has the task's labels.
+        teachers: Fine-tuned on the task.
+        data: The task's examples.
+        texts: What is learned: the train split, augmented perhaps.
+        origin: For each of the texts the row of the train split that it stems from, `[N]`.
+        stage: How.
+        seed: Of the hold-out, the batches and the dropout.
+        place: Where to work.
+
+    Returns:
+        Facts for the run's record.
+
+    Raises:
+        CompressError: A teacher is no better than a constant, or its labels are not the task's.
+    """
+    _, held = hold_out_rows(len(data.train), seed=seed)
+    watched, rows = data.train.select(held, name="holdout"), np.flatnonzero(~np.isin(origin, held))
+    if stage.select_on == "validation":
+        rows, watched = np.arange(len(texts)), data.validation[0]
+    scores = [gate_teacher(data, each, allow_weak=stage.allow_weak_teacher) for each in teachers]
+    started = time.monotonic()
+    answers = np.stack(
+        [_answer_texts(each, data.task, texts, rows, store=place.store) for each in teachers], axis=1
+    )
+    seconds = time.monotonic() - started
+    length = stage.training.max_length
+    examples = tokenize_split(
+        texts.select(rows, name="train"),
+        student.tokenizer,
+        max_length=length,
+        columns={"teacher_logits": answers},
+    )
+    seen = np.stack([answer(each.predictor, data.task, watched) for each in teachers], axis=1)
+    holdout = tokenize_split(
+        watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen}
+    )
+    facts = _learn(student, teachers, examples, holdout, stage, task=data.task, seed=seed, place=place)
+    return {
+        **facts,
+        "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
+        "teacher_seconds": round(seconds, 1),
+        "truncated_training_texts": examples.truncated,
+    }
+
+
+def _learn(
+    student: Encoder,
+    teachers: Sequence[TaskTeacher],
+    examples: TokenizedSet,
+    holdout: TokenizedSet,
+    stage: Distill,
+    *,
+    task: Task,
+    seed: int,
+    place: Place,
+) -> dict[str, Any]:
+    theirs = load_config(teachers[0].source)
+    comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
+    log_terms(comparisons)
+    inside = any(term.loss in STATES for term in stage.terms)
+    teach = (
+        load_teacher(teachers[0].source, comparisons, masked_lm=False, bf16=bool(stage.training.bf16))
+        if inside
+        else None
+    )
+    objective = DistillationObjective(
+        comparisons,
+        student=student.model.config,
+        teacher=theirs,
+        teach=teach,
+        teacher_weights=stage.teacher_weights,
+        seed=seed,
+    )
+    with recording(student.model, student_needs(comparisons)):
+        outcome = train(
+            student,
+            objective,
+            examples=examples,
+            holdout=holdout,
+            collate=partial(pad_rows, tokenizer=student.tokenizer),
+            task=task,
+            training=stage.training,
+            seed=seed,
+            directory=place.directory,
+            checkpoints=place.checkpoints,
+        )
+    return {**outcome.facts, "terms": {each.name: each.detail for each in comparisons}}
+
+
+def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> float:
+    """A teacher's score on its own hold-out, if it beats the best constant answer.
+
+    Raises:
+        CompressError: It does not, and neither the user nor the task allows that.
+    """
+    task = data.task
+    _, rows = hold_out_rows(len(data.train), seed=teacher.seed)
+    held = data.train.select(rows, name="holdout")
+    score = primary_score(task, answer(teacher.predictor, task, held), held.labels)
+    constant = best_constant_score(task.primary_metric, held.labels)  # type: ignore[arg-type]
+    if score > constant:
+        logger.info("  the teacher scores %.4f on the hold-out", score)
+        return score
+    finding = (
+        f"The teacher's {task.primary_metric} on the hold-out ({len(held)} rows of train) is {score:.4f}; "
+        f"the best constant answer has {constant:.4f}."
+    )
+    if not (allow_weak or task.weak_teacher_allowed):
+        raise CompressError(
+            f"{finding} It has nothing to teach.",
+            "Fine-tune it longer or at another rate (compress finetune), or go on with --allow-weak-teacher.",
+        )
+    exempt = f"hardly any model beats it on {task.name}" if task.weak_teacher_allowed else "as you allowed"
+    logger.warning("%s Going on: %s.", finding, exempt)
+    return score
+
+
+def answer(teacher: Predictor, task: Task, split: Split) -> Logits:
+    """A teacher's logits `[N, C]`, in the task's order of labels."""
+    return predict_split(teacher, task, split)[0].astype(np.float32)
+
+
+def _answer_texts(
+    teacher: TaskTeacher, task: Task, texts: Split, rows: NDArray[np.int64], *, store: Path
+) -> Logits:
+    """The cached answers to some of the texts, in the task's order of labels."""
+    answers = cached_logits(teacher.predictor, teacher.source, texts, store=store)
+    return answers[rows][:, align_labels(teacher.predictor.labels, task)]
