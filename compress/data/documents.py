@@ -14,6 +14,8 @@ from compress.errors import InvalidInputError, first_line
 TEXT = "text"
 """The column that holds the documents."""
 BATCH_ROWS = 256
+LONGEST_LINE = 1 << 16
+"""Characters: what is tokenized at once must not be a whole book because it has no line breaks."""
 READ_BUFFER = 1 << 20
 """Bytes of a Parquet file that are read at once; without it a whole column of a row group would be."""
 
@@ -43,12 +45,32 @@ def read_documents(path: Path) -> Iterator[str]:
         ) from None
 
 
+def split_lines(document: str) -> Iterator[str]:
+    """The lines of a document that are not blank; one that is too long is cut, at spaces where it has any.
+
+    A line that is not its document's first begins with a space, which to a byte-level tokenizer is what begins a word.
+    """
+    lines = (piece for line in document.splitlines() for piece in _cut_line(line.strip()))
+    for place, line in enumerate(lines):
+        yield f" {line}" if place else line
+
+
 def explain_no_column(where: str, columns: list[str]) -> InvalidInputError:
     """What to do where rows have no column of documents."""
     return InvalidInputError(
         f"{where} has no column {TEXT!r}; it has {', '.join(map(repr, columns)) or 'none'}.",
         f"Name the column of documents {TEXT!r}.",
     )
+
+
+def _cut_line(line: str) -> Iterator[str]:
+    while len(line) > LONGEST_LINE:
+        end = line.rfind(" ", 1, LONGEST_LINE)
+        end = end if end > 0 else LONGEST_LINE
+        yield line[:end]
+        line = line[end:].lstrip()
+    if line:
+        yield line
 
 
 def _read_plain(path: Path) -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from compress.data.arrays import ArrayWriter
 from compress.data.batching import Rows
 from compress.data.corpus import Corpus
+from compress.data.documents import LONGEST_LINE, split_lines
 from compress.errors import CompressError, InvalidInputError
 from compress.processes import is_main, wait
 from compress.recipes.values import Frozen
@@ -33,8 +34,6 @@ FORMAT = 1
 """Of what lies in the cache; another number makes every corpus be cut anew."""
 SHORTEST = 8
 """Tokens, special ones not counted: a shorter rest teaches nothing and is left out."""
-LONGEST_LINE = 1 << 16
-"""Characters of a line that are tokenized at once: a document without line breaks is no reason to run out of memory."""
 CHUNK = 1 << 20
 """Characters that are tokenized together."""
 HELD_OUT = 1000
@@ -298,22 +297,5 @@ def _chunks(paragraphs: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, s
 
 
 def _paragraphs(documents: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The number of a document and a line of it.
-
-    A line that is not its document's first begins with a space, which to a byte-level tokenizer is what begins a word.
-    """
-    for number, document in enumerate(documents):
-        lines = (piece for line in document.splitlines() for piece in _pieces(line.strip()))
-        for place, line in enumerate(lines):
-            yield number, f" {line}" if place else line
-
-
-def _pieces(line: str) -> Iterator[str]:
-    """A line in parts that are not too long, cut at spaces where it has any."""
-    while len(line) > LONGEST_LINE:
-        end = line.rfind(" ", 1, LONGEST_LINE)
-        end = end if end > 0 else LONGEST_LINE
-        yield line[:end]
-        line = line[end:].lstrip()
-    if line:
-        yield line
+    """The number of a document and a line of it, for each in order."""
+    return ((number, line) for number, document in enumerate(documents) for line in split_lines(document))
