@@ -6,31 +6,21 @@ written after it: a build that was cut off goes on, and a damaged shard is found
 a shard's batches depend on nothing outside it.
 """
 
-import contextlib
-import fcntl
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.data.task_data import Split
+from compress.distillation.shards import holding, is_whole, write_shard
 from compress.environment import describe
-from compress.errors import CompressError
 from compress.inference import Predictor
 from compress.processes import is_main, wait
 from compress.recipes.schema import Frozen
-from compress.runs import (
-    SCHEMA_VERSION,
-    TEACHER_CACHE,
-    content_key,
-    hash_file,
-    read_record,
-    write_atomically,
-    write_record,
-)
+from compress.runs import SCHEMA_VERSION, TEACHER_CACHE, content_key, write_record
 from compress.sources import content_hash
 
 logger = logging.getLogger(__name__)
@@ -48,14 +38,6 @@ class About(Frozen):
     split: str
     rows: int
     max_length: int
-
-
-class Shard(Frozen):
-    """A whole shard: how many rows it has, and the sum of its file."""
-
-    schema_version: int = SCHEMA_VERSION
-    rows: int
-    sha256: str
 
 
 class ShardedArray:
@@ -101,8 +83,8 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
     folder = store / TEACHER_CACHE / cache_key(teacher, source, split)
     starts = range(0, len(split), SHARD_ROWS)
     if is_main():
-        with _holding(folder):
-            missing = [start for start in starts if not _is_whole(folder, start)]
+        with holding(folder, content="the teacher's answers"):
+            missing = [start for start in starts if not is_whole(_file(folder, start))]
             if missing:
                 about = About(
                     teacher=source.name, split=split.name, rows=len(split), max_length=teacher.max_length
@@ -140,40 +122,6 @@ def _file(folder: Path, start: int) -> Path:
 
 
 def _write_shard(folder: Path, start: int, rows: NDArray[np.float32]) -> None:
-    file = _file(folder, start)
     content = io.BytesIO()
     np.save(content, rows)
-    write_atomically(file, content.getvalue())
-    write_record(file.with_suffix(".json"), Shard(rows=len(rows), sha256=hash_file(file)))
-
-
-def _is_whole(folder: Path, start: int) -> bool:
-    file = _file(folder, start)
-    try:
-        shard = read_record(file.with_suffix(".json"), Shard)
-        whole = hash_file(file) == shard.sha256
-    except (CompressError, OSError):
-        return False
-    if not whole:
-        logger.warning("  %s is damaged: it is made again", file.name)
-    return whole
-
-
-@contextlib.contextmanager
-def _holding(folder: Path) -> Iterator[None]:
-    """Hold a cache against other processes while it is read or built; wait where one holds it already."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise CompressError(
-            f"The teacher's cache {folder} cannot be written: {error.strerror}.",
-            "Choose another store with --runs DIR, or mend its permissions.",
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("  another process computes the teacher's answers; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    write_shard(_file(folder, start), content.getvalue(), rows=len(rows))

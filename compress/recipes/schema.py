@@ -202,3 +202,34 @@ class Student(Frozen):
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
         return self
+
+
+class Augmentation(Frozen):
+    """How a train split is enlarged by replacing words (Jiao et al. 2020, Algorithm 1).
+
+    Each example is copied `copies` times, a pair as often on either side; 0 is no augmentation. `copies_for` says by
+    the task's name what differs there, by default as published. In a copy each word is replaced with
+    `replace_probability` by one of its `candidates` likeliest.
+
+    `min_confidence` is not of the paper: a copy is kept only where the fine-tuned teacher gives its own most likely
+    class at least this probability. A regression has none.
+    """
+
+    copies: Annotated[int, Field(strict=True, ge=0)] = 20
+    copies_for: dict[str, Annotated[int, Field(strict=True, ge=0)]] = {
+        "cola": 30,
+        "mrpc": 30,
+        "rte": 30,
+        "stsb": 30,
+        "sst2": 20,
+        "qnli": 20,
+        "mnli": 10,
+        "qqp": 10,
+    }
+    replace_probability: Annotated[Number, Field(gt=0, le=1)] = 0.4
+    candidates: PositiveInt = 15
+    min_confidence: Annotated[Number, Field(gt=0, le=1)] | None = None
+
+    def copies_on(self, task: str) -> int:
+        """How often an example of a task is copied."""
+        return self.copies_for.get(task, self.copies)
