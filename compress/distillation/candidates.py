@@ -53,15 +53,15 @@ def load_candidates(path: Path, *, count: int, passes: int | None = PASSES) -> C
 
 
 def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Id → word, for each piece that begins a word and is of the letters a–z in lower case; two at the least.
+    """Id → word, for each piece that begins a word and is of the letters a–z in lower case, two at the least.
 
-    A single letter is an ending cut off (the s of "sees") more often than a word. WordPiece marks the pieces that go on
-    (##), SentencePiece (▁) and byte-level BPE (Ġ) those that begin.
+    A single letter is an ending cut off (the s of "it's") more often than a word. WordPiece marks the pieces that go
+    on (##), SentencePiece (▁) and byte-level BPE (Ġ) those that begin.
     """
     pieces = tokenizer.get_vocab()
     goes_on = any(piece.startswith("##") for piece in pieces)
     begins = next((mark for mark in "▁Ġ" if any(piece.startswith(mark) for piece in pieces)), "")
-    pattern = re.compile(f"{'' if goes_on else begins}([a-z]{(2,)})")
+    pattern = re.compile(("" if goes_on else begins) + "([a-z]{2,})")
     found = {number: pattern.fullmatch(piece) for piece, number in pieces.items()}
     return {number: match.group(1) for number, match in sorted(found.items()) if match}
 
