@@ -8,7 +8,7 @@ from typing import Literal
 
 from compress.inventory import Entry, Inventory, places_of, try_hold
 from compress.recipes.values import Frozen
-from compress.runs import REDO_SUFFIX, RUN_FILE, TEACHER_CACHE
+from compress.runs import CACHES, REDO_SUFFIX, RUN_FILE
 
 Reason = Literal["unfinished", "superseded"]
 
@@ -77,8 +77,10 @@ def delete(store: Path, entry: Entry) -> bool:
 
 
 def delete_cache(store: Path) -> None:
-    """Delete what teachers answered."""
-    shutil.rmtree(store / TEACHER_CACHE)
+    """Delete what teachers answered, and augmented texts."""
+    for cache in CACHES:
+        if (store / cache).exists():
+            shutil.rmtree(store / cache)
 
 
 def _reason(entry: Entry) -> Reason | None:

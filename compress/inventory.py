@@ -11,11 +11,11 @@ from typing import Any, Literal
 from compress.errors import CompressError, InvalidInputError
 from compress.recipes.values import Frozen
 from compress.runs import (
+    CACHES,
     CHECKPOINTS,
     LOCK_FILE,
     REDO_SUFFIX,
     RUN_FILE,
-    TEACHER_CACHE,
     Run,
     Score,
     StoredRun,
@@ -51,7 +51,7 @@ class Entry(Frozen):
 
 
 class Inventory(Frozen):
-    """All runs of a store, oldest first, and what its cache of teachers' answers takes."""
+    """All runs of a store, oldest first, and what its caches (teachers' answers, augmented texts) take."""
 
     store: str
     entries: tuple[Entry, ...]
@@ -73,7 +73,7 @@ def survey(store: Path) -> Inventory:
     return Inventory(
         store=str(store),
         entries=tuple(sorted(entries, key=lambda entry: (entry.changed, entry.id))),
-        cache_bytes=bytes_below(store / TEACHER_CACHE),
+        cache_bytes=sum(bytes_below(store / cache) for cache in CACHES),
     )
 
 

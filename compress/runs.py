@@ -27,9 +27,10 @@ CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 REDO_SUFFIX = ".redo"
 TEACHER_CACHE = ".teacher-cache"
-"""The folder of a store in which teachers' answers are kept; each can be deleted and is then computed again."""
 CORPUS_CACHE = ".corpus-cache"
-"""The folder of a store in which tokenized corpora are kept; each can be deleted and is then made again."""
+AUGMENTATION_CACHE = ".augmentation-cache"
+CACHES = (TEACHER_CACHE, CORPUS_CACHE, AUGMENTATION_CACHE)
+"""Folders of a store that keep teachers' answers, tokenized corpora, augmented texts; each can be made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
 TOKENIZER_FILES = (
     "tokenizer.json",

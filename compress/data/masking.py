@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from compress.data.sequences import Sequences
 from compress.errors import CompressError, InvalidInputError
-from compress.recipes.schema import Masking
+from compress.recipes.methods import Masking
 
 IGNORED = -100
 """The label of a token that is not to be guessed: what cross-entropy in PyTorch leaves out."""

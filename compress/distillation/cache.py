@@ -15,20 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.data.task_data import Split
+from compress.distillation.shards import is_whole, write_shard
 from compress.environment import describe
-from compress.errors import CompressError
 from compress.inference import Predictor
 from compress.processes import is_main, wait
 from compress.recipes.values import Frozen
-from compress.runs import (
-    SCHEMA_VERSION,
-    TEACHER_CACHE,
-    content_key,
-    hash_file,
-    read_record,
-    write_atomically,
-    write_record,
-)
+from compress.runs import SCHEMA_VERSION, TEACHER_CACHE, content_key, write_record
 from compress.sources import content_hash
 from compress.storage import holding
 
@@ -47,14 +39,6 @@ class About(Frozen):
     split: str
     rows: int
     max_length: int
-
-
-class Shard(Frozen):
-    """A whole shard: how many rows it has, and the sum of its file."""
-
-    schema_version: int = SCHEMA_VERSION
-    rows: int
-    sha256: str
 
 
 class ShardedArray:
@@ -101,7 +85,7 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
     starts = range(0, len(split), SHARD_ROWS)
     if is_main():
         with holding(folder, busy="computes the teacher's answers"):
-            missing = [start for start in starts if not _is_whole(folder, start)]
+            missing = [start for start in starts if not is_whole(_file(folder, start))]
             if missing:
                 about = About(
                     teacher=source.name, split=split.name, rows=len(split), max_length=teacher.max_length
@@ -139,20 +123,6 @@ def _file(folder: Path, start: int) -> Path:
 
 
 def _write_shard(folder: Path, start: int, rows: NDArray[np.float32]) -> None:
-    file = _file(folder, start)
     content = io.BytesIO()
     np.save(content, rows)
-    write_atomically(file, content.getvalue())
-    write_record(file.with_suffix(".json"), Shard(rows=len(rows), sha256=hash_file(file)))
-
-
-def _is_whole(folder: Path, start: int) -> bool:
-    file = _file(folder, start)
-    try:
-        shard = read_record(file.with_suffix(".json"), Shard)
-        whole = hash_file(file) == shard.sha256
-    except (CompressError, OSError):
-        return False
-    if not whole:
-        logger.warning("  %s is damaged: it is made again", file.name)
-    return whole
+    write_shard(_file(folder, start), content.getvalue(), rows=len(rows))

@@ -6,7 +6,7 @@ any term, weight, layer map or number.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -25,58 +25,66 @@ from compress.recipes.values import Frozen, Number, PositiveInt, Training
 MethodName = Literal["logits", "tinybert", "minilm", "triple"]
 Budget = Literal["published", "small"]
 """Whose schedule: the paper's, or one for two CPU cores."""
-Probability = Annotated[Number, Field(gt=0, le=1)]
 
 
 class Masking(Frozen):
-    """Which tokens a masked language model has to guess.
+    """Which tokens are hidden from a model, and what stands in their place.
 
-    Attributes:
-        probability: Share of the tokens that are chosen.
-        mask_share: Share of these that become the mask token (BERT: 80 %).
-        random_share: Share of these that become a random token (BERT: 10 %); the others stay as they are.
-        smoothing: Exponent s of DistilBERT's choice: a token is chosen with probability proportional to
-            max(count, 1) ** -s over the whole batch (0.7). None chooses all alike.
-        whole_words: Whether all pieces of a word are chosen together.
-        max_ngram: Whole words in a row that are chosen together are 1 to this many, n with p(n) ∝ 1/n (ALBERT: 3).
+    BERT (Devlin et al. 2018, section 3.1) hides `probability` of a sequence's tokens: `mask_share` of them become the
+    mask, `random_share` another token, the rest stays. With `smoothing` s (DistilBERT: 0.7) they are drawn over the
+    whole batch, rare ones more often: a token that occurs c times has the weight max(c, 1)^−s. `whole_words`
+    hides words, not pieces of them; up to `max_ngram` in a row, n of them with a probability proportional to 1/n
+    (ALBERT, section 4.1).
     """
 
     probability: Annotated[Number, Field(gt=0, lt=1)] = 0.15
     mask_share: Annotated[Number, Field(ge=0, le=1)] = 0.8
     random_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
-    smoothing: Annotated[Number, Field(gt=0)] | None = None
-    whole_words: bool = False
-    max_ngram: Annotated[int, Field(ge=1, le=3, strict=True)] = 1
+    smoothing: Annotated[Number, Field(ge=0)] | None = None
+    whole_words: Annotated[bool, Field(strict=True)] = False
+    max_ngram: Annotated[int, Field(strict=True, ge=1, le=3)] = 1
+
+    @model_validator(mode="after")
+    def _rules_go_together(self) -> Self:
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"mask_share {self.mask_share} and random_share {self.random_share} are more than 1 together"
+            )
+        if self.max_ngram > 1 and not self.whole_words:
+            raise ValueError("max_ngram counts whole words: set whole_words = true")
+        if self.smoothing is not None and self.whole_words:
+            raise ValueError("smoothing draws single tokens: leave it out, or set whole_words = false")
+        return self
 
 
 class Augmentation(Frozen):
-    """New texts for a task: words replaced by what a language model, or near rows of a word table, would put there.
+    """How a train split is enlarged by replacing words (Jiao et al. 2020, Algorithm 1).
 
-    Jiao et al. 2020, algorithm 1.
+    Each example is copied `copies` times, a pair as often on either side; 0 is no augmentation. `copies_for` says by
+    the task's name what differs there, by default as published. In a copy each word is replaced with
+    `replace_probability` by one of its `candidates` likeliest.
 
-    Attributes:
-        copies: New texts of each (the paper's N); 0 makes none.
-        copies_for: By task, where it is another number.
-        replace_probability: Of each word that may be replaced (the paper's p_t).
-        candidates: A replacement is one of so many (the paper's K).
-        min_confidence: Keep a new text only where the teacher gives its likeliest label at least this probability.
+    `min_confidence` is not of the paper: a copy is kept only where the fine-tuned teacher gives its own most likely
+    class at least this probability. A regression has none.
     """
 
-    copies: Annotated[int, Field(ge=0, strict=True)] = 20
-    copies_for: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {
+    copies: Annotated[int, Field(strict=True, ge=0)] = 20
+    copies_for: dict[str, Annotated[int, Field(strict=True, ge=0)]] = {
         "cola": 30,
         "mrpc": 30,
         "rte": 30,
         "stsb": 30,
+        "sst2": 20,
+        "qnli": 20,
         "mnli": 10,
         "qqp": 10,
     }
-    replace_probability: Probability = 0.4
+    replace_probability: Annotated[Number, Field(gt=0, le=1)] = 0.4
     candidates: PositiveInt = 15
-    min_confidence: Probability | None = None
+    min_confidence: Annotated[Number, Field(gt=0, le=1)] | None = None
 
     def copies_on(self, task: str) -> int:
-        """How many new texts of each a task gets."""
+        """How often an example of a task is copied."""
         return self.copies_for.get(task, self.copies)
 
 

@@ -140,33 +140,3 @@ class Student(Frozen):
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
         return self
-
-
-class Masking(Frozen):
-    """Which tokens are hidden from a model, and what stands in their place.
-
-    BERT (Devlin et al. 2018, section 3.1) hides `probability` of a sequence's tokens: `mask_share` of them become the
-    mask, `random_share` another token, the rest stays. With `smoothing` s (DistilBERT: 0.7) they are drawn over the
-    whole batch, rare ones more often: a token that occurs c times has the weight max(c, 1)^−s. `whole_words`
-    hides words, not pieces of them; up to `max_ngram` in a row, n of them with a probability proportional to 1/n
-    (ALBERT, section 4.1).
-    """
-
-    probability: Annotated[Number, Field(gt=0, lt=1)] = 0.15
-    mask_share: Annotated[Number, Field(ge=0, le=1)] = 0.8
-    random_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
-    smoothing: Annotated[Number, Field(ge=0)] | None = None
-    whole_words: Annotated[bool, Field(strict=True)] = False
-    max_ngram: Annotated[int, Field(strict=True, ge=1, le=3)] = 1
-
-    @model_validator(mode="after")
-    def _rules_go_together(self) -> Self:
-        if self.mask_share + self.random_share > 1 + 1e-9:
-            raise ValueError(
-                f"mask_share {self.mask_share} and random_share {self.random_share} are more than 1 together"
-            )
-        if self.max_ngram > 1 and not self.whole_words:
-            raise ValueError("max_ngram counts whole words: set whole_words = true")
-        if self.smoothing is not None and self.whole_words:
-            raise ValueError("smoothing draws single tokens: leave it out, or set whole_words = false")
-        return self

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from compress.recipes.schema import Frozen
+from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, Batches, Run
 
 CaveatKind = Literal[

@@ -25,7 +25,7 @@ from compress.data.masking import (
 )
 from compress.data.sequences import Frame, Sequences
 from compress.errors import CompressError, InvalidInputError
-from compress.recipes.schema import Masking
+from compress.recipes.methods import Masking
 
 SIZE, SPECIAL, MASK = 200, 5, 4
 LIMIT = 1e-4
