@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
 from compress.evaluation import evaluate as evaluate_predictor
 from compress.inference import Prediction, load, texts_of
@@ -12,7 +13,6 @@ from compress.pipeline import execute
 from compress.planning import (
     Options,
     Workplace,
-    plan_distillation,
     plan_finetuning,
     plan_quantization,
     task_of,
@@ -59,10 +59,10 @@ def finetune(
 
 
 def distill(
-    teacher: str,
+    teacher: str | Sequence[str],
     student: str,
     *,
-    task: str,
+    task: str | None = None,
     seed: int = 42,
     options: Options = DEFAULTS,
     runs: Path | str = "runs",
@@ -70,14 +70,16 @@ def distill(
     force: bool = False,
     save_to: Path | None = None,
 ) -> StoredRun:
-    """Distil a teacher's knowledge of a task into a student.
+    """Distil a teacher into a student: its knowledge of a task, or of language.
 
     Args:
-        teacher: A run, a directory, a teacher or a Hub id; fine-tuned on the task first if it is not yet.
+        teacher: A run, a directory, a teacher or a Hub id; fine-tuned on the task first if it is not yet. Several
+            answer together; what is inside a teacher is learned from the first.
         student: A student's name or file.
-        task: A GLUE task, `sample`, or a task file.
+        task: A GLUE task, `sample`, or a task file; without one the student is a general-purpose one, a model without
+            a classifier.
         seed: Of everything random in the student's training.
-        options: Changes to the student's recipe.
+        options: Changes to the student's recipe; `options.distillation` holds method, corpus and budget.
         runs: The store.
         glue: A local clone of GLUE.
         force: Redo a finished run.
@@ -86,7 +88,8 @@ def distill(
     Raises:
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
-    step = plan_distillation(teacher, student, task, Workplace(Path(runs), glue), seed=seed, options=options)
+    teachers = [teacher] if isinstance(teacher, str) else list(teacher)
+    step = plan_distillation(teachers, student, task, Workplace(Path(runs), glue), seed=seed, options=options)
     return execute(step, force=force, save_to=save_to)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models
-from compress.encoder import build_config, has_masked_lm_head, load_config, load_tokenizer
+from compress.encoder import build_config, load_config, load_tokenizer
 from compress.errors import CompressError, InvalidInputError
+from compress.heads import has_masked_lm_head
 from compress.planning import (
     Options,
     Step,
@@ -79,10 +80,8 @@ def plan_distillation(
     given = options.distillation
     name, budget = _chosen(recipe.distill, given)
     method = _method(recipe.distill, name, budget)
-    sources = [
-        resolve_model(teacher, store=workplace.store, stages=STARTING_STAGES) for teacher in teachers
-    ]
-    weights = _teacher_weights(given.teacher_weights, teachers)
+    sources = [resolve_model(teacher, store=workplace.store, stages=STARTING_STAGES) for teacher in teachers]
+    weights = _teacher_weights(given.teacher_weights or (), teachers)
     if task is None:
         if isinstance(method, Logits) or not given.general:
             raise InvalidInputError(
@@ -114,9 +113,7 @@ def plan_distillation(
             select_on=options.select_on,
         )
         _require_fitting(stage.terms, recipe, sources[0], masked_lm=False)
-        before = Step(
-            recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store
-        )
+        before = Step(recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store)
     last, training = _last_stage(method, recipe, data)
     terms = _reweighted(last, given)
     _require_fitting(terms, recipe, sources[0], masked_lm=False)

@@ -10,8 +10,15 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-from compress.distillation.logits import distill_logits
+import numpy as np
+
+from compress.data.corpus import Corpus
+from compress.data.task_data import TaskData
+from compress.distillation.answers import TaskTeacher, distill_answers
+from compress.distillation.augmentation import Augmented, augmented
+from compress.distillation.states import Place, distill_general, distill_intermediate
 from compress.encoder import (
+    Encoder,
     build_student,
     load_encoder,
     load_finished,
@@ -23,10 +30,12 @@ from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
+from compress.heads import Head, build_bare, load_base
 from compress.inference import load
 from compress.planning import Step
 from compress.processes import is_main, require_all_started, wait
-from compress.recipes.stages import Distill, Finetune, Quantize, Stage
+from compress.recipes.schema import Student
+from compress.recipes.stages import Distill, Finetune, General, Intermediate, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
@@ -37,6 +46,8 @@ from compress.workspace import Workspace, complete
 logger = logging.getLogger(__name__)
 
 BYTES_OF_WEIGHT = 4
+AUGMENTATION_SEED = 42
+"""Whatever the student's seed: several students share the augmented texts."""
 CHECKPOINTS_AT_A_TIME = 3
 """The newest, the best, and the one that is being written."""
 
@@ -99,9 +110,11 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
         logger.info("%s: %s", step.id, _describe(step))
         started, clock = datetime.now(UTC), time.monotonic()
         made = make_artefact(step.stage, step, inputs, workspace)
-        data = step.data
-        evaluations = evaluate(
-            load(workspace.path), data.task, data.validation, run=step.id, directory=workspace.path
+        data = step.answers
+        evaluations = (
+            evaluate(load(workspace.path), data.task, data.validation, run=step.id, directory=workspace.path)
+            if data
+            else []
         )
         run = Run(
             id=step.id,
@@ -109,8 +122,8 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             key=step.key,
             stage=step.stage,
             parents=step.parents,
-            task=_portable(data.task),
-            task_name=step.task_name,
+            task=_portable(step.task) if step.task else None,
+            subject=step.subject,
             seed=step.seed,
             command=current_command(),
             environment=describe(),
@@ -130,20 +143,21 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
 
 def _score_new_data(step: Step, stored: StoredRun) -> None:
     """Score a finished run on validation data that has changed since: its key knows only what training saw."""
+    data = step.answers
     known = {evaluation.data for evaluation in stored.evaluations}
-    changed = [split for split in step.data.validation if split.fingerprint not in known]
-    if not changed:
+    changed = [split for split in data.validation if split.fingerprint not in known] if data else []
+    if not (data and changed):
         return
     logger.info("%s: scored on what is new in %s", step.id, ", ".join(split.name for split in changed))
     with telling_failed_writes(step.directory):
-        evaluate(load(step.directory), step.data.task, changed, run=step.id, directory=step.directory)
+        evaluate(load(step.directory), data.task, changed, run=step.id, directory=step.directory)
 
 
 def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
     """What the processes beside the main one do: train with it, and wait while it does the rest."""
     wait()  # the main process holds the directory
     workspace = Workspace(step.directory)
-    if step.optimizer_steps and (force or not step.finished):
+    if step.trains and (force or not step.finished):
         make_artefact(step.stage, step, inputs, workspace)
     wait()
     return read_run(step.directory)
@@ -166,42 +180,86 @@ def make_artefact(stage: Stage, step: Step, inputs: dict[str, Model], workspace:
 
 @make_artefact.register
 def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    task = step.data.task
+    data = _examples(step)
     if stage.student is not None:
         tokenizer = load_tokenizer(inputs["tokenizer"].path)
-        encoder = build_student(stage.student, tokenizer, task, seed=step.seed)
+        encoder = build_student(stage.student, tokenizer, data.task, seed=step.seed)
     else:
-        encoder = load_encoder(inputs["model"].path, task, seed=step.seed)
+        encoder = load_encoder(inputs["model"].path, data.task, seed=step.seed)
     _require_room(encoder.parameters, workspace)
-    outcome = finetune_encoder(
-        encoder, step.data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
+    facts = finetune_encoder(
+        encoder, data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
     )
-    if is_main():
-        save_encoder(encoder, workspace.path, max_length=stage.training.max_length)
-    return Made(encoder.parameters, outcome.facts)
+    return _saved(encoder, stage.training.max_length, facts, workspace)
+
+
+@make_artefact.register
+def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    if not isinstance(step.data, Corpus):
+        raise TypeError("a general stage learns from documents")
+    source = inputs["teacher"].path
+    head: Head = "masked_lm" if stage.masking else None
+    student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, head=head)
+    started = _initialize(student, stage.student, source)
+    _require_room(student.parameters, workspace)
+    facts = distill_general(student, source, step.data, stage, seed=step.seed, place=_place(step, workspace))
+    return _saved(student, stage.training.max_length, {**started, **facts}, workspace)
+
+
+@make_artefact.register
+def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    data, source = _examples(step), inputs["teacher"].path
+    started: dict[str, Any] = {}
+    if "student" in inputs:
+        student = load_base(inputs["student"].path)
+    else:
+        student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, head=None)
+        started = _initialize(student, stage.student, source)
+    _require_room(student.parameters, workspace)
+    texts = _augment(stage, step, inputs)
+    facts = distill_intermediate(
+        student, source, data, texts.split, texts.origin, stage, seed=step.seed, place=_place(step, workspace)
+    )
+    return _saved(
+        student,
+        stage.training.max_length,
+        {**started, **_augmentation_facts(stage, texts), **facts},
+        workspace,
+    )
 
 
 @make_artefact.register
 def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    source = inputs["teacher"]
-    teacher = load(source.path)
-    student = build_student(stage.student, teacher.tokenizer, step.data.task, seed=step.seed)
+    data = _examples(step)
+    models = [model for role, model in inputs.items() if role.startswith("teacher")]
+    teachers = [
+        TaskTeacher(load(model.path), model.path, model.run.run.seed if model.run else step.seed)
+        for model in models
+    ]
+    started: dict[str, Any] = {}
+    if "student" in inputs:
+        student = load_encoder(inputs["student"].path, data.task, seed=step.seed)
+    else:
+        student = build_student(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
+        started = _initialize(student, stage.student, models[0].path)
     _require_room(student.parameters, workspace)
-    taught = distill_logits(
+    texts = _augment(stage, step, inputs)
+    facts = distill_answers(
         student,
-        teacher,
-        step.data,
+        teachers,
+        data,
+        texts.split,
+        texts.origin,
         stage,
         seed=step.seed,
-        teacher_seed=source.run.run.seed if source.run else step.seed,
-        source=source.path,
-        store=step.store,
-        directory=workspace.path,
-        checkpoints=workspace.checkpoints,
+        place=_place(step, workspace),
     )
-    if is_main():
-        save_encoder(student, workspace.path, max_length=stage.training.max_length)
-    return Made(student.parameters, taught.facts)
+    return _saved(
+        student,
+        stage.training.max_length,
+        {**started, **_augmentation_facts(stage, texts), **facts},
+        workspace,
+    )
 
 
 @make_artefact.register
@@ -219,6 +277,51 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
     return Made(encoder.parameters, summary.facts)
+
+
+def _examples(step: Step) -> TaskData:
+    if not isinstance(step.data, TaskData):
+        raise TypeError(f"a {step.stage.kind} stage learns a task")
+    return step.data
+
+
+def _place(step: Step, workspace: Workspace) -> Place:
+    return Place(store=step.store, directory=workspace.path, checkpoints=workspace.checkpoints)
+
+
+def _initialize(encoder: Encoder, student: Student, teacher: Path) -> dict[str, Any]:
+    """Start a student from its teacher, where its recipe says so."""
+    if student.initialize == "random":
+        return {}
+    raise NotImplementedError(teacher)
+
+
+def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:
+    """The train split, with its augmented copies where the stage wants some."""
+    train, recipe = _examples(step).train, stage.augmentation
+    if recipe is None:
+        return Augmented(train, np.arange(len(train)))
+    asked = recipe.min_confidence is not None
+    return augmented(
+        train,
+        recipe,
+        copies=recipe.copies,
+        source=inputs["candidates"].path,
+        seed=AUGMENTATION_SEED,
+        store=step.store,
+        teacher=load(inputs["teacher"].path) if asked else None,
+        teacher_source=inputs["teacher"].path if asked else None,
+    )
+
+
+def _augmentation_facts(stage: Intermediate | Distill, texts: Augmented) -> dict[str, Any]:
+    return texts.facts if stage.augmentation else {}
+
+
+def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: Workspace) -> Made:
+    if is_main():
+        save_encoder(encoder, workspace.path, max_length=max_length)
+    return Made(encoder.parameters, facts)
 
 
 def _require_room(parameters: int, workspace: Workspace) -> None:

@@ -15,8 +15,9 @@ from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
 from compress.processes import world_size
+from compress.recipes.methods import Distillation
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
-from compress.recipes.values import Frozen, Training
+from compress.recipes.schema import Student
 from compress.recipes.stages import (
     DynamicInt8,
     Finetune,
@@ -26,6 +27,7 @@ from compress.recipes.stages import (
     Selection,
     Stage,
 )
+from compress.recipes.values import Frozen, Training
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, resolve_model
 from compress.tasks import Task, resolve_task
@@ -171,21 +173,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line may change of a recipe; names are the recipe's fields.
-
-    Attributes:
-        training: Of `Training`; in a chain of stages, of the last.
-        select_on: Where early stopping looks.
-        distillation: Of a student's way of being taught.
-    """
-
-    training: Mapping[str, Any] = field(default_factory=dict)
-    select_on: Selection = "holdout"
-    distillation: "Teaching" = field(default_factory=lambda: Teaching())
-
-
-@dataclass(frozen=True)
 class Teaching:
     """What the command line may change of a student's way of being taught; None is as in the student's file.
 
@@ -214,6 +201,21 @@ class Teaching:
     hard_weight: float | None = None
     teacher_weights: Sequence[float] = ()
     allow_weak_teacher: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line may change of a recipe; names are the recipe's fields.
+
+    Attributes:
+        training: Of `Training`; in a chain of stages, of the last.
+        select_on: Where early stopping looks.
+        distillation: Of a student's way of being taught.
+    """
+
+    training: Mapping[str, Any] = field(default_factory=dict)
+    select_on: Selection = "holdout"
+    distillation: Teaching = field(default_factory=Teaching)
 
 
 def plan_finetuning(
@@ -295,6 +297,7 @@ def decide_training(training: Training, changes: Mapping[str, Any]) -> Training:
 def finetuning_step(
     source: Model, data: TaskData, task: str, workplace: Workplace, *, seed: int, options: Options
 ) -> Step:
+    """The step that fine-tunes a model as its recipe says, with the user's changes."""
     usual = source.teacher.training_on(data.task.name) if source.teacher else Training()
     stage = Finetune(training=decide_training(usual, options.training), select_on=options.select_on)
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
@@ -355,7 +358,11 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
 def knows_task(model: Model, task: Task) -> bool:
     """Whether a model already answers a task: it was fine-tuned on it, here or elsewhere."""
     if model.run is not None:
-        return model.run.run.task is not None and model.run.run.task.name == task.name and model.run.run.stage.kind != "intermediate"
+        return (
+            model.run.run.task is not None
+            and model.run.run.task.name == task.name
+            and model.run.run.stage.kind != "intermediate"
+        )
     return answers_task(model.path, task)
 
 

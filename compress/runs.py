@@ -16,8 +16,8 @@ from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 
 from compress.environment import Environment
 from compress.errors import CompressError, first_line
-from compress.recipes.values import Frozen
 from compress.recipes.stages import Stage
+from compress.recipes.values import Frozen
 from compress.tasks import Task
 
 SCHEMA_VERSION = 1
@@ -88,7 +88,10 @@ class Run(Frozen):
     def _read_older(cls, value: Any) -> Any:
         """Records of before there were corpora named the task alone."""
         if isinstance(value, Mapping) and "task_name" in value:
-            return {**{name: part for name, part in value.items() if name != "task_name"}, "subject": value["task_name"]}
+            return {
+                **{name: part for name, part in value.items() if name != "task_name"},
+                "subject": value["task_name"],
+            }
         return value
 
     @property

@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -50,7 +49,8 @@ logger = logging.getLogger(__name__)
 
 LOGS_A_RUN = 100
 LOOKS_A_RUN = 20
-"""How often a run that is judged by its loss looks at the hold-out, and leaves a checkpoint."""
+STEPS_BETWEEN_LOOKS = 100
+"""How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
 WEIGHTS_FILE = "model.safetensors"
 PROJECTIONS_FILE = "objective.safetensors"
 
@@ -126,8 +126,21 @@ class Trainer(transformers.Trainer):
         if model.training:
             for name, term in outputs["terms"].items():
                 self._terms[name].append(term)
-        loss = outputs["loss"]
-        return (loss, {"loss": loss, "logits": outputs["logits"]}) if return_outputs else loss
+        return outputs["loss"]
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The loss of a batch of the hold-out; its logits and labels where a score is made of them."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        loss = outputs["loss"].detach()
+        return (loss, None, None) if prediction_loss_only else (loss, outputs["logits"], inputs["labels"])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each term's mean since the last log."""
@@ -268,6 +281,7 @@ def _arguments(
     fields = training.model_dump(exclude={"max_length", "early_stopping_patience", "bf16"})
     steps = steps_of(training, rows, processes=world_size())
     rhythm = "epoch" if scored else "steps"
+    stride = max(STEPS_BETWEEN_LOOKS, steps // LOOKS_A_RUN)
     return transformers.TrainingArguments(
         output_dir=str(checkpoints.resolve()),
         **fields,
@@ -279,8 +293,8 @@ def _arguments(
         ddp_find_unused_parameters=not scored,
         eval_strategy=rhythm,
         save_strategy=rhythm,
-        eval_steps=None if scored else max(1, steps // LOOKS_A_RUN),
-        save_steps=max(1, steps // LOOKS_A_RUN),
+        eval_steps=None if scored else stride,
+        save_steps=stride,
         load_best_model_at_end=True,
         metric_for_best_model="score" if scored else "loss",
         greater_is_better=scored,

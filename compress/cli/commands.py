@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compress.cli import catalogue, doctor, store
-from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TRAINING, takes
+from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TEACHING, TRAINING, takes
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
 if TYPE_CHECKING:
@@ -64,43 +64,38 @@ def finetune(
 
 
 @app.command(epilog="Example: compress distill --teacher minilm-l6 --student albert-tiny --task sample")
-@takes(training=TRAINING, selection=SELECTION, making=MAKING, data=DATA, common=COMMON)
+@takes(teaching=TEACHING, training=TRAINING, selection=SELECTION, making=MAKING, data=DATA, common=COMMON)
 def distill(
-    teacher: Annotated[str, typer.Option("--teacher", help="A teacher, a run, a directory, or a Hub id.")],
+    teacher: Annotated[
+        list[str],
+        typer.Option(
+            "--teacher", help="A teacher, a run, a directory, or a Hub id; several answer together."
+        ),
+    ],
     student: Annotated[str, typer.Option("--student", help="A student's name or file.")],
+    teaching: dict[str, Any],
     training: dict[str, Any],
     selection: dict[str, Any],
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
-    task: Annotated[str | None, typer.Option("--task", help="A GLUE task, `sample`, or a task file.")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="logits; default the student's.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", help="Of the soft labels.")] = None,
-    soft_weight: Annotated[
-        float | None, typer.Option("--soft-weight", help="Of the teacher's labels.")
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="A GLUE task, `sample`, or a task file; without one: a general-purpose student."
+        ),
     ] = None,
-    hard_weight: Annotated[float | None, typer.Option("--hard-weight", help="Of the gold labels.")] = None,
-    allow_weak_teacher: Annotated[
-        bool,
-        typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than a constant answer."),
-    ] = False,
 ) -> None:
-    """Distil a teacher into a student; a teacher that does not know the task is fine-tuned first."""
+    """Distil a teacher into a student, by stages; a teacher that does not know the task is fine-tuned first.
+
+    Options of training change the last stage; those of the others are in the student's file.
+    """
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.errors import InvalidInputError
-        from compress.planning import plan_distillation
+        from compress.chains import plan_distillation
+        from compress.planning import Teaching
 
-        if method not in (None, "logits"):
-            raise InvalidInputError(f"There is no method {method!r}.", "The methods are: logits.")
-        if task is None:
-            raise InvalidInputError(
-                "Without --task the student would be a general-purpose one, which takes a method with a general stage; "
-                "`logits`, the only method so far, teaches a task.",
-                "Name the task: --task sst2 (or any GLUE task, `sample`, a task file).",
-            )
-        weights = {"temperature": temperature, "soft_weight": soft_weight, "hard_weight": hard_weight}
-        options = _options(training, selection, method=weights, allow_weak_teacher=allow_weak_teacher)
+        options = _options(training, selection, distillation=Teaching(**teaching))
         place = _workplace(common, data)
         step = plan_distillation(teacher, student, task, place, seed=making["seed"], options=options)
         _carry_out(step, making, output)

@@ -56,6 +56,42 @@ MAKING: Group = {
     ),
 }
 
+_TEACHING_PANEL = "Method (default: the student's)"
+
+
+def _teaching(kind: Any, text: str, *names: str, default: Any = None) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=_TEACHING_PANEL)], default
+
+
+TEACHING: Group = {
+    "method": _teaching(str | None, "logits, tinybert, minilm or triple.", "--method"),
+    "budget": _teaching(str | None, "Whose schedule: published, or small (for two CPU cores).", "--budget"),
+    "corpus": _teaching(
+        str | None,
+        "Documents of the general stage: a directory or a file, a Hub dataset, or `sample`.",
+        "--corpus",
+    ),
+    "general": _teaching(
+        bool, "Whether the general stage comes first.", "--general/--no-general", default=True
+    ),
+    "general_seed": _teaching(
+        int,
+        "Of the general stage, so that several seeds share one general student.",
+        "--general-seed",
+        default=42,
+    ),
+    "copies": _teaching(int | None, "Augmented texts of each; 0 makes none.", "--copies"),
+    "temperature": _teaching(float | None, "Of the last stage's soft labels.", "--temperature"),
+    "soft_weight": _teaching(float | None, "Of the last stage's soft labels; 0 drops them.", "--soft-weight"),
+    "hard_weight": _teaching(float | None, "Of the last stage's gold labels; 0 drops them.", "--hard-weight"),
+    "teacher_weights": _teaching(
+        list[float] | None, "Of each --teacher, in their order; default equal.", "--teacher-weight"
+    ),
+    "allow_weak_teacher": _teaching(
+        bool, "Go on with a teacher no better than a constant answer.", "--allow-weak-teacher", default=False
+    ),
+}
+
 _PANEL = "Training (default: the recipe's)"
 
 

@@ -86,7 +86,9 @@ def pad_rows(rows: Rows, *, tokenizer: PreTrainedTokenizerBase) -> dict[str, Ten
     return {**padded, **columns}
 
 
-def bucket_by_length(lengths: Sequence[int] | NDArray[np.int64], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+def bucket_by_length(
+    lengths: Sequence[int] | NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
+) -> list[list[int]]:
     """Shuffle examples into batches of like length.
 
     Shuffled examples are cut into buckets of `BATCHES_A_BUCKET` batches, sorted by length within, cut into batches,

@@ -36,7 +36,7 @@ SHORTEST = 8
 """Tokens, special ones not counted: a shorter rest teaches nothing and is left out."""
 CHUNK = 1 << 20
 """Characters that are tokenized together."""
-HELD_OUT = 1000
+HELD_OUT = 256
 """Sequences that are held out, at the most."""
 ABOUT_FILE = "about.json"
 ARRAYS = ("ids", "offsets", "documents")
@@ -123,7 +123,7 @@ class Sequences(Dataset[Rows]):
 def hold_out(sequences: Sequences, *, seed: int, share: float = 0.05) -> tuple[Sequences, Sequences]:
     """Part sequences into what is learned and what is only looked at.
 
-    Whole documents are held out, drawn by the seed, until the share is reached (at most 1,000 sequences); of the last
+    Whole documents are held out, drawn by the seed, until the share is reached (at most 256 sequences); of the last
     one only its beginning, where it has more than is missing.
 
     Returns:

@@ -97,9 +97,7 @@ def distill_answers(
         columns={"teacher_logits": answers},
     )
     seen = np.stack([answer(each.predictor, data.task, watched) for each in teachers], axis=1)
-    holdout = tokenize_split(
-        watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen}
-    )
+    holdout = tokenize_split(watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen})
     facts = _learn(student, teachers, examples, holdout, stage, task=data.task, seed=seed, place=place)
     return {
         **facts,

@@ -75,41 +75,39 @@ def compare_models(
         names[comparison.name] += 1
         repeated = names[comparison.name]
         name = f"{comparison.name}_{repeated}" if repeated > 1 else comparison.name
-        found.append(
-            Comparison(name, term, comparison.pairs, comparison.relation_heads, comparison.detail)
-        )
+        found.append(Comparison(name, term, comparison.pairs, comparison.relation_heads, comparison.detail))
     return tuple(found)
 
 
 def _compare(term: Term, student: PretrainedConfig, teacher: PretrainedConfig) -> Comparison:
     layers = {"student_layers": student.num_hidden_layers, "teacher_layers": teacher.num_hidden_layers}
+    name, heads = str(term.loss), 0
+    pairs: Pairs = ()
     match term:
         case HiddenTerm():
-            return Comparison(
-                term.loss, term, resolve_map(term.map, **layers), detail=describe_map(term.map, **layers)
-            )
+            pairs, detail = resolve_map(term.map, **layers), describe_map(term.map, **layers)
         case AttentionTerm():
             _require_heads(student, teacher)
             pairs = attention_pairs(resolve_map(term.map, **layers))
-            return Comparison(term.loss, term, pairs, detail=describe_map(term.map, **layers))
+            detail = describe_map(term.map, **layers)
         case AttentionDistributionTerm():
             _require_heads(student, teacher)
             pairs = _last_pair(term.teacher_layer, student, teacher)
-            return Comparison(term.loss, term, pairs, detail=_describe_last(pairs))
+            detail = _describe_last(pairs)
         case RelationTerm():
             pairs = _last_pair(term.teacher_layer, student, teacher)
-            heads = _relation_heads(term, student, teacher)
-            detail = f"{term.of}s, {heads} relation heads, {_describe_last(pairs)}"
-            return Comparison(f"{term.of}_relations", term, pairs, heads, detail)
+            name, heads = f"{term.of}_relations", _relation_heads(term, student, teacher)
+            detail = f"{heads} relation heads, {_describe_last(pairs)}"
         case CosineTerm():
-            pairs = ((student.num_hidden_layers, teacher.num_hidden_layers),)
-            return Comparison(term.loss, term, pairs, detail="the last hidden states")
+            pairs = _last_pair(None, student, teacher)
+            detail = _describe_last(pairs)
         case SoftTerm():
-            return Comparison(term.loss, term, detail=f"at temperature {term.temperature:g}")
+            detail = f"at temperature {term.temperature:g}"
         case HardTerm():
-            return Comparison(term.loss, term, detail="gold labels")
+            detail = "gold labels"
         case MaskedLmTerm():
-            return Comparison(term.loss, term, detail="masked words")
+            detail = "hidden words"
+    return Comparison(name, term, pairs, heads, detail)
 
 
 class DistillationObjective(Objective):
@@ -155,49 +153,51 @@ class DistillationObjective(Objective):
         """Every term, weighted; the logits where there are any."""
         student = read_states(model, batch, self.needs)
         teacher = self.teach(batch) if self.teach else States(None, (), {}, {})
-        tokens = batch["attention_mask"].sum()
         terms = {}
         for each in self.comparisons:
             value, count = self._term(each, student, teacher, batch)
-            terms[each.name] = Mean(each.term.weight * value, tokens if count is None else count)
+            terms[each.name] = Mean(each.term.weight * value, count)
         logits = student.logits
         return Judgement(terms, None if logits is None else logits.float())
 
     def _term(
         self, each: Comparison, student: States, teacher: States, batch: Batch
-    ) -> tuple[Tensor, Tensor | int | None]:
-        """A term's value, and over how many things its mean was taken; None stands for all tokens."""
+    ) -> tuple[Tensor, Tensor | int]:
+        """A term's value, and over how many things its mean was taken: tokens, where nothing else is said."""
         mask = batch["attention_mask"]
+        count: Tensor | int = mask.sum()
         match each.term:
             case HiddenTerm():
                 losses = [
                     hidden_mse(self._project(student.hidden[ours], ours), teacher.hidden[theirs], mask)
                     for ours, theirs in each.pairs
                 ]
-                return torch.stack(losses).sum(), None
+                value = torch.stack(losses).sum()
             case AttentionTerm():
                 losses = [
                     attention_mse(student.scores[ours], teacher.scores[theirs], mask)
                     for ours, theirs in each.pairs
                 ]
-                return torch.stack(losses).sum(), mask.sum(dim=1).square().sum()
+                value, count = torch.stack(losses).sum(), mask.sum(dim=1).square().sum()
             case AttentionDistributionTerm():
                 ((ours, theirs),) = each.pairs
-                return attention_divergence(student.scores[ours], teacher.scores[theirs], mask), None
+                value = attention_divergence(student.scores[ours], teacher.scores[theirs], mask)
             case RelationTerm(of=vectors):
                 ((ours, theirs),) = each.pairs
                 pair = student.vectors[ours][vectors], teacher.vectors[theirs][vectors]
-                return relation_divergence(*pair, mask, relation_heads=each.relation_heads), None
+                value = relation_divergence(*pair, mask, relation_heads=each.relation_heads)
             case CosineTerm():
-                projected = self.projections["direction"](student.hidden[-1])
-                return hidden_cosine(projected, teacher.hidden[each.pairs[0][1]], mask), None
+                ((ours, theirs),) = each.pairs
+                projected = self.projections["direction"](student.hidden[ours])
+                value = hidden_cosine(projected, teacher.hidden[theirs], mask)
             case SoftTerm():
-                return self._soft(each.term, student, teacher, batch)
+                value, count = self._soft(each.term, student, teacher, batch)
             case HardTerm():
-                return task_loss(_logits(student).float(), batch["labels"]), len(batch["labels"])
+                value, count = task_loss(_logits(student), batch["labels"]), len(mask)
             case MaskedLmTerm():
-                labels = batch["labels"]
-                return masked_lm_loss(_logits(student), labels), (labels != IGNORED_LABEL).sum()
+                value = masked_lm_loss(_logits(student), batch["labels"])
+                count = (batch["labels"] != IGNORED_LABEL).sum()
+        return value, count
 
     def _soft(
         self, term: SoftTerm, student: States, teacher: States, batch: Batch
@@ -212,7 +212,7 @@ class DistillationObjective(Objective):
         answers = batch["teacher_logits"].transpose(0, 1)  # [T, B, C]
         if batch["labels"].is_floating_point():
             shares = answers.new_tensor(list(self.teacher_weights)) / sum(self.teacher_weights)
-            return soft_regression(logits.float(), (answers * shares[:, None, None]).sum(dim=0)), len(logits)
+            return soft_regression(logits, (answers * shares[:, None, None]).sum(dim=0)), len(logits)
         soft = mix_teachers(answers, list(self.teacher_weights), temperature=term.temperature)
         return cross_entropy_to(logits, soft, temperature=term.temperature), len(logits)
 
@@ -284,7 +284,7 @@ def _projection(narrow: int, wide: int, *, generator: torch.Generator) -> nn.Lin
 def _logits(states: States) -> Tensor:
     if states.logits is None:
         raise RuntimeError("a term asks for logits of a model that was not asked for them")
-    return states.logits
+    return states.logits.float()
 
 
 def _last_pair(teacher_layer: int | None, student: PretrainedConfig, teacher: PretrainedConfig) -> Pairs:

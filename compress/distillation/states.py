@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compress.data.batching import Examples, pad_rows
 from compress.data.corpus import Corpus
-from compress.data.masking import MaskingCollator
+from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
 from compress.distillation.capture import recording
@@ -102,9 +102,7 @@ def distill_intermediate(
     collate: Collate = partial(pad_rows, tokenizer=student.tokenizer)
     examples = tokenize_split(learned, student.tokenizer, max_length=length)
     holdout = tokenize_split(watched, student.tokenizer, max_length=length)
-    facts = _match_states(
-        student, teacher, examples, holdout, stage, collate=collate, seed=seed, place=place
-    )
+    facts = _match_states(student, teacher, examples, holdout, stage, collate=collate, seed=seed, place=place)
     return {**facts, "truncated_training_texts": examples.truncated}
 
 

@@ -69,16 +69,9 @@ class Augmentation(Frozen):
     """
 
     copies: Annotated[int, Field(strict=True, ge=0)] = 20
-    copies_for: dict[str, Annotated[int, Field(strict=True, ge=0)]] = {
-        "cola": 30,
-        "mrpc": 30,
-        "rte": 30,
-        "stsb": 30,
-        "sst2": 20,
-        "qnli": 20,
-        "mnli": 10,
-        "qqp": 10,
-    }
+    copies_for: dict[str, Annotated[int, Field(strict=True, ge=0)]] = Field(
+        default={"cola": 30, "mrpc": 30, "rte": 30, "stsb": 30, "sst2": 20, "qnli": 20, "mnli": 10, "qqp": 10}
+    )
     replace_probability: Annotated[Number, Field(gt=0, le=1)] = 0.4
     candidates: PositiveInt = 15
     min_confidence: Annotated[Number, Field(gt=0, le=1)] | None = None
@@ -96,7 +89,7 @@ class StageRecipe(Frozen):
 
     terms: Terms
     training: Training = Training()
-    training_for: dict[str, Training] = {}
+    training_for: dict[str, Training] = Field(default={})
 
     @field_serializer("training_for")
     def _only_what_differs(self, value: dict[str, Training]) -> dict[str, dict[str, Any]]:

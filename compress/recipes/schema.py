@@ -101,7 +101,7 @@ class Teacher(Frozen):
     architecture: Architecture
     vocab_size: PositiveInt
     training: Training = Training()
-    training_for: dict[str, Training] = {}
+    training_for: dict[str, Training] = Field(default={})
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:

@@ -6,8 +6,8 @@ from itertools import product
 
 from compress.environment import Environment
 from compress.recipes.methods import Logits
-from compress.recipes.values import Training
 from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.recipes.values import Training
 from compress.reporting.schema import Link, Report, Row, Section
 from compress.reporting.wording import (
     describe_machine,
