@@ -75,7 +75,8 @@ def describe_map(layer_map: LayerMap, *, student_layers: int, teacher_layers: in
 def _explain(layer_map: LayerMap, *, student_layers: int, teacher_layers: int) -> str:
     match layer_map:
         case "uniform" if teacher_layers % student_layers == 0:
-            return f"TinyBERT's uniform map, g(m) = {teacher_layers // student_layers}m"
+            times = teacher_layers // student_layers
+            return f"TinyBERT's uniform map, g(m) = {times if times > 1 else ''}m"
         case "uniform":
             ours = f"g(m) = ⌈m·{teacher_layers}/{student_layers}⌉ is ours: TinyBERT maps multiples"
             deeper = student_layers > teacher_layers

@@ -32,9 +32,11 @@ def attention_mse(student_scores: Tensor, teacher_scores: Tensor, attention_mask
     """
     _check_heads(student_scores, teacher_scores)
     real = _real_cells(attention_mask)
-    # Filled before the square, never multiplied: −inf − (−inf) is NaN, and NaN · 0 is, too.
-    difference = (widen(student_scores) - widen(teacher_scores)).masked_fill_(~real, 0.0)
-    return mean_over(difference.square().sum(), real.sum() * student_scores.shape[1])
+    # Chosen before the difference, never multiplied: −inf − (−inf) is NaN, and NaN · 0 is, too.
+    student = torch.where(real, widen(student_scores), 0.0)
+    teacher = torch.where(real, widen(teacher_scores), 0.0)
+    total = functional.mse_loss(student, teacher, reduction="sum")
+    return mean_over(total, real.sum() * student_scores.shape[1])
 
 
 def attention_divergence(student_scores: Tensor, teacher_scores: Tensor, attention_mask: Tensor) -> Tensor:
@@ -56,8 +58,8 @@ def attention_divergence(student_scores: Tensor, teacher_scores: Tensor, attenti
         InvalidInputError: The numbers of heads differ.
     """
     _check_heads(student_scores, teacher_scores)
-    padded = ~_real_cells(attention_mask)
-    log_student, log_teacher = _log_attention(student_scores, padded), _log_attention(teacher_scores, padded)
+    real = _real_cells(attention_mask)
+    log_student, log_teacher = _log_attention(student_scores, real), _log_attention(teacher_scores, real)
     total = functional.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
     return mean_over(total, attention_mask.bool().sum() * student_scores.shape[1])
 
@@ -68,13 +70,13 @@ def _real_cells(attention_mask: Tensor) -> Tensor:
     return real[:, None, :, None] & real[:, None, None, :]
 
 
-def _log_attention(scores: Tensor, padded: Tensor) -> Tensor:
+def _log_attention(scores: Tensor, real: Tensor) -> Tensor:
     """The logarithm of the softmax over real keys; a padded query's row is uniform, so it diverges from no other.
 
     The least finite number stands for −inf, whose differences are NaN; its exponential is as much 0.
     """
     scores = widen(scores)
-    return functional.log_softmax(scores.masked_fill(padded, torch.finfo(scores.dtype).min), dim=-1)
+    return functional.log_softmax(torch.where(real, scores, torch.finfo(scores.dtype).min), dim=-1)
 
 
 def _check_heads(student_scores: Tensor, teacher_scores: Tensor) -> None:
