@@ -168,11 +168,13 @@ def test_what_is_gone_since_the_survey_is_no_failure(store):
     assert not delete(store, entry)
 
 
-def test_the_cache_goes_only_while_no_run_is_made(store):
+@pytest.mark.parametrize("caches", [(".teacher-cache", ".augmentation-cache"), (".augmentation-cache",)])
+def test_the_caches_go_only_while_no_run_is_made(store, caches):
     assert not cache_may_go(an_inventory())
     assert cache_may_go(an_inventory(an_entry("a"), cache_bytes=1))
     assert not cache_may_go(an_inventory(an_entry("a", held=True), cache_bytes=1))
     put(store, finetuned(1))
-    (store / ".teacher-cache" / "key").mkdir(parents=True)
+    for cache in caches:
+        (store / cache / "key").mkdir(parents=True)
     delete_cache(store)
     assert [path.name for path in store.iterdir()] == ["sst2"]

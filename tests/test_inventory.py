@@ -129,10 +129,11 @@ def test_a_record_that_cannot_be_read_is_neither_finished_nor_unfinished(store, 
     assert set(states(store).values()) == {"unreadable"}
 
 
-def test_the_cache_of_teachers_answers_is_measured(store):
-    (store / ".teacher-cache" / "key").mkdir(parents=True)
-    (store / ".teacher-cache" / "key" / "logits").write_bytes(b"0" * 30)
-    assert survey(store).cache_bytes == 30
+def test_the_caches_are_measured(store):
+    for cache, size in ((".teacher-cache", 30), (".augmentation-cache", 4)):
+        (store / cache / "key").mkdir(parents=True)
+        (store / cache / "key" / "content").write_bytes(b"0" * size)
+    assert survey(store).cache_bytes == 34
     assert survey(store).entries == ()
 
 

@@ -24,9 +24,9 @@ NEGATIONS = ("'t", "’t")
 """What follows the first part of don't, which is no word by itself."""
 _AUXILIARIES = (
     "theirs having does did doing just s t d ll m n o ve y ain aren couldn didn doesn don hadn hasn haven isn ma "
-    "mightn mustn needn shan shouldn wasn weren won wouldn"
+    "mightn mustn needn shan shouldn wasn weren won wouldn ca wo sha"
 )
-"""Stop words of the published code that scikit-learn's list lacks."""
+"""Stop words of the published code that scikit-learn's list lacks, and what GLUE writes before n't."""
 
 Candidates = Mapping[int, Sequence[str]]
 """Number of a word in its text → what may stand in its place, likeliest first."""
