@@ -1,0 +1,145 @@
+"""Encoders without a task: with a head that guesses hidden tokens, or with no head at all."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    set_seed,
+)
+
+from compress.encoder import Encoder, load_config, load_tokenizer, load_weights
+from compress.errors import CompressError, InvalidInputError
+from compress.integrity import explain_unloadable, find_layer, require_fitting, require_whole
+
+
+def has_mlm_head(path: Path) -> bool:
+    """Whether a directory's weights have a head that guesses hidden tokens; reads their names, loads none.
+
+    Raises:
+        CompressError: The configuration or the weights cannot be read, or are no encoder's.
+    """
+    return not _missing_matrices(path, load_config(path))
+
+
+def load_masked_lm(path: Path, *, seed: int, allow_new_head: bool) -> Encoder:
+    """Load an encoder with its head that guesses hidden tokens (MLM); the head's last layer is the word table.
+
+    Args:
+        path: A directory in Hugging Face format.
+        seed: Of a new head's weights.
+        allow_new_head: Draw a head where the weights bring none, as continued pretraining does.
+
+    Raises:
+        CompressError: There is no head and none may be drawn, it is an ELECTRA discriminator, or the weights are
+            damaged.
+    """
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
+    lacking = _missing_matrices(path, config)
+    if lacking:
+        _require_generator(path, config)
+    if lacking and not allow_new_head:
+        raise CompressError(
+            f"The weights in {path} have no MLM head ({', '.join(lacking)} missing), so they guess no hidden tokens.",
+            "Train one first: compress pretrain --from MODEL --objective mlm --corpus CORPUS",
+        )
+    set_seed(seed)
+    model, report = load_weights(path, config, AutoModelForMaskedLM)
+    require_whole(path, model, report, complete=False)
+    if not lacking and report["missing_keys"]:
+        raise CompressError(
+            f"The MLM head in {path} is not whole: {', '.join(sorted(report['missing_keys']))} missing.",
+            "Bring the weights as save_pretrained wrote them.",
+        )
+    return Encoder(model, tokenizer)
+
+
+def load_base(path: Path, *, layers: int | None = None) -> Encoder:
+    """Load an encoder without any head or pooler.
+
+    Args:
+        path: A directory in Hugging Face format.
+        layers: Only the first so many; default all.
+
+    Raises:
+        InvalidInputError: It has fewer layers, or they are of several kinds that are shared (ALBERT's groups).
+        CompressError: The weights are damaged, or those of another configuration.
+    """
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
+    whole = config.num_hidden_layers
+    if layers is not None:
+        _require_layers(path, config, layers)
+        config.num_hidden_layers = layers
+    kind = type(_build_empty(config, AutoModel))
+    without = {"add_pooling_layer": False} if _takes_pooling(kind) else {}
+    model, report = load_weights(path, config, AutoModel, **without)
+    dropped = {
+        name for name in report["unexpected_keys"] if config.num_hidden_layers <= find_layer(name) < whole
+    }
+    rest = {**report, "unexpected_keys": set(report["unexpected_keys"]) - dropped}
+    require_whole(path, model, rest, complete=False)
+    return Encoder(model, tokenizer)
+
+
+def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:
+    """The matrices of an MLM head that the weights do not have; its last one is the word table, where they share it."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    try:
+        for file in sorted(path.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                names.update(tensors.keys())
+        model = _build_empty(config, AutoModelForMaskedLM)
+    except Exception as error:  # safetensors' own error type is no public one
+        raise explain_unloadable(path, error) from None
+    if not names:
+        raise explain_unloadable(path, FileNotFoundError("no *.safetensors"))
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1
+        and not name.startswith(f"{model.base_model_prefix}.")
+        and name not in tied
+        and name not in names
+    ]
+
+
+def _require_generator(path: Path, config: PretrainedConfig) -> None:
+    if config.model_type == "electra":
+        raise CompressError(
+            f"{path} is an ELECTRA discriminator: it tells which tokens were replaced, and has no MLM logits.",
+            "Distil it with a method that takes none (--method logits, tinybert or minilm), "
+            "or take a teacher with an MLM head, such as bert-base.",
+        )
+
+
+def _require_layers(path: Path, config: PretrainedConfig, layers: int) -> None:
+    if not 1 <= layers <= config.num_hidden_layers:
+        raise InvalidInputError(
+            f"The first {layers} layers of {path} were asked for; it has {config.num_hidden_layers}.",
+            f"Ask for 1 to {config.num_hidden_layers}.",
+        )
+    if layers < config.num_hidden_layers and getattr(config, "num_hidden_groups", 1) > 1:
+        raise InvalidInputError(
+            f"{path} shares its layers in {config.num_hidden_groups} groups, which depend on how many layers there are.",
+            "Take all its layers.",
+        )
+
+
+def _takes_pooling(kind: type[PreTrainedModel]) -> bool:
+    return "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+
+
+def _build_empty(config: PretrainedConfig, auto: Any) -> PreTrainedModel:
+    with torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(config)
+    return model
