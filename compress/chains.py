@@ -13,7 +13,7 @@ from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models
 from compress.encoder import build_config, load_config, load_tokenizer
 from compress.errors import CompressError, InvalidInputError
-from compress.heads import has_masked_lm_head
+from compress.heads import has_mlm_head
 from compress.planning import (
     Options,
     Step,
@@ -295,7 +295,7 @@ def _require_fitting(terms: Sequence[Term], recipe: Student, source: Model, *, m
 
 
 def _require_masked_lm_head(path: Path, name: str, model_type: str) -> None:
-    if has_masked_lm_head(path):
+    if has_mlm_head(path):
         return
     if model_type == "electra":
         raise InvalidInputError(

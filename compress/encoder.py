@@ -53,7 +53,7 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class Encoder:
-    """A sequence classifier (or scorer) and the tokenizer that feeds it."""
+    """A model (a classifier or scorer, where nothing else is said) and the tokenizer that feeds it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -125,7 +125,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
         _require_free_classifier(path, config, task)
         _set_labels(config, task)
     set_seed(seed)
-    model = _load_weights(path, config)
+    model = _load_classifier(path, config)
     if order is not None:
         reorder_labels(model, order, task)
     elif classified:
@@ -148,7 +148,7 @@ def load_finished(path: Path) -> Encoder:
     """
     config, tokenizer = load_config(path), load_tokenizer(path)
     require_fitting(path, tokenizer, config)
-    return Encoder(_load_weights(path, config, complete=True), tokenizer)
+    return Encoder(_load_classifier(path, config, complete=True), tokenizer)
 
 
 def load_language_model(path: Path) -> tuple[Encoder, bool]:
@@ -319,16 +319,28 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
     config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
 
 
-def _load_weights(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
-    options: dict[str, Any] = {
+def load_weights(
+    path: Path, config: PretrainedConfig, auto: Any, **options: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model of an Auto class with a directory's weights in it, and what `from_pretrained` says of their tensors.
+
+    Raises:
+        CompressError: They cannot be loaded.
+    """
+    options |= {
         "use_safetensors": True,
         "output_loading_info": True,
         "dtype": torch.float32,
         "ignore_mismatched_sizes": True,  # they are reported, then refused by name
     }
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(path, config=config, **options)
+        model, report = auto.from_pretrained(path, config=config, **options)
     except Exception as error:  # safetensors' own error type is no public one
         raise explain_unloadable(path, error) from None
+    return model, report
+
+
+def _load_classifier(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
+    model, report = load_weights(path, config, AutoModelForSequenceClassification)
     require_whole(path, model, report, complete=complete)
-    return model  # type: ignore[no-any-return]
+    return model

@@ -1,10 +1,10 @@
-"""Models that answer no task: bare encoders, and encoders with an MLM head. Built and loaded as `encoder` does others."""
+"""Encoders without a task: with a head that guesses hidden tokens, or with no head at all."""
 
+import inspect
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -14,103 +14,152 @@ from transformers import (
     set_seed,
 )
 
-from compress.encoder import Encoder, build_config, load_config, load_tokenizer
-from compress.errors import CompressError
-from compress.integrity import explain_unloadable, require_fitting, require_whole
+from compress.encoder import Encoder, build_config, load_config, load_tokenizer, load_weights
+from compress.errors import CompressError, InvalidInputError
+from compress.integrity import explain_unloadable, find_layer, require_fitting, require_whole
 from compress.recipes.schema import Student
 
-Head = Literal["masked_lm"] | None
-MLM_HEADS = ("cls.predictions.", "lm_head.", "generator_predictions.", "generator_lm_head.", "predictions.")
-"""How the names of an MLM head's tensors begin: BERT, RoBERTa, ELECTRA's generator, ALBERT."""
 
-
-def build_bare(student: Student, tokenizer: PreTrainedTokenizerBase, *, seed: int, head: Head) -> Encoder:
-    """A student with random weights that answers no task yet.
+def build_bare(
+    student: Student, tokenizer: PreTrainedTokenizerBase, *, seed: int, masked_lm: bool = False
+) -> Encoder:
+    """A student with random weights that answers no task yet, without a pooler.
 
     Args:
         student: Its recipe.
         tokenizer: Vocabulary size and special ids are taken from it.
         seed: Of the weights.
-        head: An MLM head, or none.
+        masked_lm: Whether it has a head that guesses hidden tokens.
     """
     config = build_config(student.architecture, student.family, tokenizer)
     set_seed(seed)
-    if head == "masked_lm":
+    if masked_lm:
         return Encoder(AutoModelForMaskedLM.from_config(config), tokenizer)  # type: ignore[no-untyped-call]
     return Encoder(AutoModel.from_config(config, add_pooling_layer=False), tokenizer)  # type: ignore[no-untyped-call]
 
 
-def load_base(path: Path, *, layers: int | None = None) -> Encoder:
-    """Load an encoder without pooler and heads.
+def has_mlm_head(path: Path) -> bool:
+    """Whether a directory's weights have a head that guesses hidden tokens; reads their names, loads none.
+
+    Raises:
+        CompressError: The configuration or the weights cannot be read, or are no encoder's.
+    """
+    return not _missing_matrices(path, load_config(path))
+
+
+def load_masked_lm(path: Path, *, seed: int, allow_new_head: bool) -> Encoder:
+    """Load an encoder with its head that guesses hidden tokens (MLM); the head's last layer is the word table.
 
     Args:
         path: A directory in Hugging Face format.
-        layers: Only so many of its layers, the first ones; default all. Where groups of layers share parameters
-            (ALBERT), all are kept: which group a layer belongs to depends on their number.
+        seed: Of a new head's weights.
+        allow_new_head: Draw a head where the weights bring none, as continued pretraining does.
 
     Raises:
-        CompressError: The weights are damaged, no safetensors, or of another kind of model.
+        CompressError: There is no head and none may be drawn, it is an ELECTRA discriminator, or the weights are
+            damaged.
     """
     config, tokenizer = load_config(path), load_tokenizer(path)
     require_fitting(path, tokenizer, config)
-    cut = layers is not None and getattr(config, "num_hidden_groups", 1) == 1
-    if layers is not None and cut:
-        config.num_hidden_layers = layers
-    pooler = {} if config.model_type == "electra" else {"add_pooling_layer": False}
-    model, report = _load(AutoModel, path, config, **pooler)
-    if cut:
-        report["unexpected_keys"] = []
-    require_whole(path, model, report, complete=False)
-    return Encoder(model, tokenizer)
-
-
-def load_masked_lm(path: Path, *, seed: int | None = None) -> Encoder:
-    """Load an encoder with its MLM head.
-
-    Args:
-        path: A directory in Hugging Face format.
-        seed: Of a head that is drawn where there is none, its table tied to the embeddings; None draws none.
-
-    Raises:
-        CompressError: The weights are damaged, or have no MLM head and none may be drawn.
-    """
-    if seed is None and not has_masked_lm_head(path):
+    lacking = _missing_matrices(path, config)
+    if lacking:
+        _require_generator(path, config)
+    if lacking and not allow_new_head:
         raise CompressError(
-            f"{path} has no MLM head.",
-            "Continue its pretraining with one: compress pretrain --from MODEL --objective mlm --corpus CORPUS.",
+            f"The weights in {path} have no MLM head ({', '.join(lacking)} missing), so they guess no hidden tokens.",
+            "Train one first: compress pretrain --from MODEL --objective mlm --corpus CORPUS",
         )
-    config, tokenizer = load_config(path), load_tokenizer(path)
-    require_fitting(path, tokenizer, config)
-    set_seed(seed or 0)
-    model, report = _load(AutoModelForMaskedLM, path, config)
+    set_seed(seed)
+    model, report = load_weights(path, config, AutoModelForMaskedLM)
     require_whole(path, model, report, complete=False)
+    if not lacking and report["missing_keys"]:
+        raise CompressError(
+            f"The MLM head in {path} is not whole: {', '.join(sorted(report['missing_keys']))} missing.",
+            "Bring the weights as save_pretrained wrote them.",
+        )
     return Encoder(model, tokenizer)
 
 
-def has_masked_lm_head(path: Path) -> bool:
-    """Whether a directory's weights hold an MLM head; only names are read."""
-    for file in sorted(path.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt") as stored:
-                names = list(stored.keys())
-        except Exception as error:  # safetensors' own error type is no public one
-            raise explain_unloadable(path, error) from None
-        if any(name.startswith(MLM_HEADS) for name in names):
-            return True
-    return False
+def load_base(path: Path, *, layers: int | None = None) -> Encoder:
+    """Load an encoder without any head or pooler.
 
+    Args:
+        path: A directory in Hugging Face format.
+        layers: Only the first so many; default all.
 
-def _load(
-    auto: Any, path: Path, config: PretrainedConfig, **more: Any
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    options: dict[str, Any] = {
-        "use_safetensors": True,
-        "output_loading_info": True,
-        "dtype": torch.float32,
-        "ignore_mismatched_sizes": True,  # they are reported, then refused by name
+    Raises:
+        InvalidInputError: It has fewer layers, or they are of several kinds that are shared (ALBERT's groups).
+        CompressError: The weights are damaged, or those of another configuration.
+    """
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
+    whole = config.num_hidden_layers
+    if layers is not None:
+        _require_layers(path, config, layers)
+        config.num_hidden_layers = layers
+    kind = type(_build_empty(config, AutoModel))
+    without = {"add_pooling_layer": False} if _takes_pooling(kind) else {}
+    model, report = load_weights(path, config, AutoModel, **without)
+    dropped = {
+        name for name in report["unexpected_keys"] if config.num_hidden_layers <= find_layer(name) < whole
     }
+    rest = {**report, "unexpected_keys": set(report["unexpected_keys"]) - dropped}
+    require_whole(path, model, rest, complete=False)
+    return Encoder(model, tokenizer)
+
+
+def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:
+    """The matrices of an MLM head that the weights do not have; its last one is the word table, where they share it."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
     try:
-        model, report = auto.from_pretrained(path, config=config, **options, **more)
+        for file in sorted(path.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                names.update(tensors.keys())
+        model = _build_empty(config, AutoModelForMaskedLM)
     except Exception as error:  # safetensors' own error type is no public one
         raise explain_unloadable(path, error) from None
-    return model, dict(report)
+    if not names:
+        raise explain_unloadable(path, FileNotFoundError("no *.safetensors"))
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1
+        and not name.startswith(f"{model.base_model_prefix}.")
+        and name not in tied
+        and name not in names
+    ]
+
+
+def _require_generator(path: Path, config: PretrainedConfig) -> None:
+    if config.model_type == "electra":
+        raise CompressError(
+            f"{path} is an ELECTRA discriminator: it tells which tokens were replaced, and has no MLM logits.",
+            "Distil it with a method that takes none (--method logits, tinybert or minilm), "
+            "or take a teacher with an MLM head, such as bert-base.",
+        )
+
+
+def _require_layers(path: Path, config: PretrainedConfig, layers: int) -> None:
+    if not 1 <= layers <= config.num_hidden_layers:
+        raise InvalidInputError(
+            f"The first {layers} layers of {path} were asked for; it has {config.num_hidden_layers}.",
+            f"Ask for 1 to {config.num_hidden_layers}.",
+        )
+    if layers < config.num_hidden_layers and getattr(config, "num_hidden_groups", 1) > 1:
+        raise InvalidInputError(
+            f"{path} shares its layers in {config.num_hidden_groups} groups, which depend on how many layers there are.",
+            "Take all its layers.",
+        )
+
+
+def _takes_pooling(kind: type[PreTrainedModel]) -> bool:
+    return "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+
+
+def _build_empty(config: PretrainedConfig, auto: Any) -> PreTrainedModel:
+    with torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(config)
+    return model

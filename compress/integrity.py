@@ -18,7 +18,7 @@ from compress.errors import CompressError, first_line
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """Any of these holds a tokenizer's vocabulary."""
-LAYER = re.compile(r"layer\w*\.\d+\.")
+LAYER = re.compile(r"layer\w*\.(\d+)\.")
 NAMED = 3
 """So many tensors are named in a message, the others counted."""
 
@@ -94,8 +94,11 @@ def require_whole(path: Path, model: PreTrainedModel, report: Mapping[str, Any],
             "Bring the config.json that was saved with these weights.",
         )
     missing = sorted(report["missing_keys"])
+    bare = model.base_model is model  # without a head its names have no prefix
     body = [
-        name for name in missing if name.startswith(f"{model.base_model_prefix}.") and "pooler" not in name
+        name
+        for name in missing
+        if (bare or name.startswith(f"{model.base_model_prefix}.")) and "pooler" not in name
     ]
     if body:
         raise CompressError(
@@ -107,13 +110,19 @@ def require_whole(path: Path, model: PreTrainedModel, report: Mapping[str, Any],
             f"{path} is not fine-tuned: {_enumerate(missing)} are missing.",
             "Fine-tune it first: compress finetune MODEL --task TASK.",
         )
-    surplus = sorted(name for name in report["unexpected_keys"] if LAYER.search(name))
+    surplus = sorted(name for name in report["unexpected_keys"] if find_layer(name) >= 0)
     if surplus:
         raise CompressError(
             f"{file} holds layers that config.json does not have: {_enumerate(surplus)}.",
             "Bring the config.json that was saved with these weights.",
         )
     _require_finite(file, model)
+
+
+def find_layer(name: str) -> int:
+    """The number of the layer that a tensor of that name belongs to, from 0; −1 if it belongs to none."""
+    found = LAYER.search(name)
+    return int(found[1]) if found else -1
 
 
 def _require_finite(file: Path, model: PreTrainedModel) -> None:
@@ -145,7 +154,7 @@ def explain_unloadable(path: Path, error: Exception) -> CompressError:
                 "Bring the whole file (copy or download it again); compress loads no pickles.",
             )
     return CompressError(
-        f"{path / 'config.json'} and the weights beside it make no classifier: {first_line(error)}.",
+        f"{path / 'config.json'} and the weights beside it make no model: {first_line(error)}.",
         "Bring a directory that save_pretrained wrote, its config.json unchanged.",
     )
 

@@ -30,7 +30,7 @@ from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
-from compress.heads import Head, build_bare, load_base
+from compress.heads import build_bare, load_base
 from compress.inference import load
 from compress.planning import Step
 from compress.processes import is_main, require_all_started, wait
@@ -198,8 +198,7 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
     if not isinstance(step.data, Corpus):
         raise TypeError("a general stage learns from documents")
     source = inputs["teacher"].path
-    head: Head = "masked_lm" if stage.masking else None
-    student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, head=head)
+    student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None)
     started = _initialize(student, stage.student, source)
     _require_room(student.parameters, workspace)
     facts = distill_general(student, source, step.data, stage, seed=step.seed, place=_place(step, workspace))
@@ -213,7 +212,7 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
     if "student" in inputs:
         student = load_base(inputs["student"].path)
     else:
-        student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, head=None)
+        student = build_bare(stage.student, load_tokenizer(source), seed=step.seed)
         started = _initialize(student, stage.student, source)
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)

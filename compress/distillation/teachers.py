@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from compress.distillation.capture import ATTENTION, Needs, States, read_states
 from compress.distillation.objective import Comparison, deepest_layer, teacher_needs
+from compress.encoder import load_config
 from compress.environment import device
 from compress.heads import load_base, load_masked_lm
 from compress.objective import Batch
@@ -51,7 +52,9 @@ def load_teacher(
     """
     needs = teacher_needs(comparisons, answers=masked_lm)
     if needs.logits:
-        model = load_masked_lm(path).model
+        model = load_masked_lm(path, seed=0, allow_new_head=False).model
     else:
-        model = load_base(path, layers=deepest_layer(comparisons)).model
+        # Which of its groups a layer of an ALBERT belongs to depends on how many layers there are.
+        grouped = getattr(load_config(path), "num_hidden_groups", 1) > 1
+        model = load_base(path, layers=None if grouped else max(1, deepest_layer(comparisons))).model
     return FrozenTeacher(model, needs, bf16=bf16)

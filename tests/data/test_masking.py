@@ -12,6 +12,7 @@ from scipy.stats import binomtest, chisquare
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import compress.data.masking as masking_module
 from compress.data.masking import (
     IGNORED,
     Vocabulary,
@@ -240,6 +241,27 @@ def test_runs_of_words_are_hidden_as_long_as_they_were_drawn():
     assert chisquare(found[:3], found[:3].sum() * np.array([6, 3, 2]) / 11).pvalue > 1e-3
 
 
+def test_no_run_is_drawn_beyond_the_end(monkeypatch):
+    asked = []
+
+    def spy(longest, **options):
+        asked.append(sorted(longest.tolist()))
+        return draw_lengths(longest, **options)
+
+    monkeypatch.setattr(masking_module, "draw_lengths", spy)
+    select_words(np.arange(5)[None], 0.15, max_ngram=3, generator=np.random.default_rng(0))
+    assert asked == [[1, 2, 3, 4, 5]]
+
+
+def test_padding_is_known_by_the_attention_mask(vocabulary):
+    """Guards a tokenizer whose padding is no special token, such as [EOS] twice over."""
+    ids, attention = batch(20, 40)
+    attention[:, 20:] = 0
+    for masking in RULES:
+        labels = mask(ids, attention, masking, vocabulary)[1]
+        assert (labels[:, 20:] == IGNORED).all()
+
+
 def test_nothing_to_guess_is_refused(vocabulary):
     """Guards a NaN: text in a script that the tokenizer does not know is all [UNK]."""
     ids = np.ones((2, 10), dtype=np.int64)
@@ -264,7 +286,8 @@ def test_pieces_of_words_are_known_by_the_tokenizers_kind(tokenizer):
     """WordPiece marks what continues a word, byte-level BPE and SentencePiece what begins one."""
     wordpiece = read_vocabulary(tokenizer)
     pieces = tokenizer.get_vocab()
-    assert [piece for piece, number in pieces.items() if not wordpiece.word_starts[number]] == ["##ly", "##s"]
+    continued = {piece for piece, number in pieces.items() if not wordpiece.word_starts[number]}
+    assert continued == {"##ly", "##s"}
     assert wordpiece.special[:5].all()
     assert not wordpiece.special[5:].any()
     assert wordpiece.mask_id == pieces["[MASK]"]
