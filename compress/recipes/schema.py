@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 Family = Literal["bert", "roberta", "electra", "albert"]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """TOML has types, so `"3"` and `true` are mistakes where a number belongs; so are `inf` and `nan`."""
 Share = Annotated[Number, Field(ge=0.0, lt=1.0)]
@@ -184,6 +185,17 @@ class Distillation(Frozen):
     logits: Logits = Logits()
 
 
+class FromTeacher(Frozen):
+    """A student starts from its teacher's weights, cut to its shape.
+
+    `layers` says which of the teacher's layers, counted from 0: "uniform" (evenly spaced from the first to the last; what
+    the student's layers share is the one in the middle), "mean" (what they share is the mean of all), or a list with
+    one layer for each of the student's distinct ones.
+    """
+
+    layers: Literal["uniform", "mean"] | tuple[NonNegativeInt, ...] = "uniform"
+
+
 class Student(Frozen):
     """A small encoder: its shape, how it starts, and how it is taught.
 
@@ -194,7 +206,7 @@ class Student(Frozen):
     description: str
     family: Literal["albert", "bert"]
     architecture: Architecture
-    initialize: Literal["random"] = "random"
+    initialize: Literal["random"] | FromTeacher = "random"
     distill: Distillation = Distillation()
     training: Training = Training()
 
