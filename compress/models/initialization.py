@@ -74,8 +74,8 @@ def initialize_from_teacher(
     """
     own, theirs = read_anatomy(student), read_anatomy(teacher)
     kept = strongest(_energy(theirs), own.hidden_size)
-    fit = write_tables(own.tables, theirs.tables, kept)
     sources = {part: choose_sources(own, part, how, count=len(theirs.layers)) for part in PARTS}
+    fit = write_tables(own.tables, theirs.tables, kept)
     for part, picks in sources.items():
         targets = {getattr(layer, part): pick for layer, pick in zip(own.layers, picks, strict=True)}
         for target, pick in targets.items():

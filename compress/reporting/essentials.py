@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.schema import Logits, Training
+from compress.recipes.schema import Logits, Training, describe_start
 from compress.recipes.stages import Distill, Finetune, Quantize
 from compress.reporting.schema import Link, Report, Row, Section
 from compress.reporting.wording import (
@@ -36,7 +36,10 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     stage = run.stage
     if isinstance(stage, Distill):
         yield "Method", _describe_logits(stage.method)
-        yield "Student", f"{stage.student.name} ({stage.student.family}, {stage.student.initialize} start)"
+        yield (
+            "Student",
+            f"{stage.student.name} ({stage.student.family}, {describe_start(stage.student.initialize)})",
+        )
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on
     elif isinstance(stage, Finetune):
