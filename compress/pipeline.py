@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import singledispatch
 from pathlib import Path
@@ -32,6 +32,7 @@ from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
 from compress.heads import build_bare, load_base
 from compress.inference import load
+from compress.models.initialization import initialize_from_teacher
 from compress.planning import Step
 from compress.processes import is_main, require_all_started, wait
 from compress.recipes.schema import Student
@@ -292,7 +293,8 @@ def _initialize(encoder: Encoder, student: Student, teacher: Path) -> dict[str, 
     """Start a student from its teacher, where its recipe says so."""
     if student.initialize == "random":
         return {}
-    raise NotImplementedError(teacher)
+    provenance = initialize_from_teacher(encoder.model, load_base(teacher).model, student.initialize)
+    return {"initialized": asdict(provenance)}
 
 
 def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:

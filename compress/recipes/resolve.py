@@ -139,7 +139,7 @@ def _mistakes_in(error: ValidationError, models: Sequence[type[BaseModel]]) -> l
 
 def _explain_mistake(mistake: "ErrorDetails", models: Sequence[type[BaseModel]]) -> str:
     location = mistake["loc"]
-    where = ".".join(map(str, location))
+    where = ".".join(part for part in map(str, location) if not _is_branch(part))
     match mistake["type"]:
         case "extra_forbidden":
             known = [name for model in _models_at(models, location[:-1]) for name in model.model_fields]
@@ -153,6 +153,11 @@ def _explain_mistake(mistake: "ErrorDetails", models: Sequence[type[BaseModel]])
             message = mistake["msg"].removeprefix("Value error, ").replace(" after validation", "")
             message = message.replace("Tuple", "List").replace("tuple", "list")  # TOML has lists only
             return f"{where}: {message}, received {mistake['input']!r:.80}" if location else message
+
+
+def _is_branch(part: str) -> bool:
+    """Whether it names a branch of a union that is told apart by its type, which no file mentions."""
+    return part.startswith("(")
 
 
 def _models_at(models: Sequence[type[BaseModel]], location: Sequence[int | str]) -> list[type[BaseModel]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_serializer, model_validator
 
 from compress.recipes.methods import Distillation
+from compress.recipes.start import Start
 from compress.recipes.values import Frozen, PositiveInt, Share, Training
 
 Family = Literal["bert", "roberta", "electra", "albert"]
@@ -128,7 +129,7 @@ class Student(Frozen):
     description: str
     family: Literal["albert", "bert"]
     architecture: Architecture
-    initialize: Literal["random"] = "random"
+    initialize: Start = "random"
     distill: Distillation = Distillation()
     training: Training = Training()
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """TOML has types, so `"3"` and `true` are mistakes where a number belongs; so are `inf` and `nan`."""
 Share = Annotated[Number, Field(ge=0.0, lt=1.0)]

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.methods import Logits
 from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.recipes.start import describe_start
 from compress.recipes.values import Training
 from compress.reporting.schema import Link, Report, Row, Section
 from compress.reporting.wording import (
@@ -37,7 +37,10 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     stage = run.stage
     if isinstance(stage, Distill):
         yield "Method", _describe_logits(stage.method)
-        yield "Student", f"{stage.student.name} ({stage.student.family}, {stage.student.initialize} start)"
+        yield (
+            "Student",
+            f"{stage.student.name} ({stage.student.family}, {describe_start(stage.student.initialize)})",
+        )
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on
     elif isinstance(stage, Finetune):

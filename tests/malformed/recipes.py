@@ -45,6 +45,14 @@ STUDENT = {
     "distill": {"method": "logits", "logits": {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.0}},
     "training": {"learning_rate": 1e-3, "max_length": 16},
 }
+STARTS = {
+    "a start with a misspelled field": {"layer": "mean"},
+    "a start with an unknown choice of layers": {"layers": "middle"},
+    "a start with no layers": {"layers": []},
+    "a start with a layer below 0": {"layers": [0, -1]},
+    "a start with half a layer": {"layers": [0, 1.5]},
+    "a start with a number for a list of layers": {"layers": 3},
+}
 WITH_DEFAULTS = frozenset(
     {
         "source.kind",
@@ -97,3 +105,5 @@ def _impossible(kind: str, good: dict) -> Iterator[tuple[str, dict]]:
         yield "bert that shares", {**good, "family": "bert"}
         yield "unknown way to share", {**good, "architecture": {**good["architecture"], "share": "some"}}
         yield "unknown way to start", {**good, "initialize": "teacher's"}
+        for what, start in STARTS.items():
+            yield what, {**good, "initialize": start}

@@ -4,6 +4,8 @@ import pytest
 
 from compress.errors import InvalidInputError, UnknownNameError
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher
+from compress.recipes.schema import Student
+from compress.recipes.start import FromTeacher, describe_start
 
 STUDENTS = sorted(list_recipes("students"))
 TEACHERS = sorted(list_recipes("teachers"))
@@ -84,3 +86,49 @@ def test_all_mistakes_are_told_at_once(student_file):
     assert {"hidden_sise", "hidden_size", "learning_rate"} <= set(
         caught.value.problem.replace(":", " ").replace(".", " ").split()
     )
+
+
+@pytest.mark.parametrize(
+    ("start", "complaint"),
+    [
+        ('initialize = "teacher"', """initialize: expected "random", or a table [initialize]"""),
+        ('initialize = {layer = "mean"}', "initialize.layer: no such field (did you mean 'layers'?)"),
+        (
+            'initialize = {layers = "middle"}',
+            """initialize.layers: expected "uniform", "mean" or a list of layers, counted from 0, received 'middle'""",
+        ),
+        (
+            "initialize = {layers = [0, -1]}",
+            "initialize.layers.1: Input should be greater than or equal to 0",
+        ),
+        ("initialize = {layers = [0, true]}", "initialize.layers.1: Input should be a valid integer"),
+        ("initialize = {layers = []}", "initialize.layers: List should have at least 1 item"),
+    ],
+)
+def test_a_mistaken_start_is_told_once_and_without_the_schema_s_own_words(student_file, start, complaint):
+    """A union tells a mistake once for each of its branches, unless it is told which was meant."""
+    student_file.write_text(f"{start}\n{student_file.read_text()}")
+    with pytest.raises(InvalidInputError) as caught:
+        resolve_student(str(student_file))
+    assert complaint in caught.value.problem
+    assert "\n" not in caught.value.problem
+    assert "(word)" not in caught.value.problem
+    assert "(table)" not in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("start", "layers"),
+    [("{}", "uniform"), ('{layers = "mean"}', "mean"), ("{layers = [0, 3]}", (0, 3))],
+)
+def test_a_start_from_the_teacher_comes_back_from_json(student_file, start, layers):
+    student_file.write_text(f"initialize = {start}\n{student_file.read_text()}")
+    student = resolve_student(str(student_file))
+    assert isinstance(student.initialize, FromTeacher)
+    assert student.initialize.layers == layers
+    assert Student.model_validate_json(student.model_dump_json()) == student
+
+
+def test_the_start_is_told_in_words():
+    assert describe_start("random") == "random start"
+    assert describe_start(FromTeacher(layers="mean")) == "starts from its teacher, layers mean"
+    assert describe_start(FromTeacher(layers=(0, 3))) == "starts from its teacher, layers 0, 3"
