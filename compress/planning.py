@@ -16,7 +16,7 @@ from compress.errors import InvalidInputError
 from compress.processes import world_size
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.schema import Frozen, Training
-from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize, Selection, Stage
+from compress.recipes.stages import Distill, DynamicInt8, Export, Finetune, Quantize, Selection, Stage
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import TRAINABLE_STAGES, Model, resolve_model
 from compress.tasks import Task, resolve_task
@@ -26,6 +26,8 @@ Part = TypeVar("Part", bound=Frozen)
 
 UNDECISIVE = {"description", "training", "distill"}
 """What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
+COMPUTED = (Quantize, Export)
+"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
 TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
 
@@ -68,8 +70,9 @@ class Step:
     @cached_property
     def key(self) -> str:
         """A hash over all that decides the result (DESIGN.md, section 5)."""
-        draws = not isinstance(self.stage, Quantize)
-        makers = ("torch", "transformers") if draws else ("torch", "transformers", "onnx", "onnxruntime")
+        draws = not isinstance(self.stage, COMPUTED)
+        onnx = ("onnx", "onnxruntime") if isinstance(self.stage, Quantize) else ()
+        makers = ("torch", "transformers", *onnx)
         versions = describe().versions
         return content_key(
             {
@@ -86,8 +89,8 @@ class Step:
         )
 
     def _data_key(self) -> list[str]:
-        if isinstance(self.stage, Quantize):
-            return []  # 8-bit weights are computed from weights alone
+        if isinstance(self.stage, COMPUTED):
+            return []
         selected = getattr(self.stage, "select_on", "holdout") == "validation"
         return [self.data.fingerprint, *([self.data.validation[0].fingerprint] if selected else [])]
 
@@ -121,7 +124,7 @@ class Step:
     @property
     def optimizer_steps(self) -> int:
         """How many optimizer steps it takes at the most; 0 where nothing is trained."""
-        if isinstance(self.stage, Quantize):
+        if isinstance(self.stage, COMPUTED):
             return 0
         rows = len(self.data.train)
         if self.stage.select_on == "holdout":
@@ -224,6 +227,21 @@ def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str 
     data = _load(task, workplace)
     stage = Quantize(method=DynamicInt8())
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
+
+
+def plan_export(
+    model: str, workplace: Workplace, *, seed: int, stage: Export, task: str | None = None
+) -> Step:
+    """Plan to write a finished run (or any classifier, if its task is named) in another format.
+
+    Raises:
+        UnknownNameError: The model is unknown.
+        InvalidInputError: It is no finished run and no task was named.
+    """
+    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
+    if task is None:
+        task = task_of(source)
+    return Step(source.name, stage, {"model": source}, _load(task, workplace), task, seed, workplace.store)
 
 
 def task_of(model: Model) -> str:

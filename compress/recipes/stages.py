@@ -47,4 +47,14 @@ class Quantize(Frozen):
     method: DynamicInt8
 
 
-Stage = Annotated[Finetune | Distill | Quantize, Field(discriminator="kind")]
+class Export(Frozen):
+    """A finished model is written in another format, its answers unchanged.
+
+    `transformers`: what `transformers` loads without us; layers that share a part get a copy each.
+    """
+
+    kind: Literal["export"] = "export"
+    format: Literal["transformers"] = "transformers"
+
+
+Stage = Annotated[Finetune | Distill | Quantize | Export, Field(discriminator="kind")]
