@@ -51,6 +51,7 @@ WITH_DEFAULTS = frozenset(
         "architecture.max_position_embeddings",
         "architecture.hidden_dropout_prob",
         "architecture.embedding_size",
+        "architecture.share",
         "initialize",
         "distill",
         "training",
