@@ -6,8 +6,10 @@ The verbs are imported when they are first used, so that `import compress` costs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from compress.models.registration import register_with_transformers
+
 if TYPE_CHECKING:
-    from compress.api import distill, evaluate, finetune, measure, predict, quantize
+    from compress.api import distill, evaluate, export, finetune, measure, predict, quantize
     from compress.errors import CompressError
     from compress.inference import load
     from compress.planning import Options
@@ -18,6 +20,7 @@ __all__ = [
     "Options",
     "distill",
     "evaluate",
+    "export",
     "finetune",
     "load",
     "measure",
@@ -32,6 +35,9 @@ _HOMES = {
     "load": ("compress.inference", "load"),
     "report": ("compress.reporting", "write_report"),
 }
+
+
+register_with_transformers()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
@@ -13,10 +14,12 @@ from compress.pipeline import execute
 from compress.planning import (
     Options,
     Workplace,
+    plan_export,
     plan_finetuning,
     plan_quantization,
     task_of,
 )
+from compress.recipes.stages import Export
 from compress.runs import Evaluation, Session, StoredRun
 from compress.sources import collect_runs, resolve_model
 from compress.storage import require_writable, telling_failed_writes
@@ -118,6 +121,37 @@ def quantize(
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
     step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, task=task)
+    return execute(step, force=force, save_to=save_to)
+
+
+def export(
+    model: str,
+    *,
+    format: Literal["transformers"] = "transformers",  # noqa: A002 (the command's own word)
+    task: str | None = None,
+    seed: int = 42,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Write a finished model for those who do not have this package.
+
+    Args:
+        model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        format: `transformers`: layers that share a part, which `transformers` lacks, get a copy each.
+        task: Scored afterwards; default the run's own.
+        seed: Kept in the record; nothing is drawn.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    place = Workplace(Path(runs), glue)
+    step = plan_export(model, place, seed=seed, stage=Export(format=format), task=task)
     return execute(step, force=force, save_to=save_to)
 
 

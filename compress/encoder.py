@@ -31,6 +31,7 @@ from compress.integrity import (
     require_vocabulary,
     require_whole,
 )
+from compress.models.configuration import PartiallySharedAlbertConfig
 from compress.recipes.schema import Architecture, Family, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.tasks import Task
@@ -197,7 +198,7 @@ def build_config(shape: Architecture, family: Family, tokenizer: PreTrainedToken
     What a recipe does not say is as the family was published: ALBERT's approximate GELU is its class's default,
     RoBERTa's single token type and its epsilon are not.
     """
-    fields: dict[str, Any] = shape.model_dump(exclude={"share", "embedding_size"})
+    fields: dict[str, Any] = shape.model_dump(exclude={"share", "num_hidden_groups", "embedding_size"})
     fields |= {"vocab_size": len(tokenizer), "type_vocab_size": TOKEN_TYPES[family]}
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         if getattr(tokenizer, name) is not None:
@@ -210,13 +211,15 @@ def build_config(shape: Architecture, family: Family, tokenizer: PreTrainedToken
         case "electra":
             return ElectraConfig(embedding_size=embedding_width(shape), **fields)
         case "albert":
-            return AlbertConfig(
-                embedding_size=embedding_width(shape),
-                num_hidden_groups=1,
-                inner_group_num=1,
-                classifier_dropout_prob=shape.hidden_dropout_prob,
-                **fields,
-            )
+            fields |= {
+                "embedding_size": embedding_width(shape),
+                "classifier_dropout_prob": shape.hidden_dropout_prob,
+            }
+            if shape.share in ("attention", "ffn"):
+                return PartiallySharedAlbertConfig(share=shape.share, **fields)
+            # ALBERT says that nothing is shared by as many groups as layers.
+            groups = shape.num_hidden_groups if shape.share == "all" else shape.num_hidden_layers
+            return AlbertConfig(num_hidden_groups=groups, **fields)
 
 
 def save_encoder(encoder: Encoder, directory: Path, *, max_length: int) -> None:

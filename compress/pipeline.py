@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import singledispatch
 from pathlib import Path
@@ -20,6 +20,7 @@ from compress.distillation.states import Place, distill_general, distill_interme
 from compress.encoder import (
     Encoder,
     build_student,
+    load_config,
     load_encoder,
     load_finished,
     load_tokenizer,
@@ -33,10 +34,12 @@ from compress.finetuning import finetune_encoder
 from compress.heads import build_bare, load_base
 from compress.inference import load
 from compress.models.initialization import initialize_from_teacher
+from compress.models.placeholder import MODEL_TYPE
+from compress.models.sharing import is_partially_shared, to_plain_albert
 from compress.planning import Step
 from compress.processes import is_main, require_all_started, wait
 from compress.recipes.schema import Student
-from compress.recipes.stages import Distill, Finetune, General, Intermediate, Quantize, Stage
+from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Quantize, Stage
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
@@ -134,7 +137,9 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             facts=made.facts,
             files=list_files(workspace.path),
         )
-        write_atomically(workspace.path / "README.md", render_card(run, evaluations))
+        needed = load_config(workspace.path).model_type == MODEL_TYPE
+        card = render_card(run, evaluations, needs_compress=needed)
+        write_atomically(workspace.path / "README.md", card)
         stored = workspace.finish(run)
     for evaluation in evaluations:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
@@ -199,7 +204,9 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
     if not isinstance(step.data, Corpus):
         raise TypeError("a general stage learns from documents")
     source = inputs["teacher"].path
-    student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None)
+    student = build_bare(
+        stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
+    )
     started = _initialize(student, stage.student, source)
     _require_room(student.parameters, workspace)
     facts = distill_general(student, source, step.data, stage, seed=step.seed, place=_place(step, workspace))
@@ -277,6 +284,19 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
     return Made(encoder.parameters, summary.facts)
+
+
+@make_artefact.register
+def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    encoder = load_finished(inputs["model"].path)
+    unshared = is_partially_shared(encoder.model)
+    if unshared:
+        encoder = replace(encoder, model=to_plain_albert(encoder.model))
+    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
+    save_encoder(encoder, workspace.path, max_length=encoder.tokenizer.model_max_length)
+    return Made(
+        encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
+    )
 
 
 def _examples(step: Step) -> TaskData:

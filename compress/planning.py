@@ -20,6 +20,7 @@ from compress.recipes.resolve import explain_validation, list_recipes, read_fiel
 from compress.recipes.schema import Student
 from compress.recipes.stages import (
     DynamicInt8,
+    Export,
     Finetune,
     General,
     Intermediate,
@@ -37,6 +38,8 @@ Part = TypeVar("Part", bound=Frozen)
 
 UNDECISIVE = {"description", "training", "distill"}
 """What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
+COMPUTED = (Quantize, Export)
+"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ class Step:
     @cached_property
     def key(self) -> str:
         """A hash over all that decides the result (DESIGN.md, section 5)."""
-        draws = not isinstance(self.stage, Quantize)
-        makers = ("torch", "transformers") if draws else ("torch", "transformers", "onnx", "onnxruntime")
+        draws = not isinstance(self.stage, COMPUTED)
+        onnx = ("onnx", "onnxruntime") if isinstance(self.stage, Quantize) else ()
+        makers = ("torch", "transformers", *onnx)
         versions = describe().versions
         return content_key(
             {
@@ -95,8 +99,8 @@ class Step:
         )
 
     def _data_key(self) -> list[str]:
-        if isinstance(self.stage, Quantize):
-            return []  # 8-bit weights are computed from weights alone
+        if isinstance(self.stage, COMPUTED):
+            return []
         if isinstance(self.data, Corpus):
             return [self.data.fingerprint]
         selected = getattr(self.stage, "select_on", "holdout") == "validation"
@@ -147,12 +151,12 @@ class Step:
     @property
     def trains(self) -> bool:
         """Whether weights are moved."""
-        return not isinstance(self.stage, Quantize)
+        return not isinstance(self.stage, COMPUTED)
 
     @property
     def optimizer_steps(self) -> int | None:
         """How many optimizer steps it takes at the most; None where that is not known before texts are made or cut."""
-        if isinstance(self.stage, Quantize):
+        if isinstance(self.stage, COMPUTED):
             return 0
         training = self.stage.training
         if isinstance(self.data, Corpus) or isinstance(self.stage, General):
@@ -264,6 +268,21 @@ def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str 
     data = load_examples(task, workplace)
     stage = Quantize(method=DynamicInt8())
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
+
+
+def plan_export(
+    model: str, workplace: Workplace, *, seed: int, stage: Export, task: str | None = None
+) -> Step:
+    """Plan to write a finished run (or any classifier, if its task is named) in another format.
+
+    Raises:
+        UnknownNameError: The model is unknown.
+        InvalidInputError: It is no finished run and no task was named.
+    """
+    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
+    if task is None:
+        task = task_of(source)
+    return Step(source.name, stage, {"model": source}, _load(task, workplace), task, seed, workplace.store)
 
 
 def task_of(model: Model) -> str:

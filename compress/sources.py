@@ -13,7 +13,7 @@ from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
-TRAINABLE_STAGES = frozenset({"finetune", "distill"})
+TRAINABLE_STAGES = frozenset({"finetune", "distill", "export"})
 """Stages whose result is a PyTorch model, which can be trained or quantized further."""
 STARTING_STAGES = TRAINABLE_STAGES | {"general", "pretrain"}
 """Stages whose result a model can start from, or be taught by."""

@@ -39,11 +39,12 @@ def show(
     teacher: Annotated[
         str | None,
         typer.Option(
-            "--teacher", help="Whose vocabulary a student takes; default bert-base's 30,522 pieces."
+            "--teacher",
+            help="Whose vocabulary a student takes, and whose size is shown beside; default bert-base's 30,522 pieces.",
         ),
     ] = None,
 ) -> None:
-    """Show a recipe in full: every field with its default, its file, its size."""
+    """Show a recipe in full: every field with its default, its file; parameters by part, bytes, operations."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.cli.recipes import show_recipes

@@ -125,6 +125,32 @@ def quantize(
         _carry_out(step, making, output)
 
 
+@app.command(epilog="Example: compress export runs/sample/albert-tiny-ffn --save-to plain")
+@takes(making=MAKING, data=DATA, common=COMMON)
+def export(
+    model: ModelArgument,
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    format_: Annotated[str, typer.Option("--format", help="transformers.")] = "transformers",
+    task: Annotated[
+        str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
+    ] = None,
+) -> None:
+    """Write a finished MODEL for those who do not have compress; partly shared layers get a copy each."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.errors import InvalidInputError
+        from compress.planning import plan_export
+        from compress.recipes.stages import Export
+
+        if format_ != "transformers":
+            raise InvalidInputError(f"There is no format {format_!r}.", "The formats are: transformers.")
+        place = _workplace(common, data)
+        step = plan_export(model, place, seed=making["seed"], stage=Export(format=format_), task=task)
+        _carry_out(step, making, output)
+
+
 @app.command(epilog="Example: compress evaluate runs/sample/albert-tiny")
 @takes(data=DATA, common=COMMON)
 def evaluate(

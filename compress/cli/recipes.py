@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from compress.cli.sizes import describe_size, tabulate_sizes
 from compress.cli.validation import Kind, tell_kind
 from compress.errors import InvalidInputError, UnknownNameError
 from compress.recipes.resolve import find_recipe, list_recipes, resolve_student, resolve_teacher, suggest
 from compress.recipes.schema import Student, Teacher
-from compress.recipes.size import BERT_VOCABULARY, count_parameters, megabytes
+from compress.recipes.size import BERT_VOCABULARY
 from compress.tasks import Task, describe_task, list_tasks, resolve_task
 
 Entry = dict[str, Any]
@@ -20,7 +21,8 @@ def show_recipes(name: str, *, teacher: str | None = None) -> tuple[list[Entry],
 
     Args:
         name: Of a teacher, a student or a task, or the path of its file.
-        teacher: Whose vocabulary a student takes; by default it has as many pieces as bert-base.
+        teacher: Whose vocabulary a student takes, and beside whose size its own is put; by default it has as many
+            pieces as bert-base.
 
     Returns:
         An entry a recipe, and all of them as text.
@@ -83,15 +85,12 @@ def _is_path(name: str) -> bool:
 
 
 def _teacher_entry(teacher: Teacher, file: Path) -> Entry:
-    size = count_parameters(teacher.architecture, teacher.family, vocab_size=teacher.vocab_size)
     return {
         "kind": "teacher",
         "name": teacher.name,
         "file": str(file),
         "vocabulary": "its own",
-        "vocab_size": teacher.vocab_size,
-        "parameters": size,
-        "megabytes": megabytes(size),
+        **describe_size(teacher, vocab_size=teacher.vocab_size),
         "recipe": teacher.model_dump(mode="json", exclude={"name"}),
     }
 
@@ -99,15 +98,13 @@ def _teacher_entry(teacher: Teacher, file: Path) -> Entry:
 def _student_entry(student: Student, file: Path, *, teacher: str | None) -> Entry:
     owner = resolve_teacher(teacher) if teacher is not None else None
     pieces = owner.vocab_size if owner else BERT_VOCABULARY
-    size = count_parameters(student.architecture, student.family, vocab_size=pieces)
     return {
         "kind": "student",
         "name": student.name,
         "file": str(file),
         "vocabulary": f"{owner.name if owner else 'bert-base'}'s",
-        "vocab_size": pieces,
-        "parameters": size,
-        "megabytes": megabytes(size),
+        **describe_size(student, vocab_size=pieces),
+        "teacher": {"name": owner.name, **describe_size(owner, vocab_size=pieces)} if owner else None,
         "recipe": student.model_dump(mode="json", exclude={"name"}),
     }
 
@@ -129,7 +126,15 @@ def _text(entry: Entry) -> str:
         heading += [
             f"{entry['parameters']:,} parameters, {entry['megabytes']:.2f} MB in fp32",
             f"with {entry['vocabulary']} {entry['vocab_size']:,} pieces and a classifier for 2 labels",
+            "",
+            *tabulate_sizes(_columns(entry)),
         ]
     else:
         heading.append(entry["description"])
-    return "\n".join([*(f"# {line}" for line in heading), "", *to_toml(entry["recipe"])])
+    return "\n".join([*(f"# {line}".rstrip() for line in heading), "", *to_toml(entry["recipe"])])
+
+
+def _columns(entry: Entry) -> dict[str, Entry]:
+    """The recipe's own size, and the named teacher's beside it."""
+    teacher = entry.get("teacher")
+    return {entry["name"]: entry} | ({f"teacher {teacher['name']}": teacher} if teacher else {})

@@ -1,1 +1,1 @@
-"""How a student's weights come about."""
+"""Architectures that `transformers` lacks, and how a student starts from its teacher."""

@@ -96,4 +96,16 @@ class Quantize(Frozen):
     method: DynamicInt8
 
 
-Stage = Annotated[Finetune | General | Intermediate | Distill | Quantize, Field(discriminator="kind")]
+class Export(Frozen):
+    """A finished model is written in another format, its answers unchanged.
+
+    `transformers`: what `transformers` loads without us; layers that share a part get a copy each.
+    """
+
+    kind: Literal["export"] = "export"
+    format: Literal["transformers"] = "transformers"
+
+
+Stage = Annotated[
+    Finetune | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
+]

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Quantize
+from compress.recipes.stages import Distill, Export, Quantize
 from compress.reporting.essentials import list_essentials
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
@@ -20,12 +20,13 @@ HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))
 """The origin of a parent that was fetched from the Hub: its id, then the revision."""
 
 
-def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
+def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: bool = False) -> str:
     """The `README.md` beside an artefact, in the Hub's format; it claims no licence, since we know none.
 
     Args:
         run: The run that made the artefact.
         evaluations: Of this artefact; may be empty.
+        needs_compress: Whether `transformers` has no such architecture and loads it only beside us.
     """
     lines = [
         *_front_matter(run),
@@ -39,7 +40,8 @@ def render_card(run: Run, evaluations: Sequence[Evaluation]) -> str:
         "",
         "## How to load it",
         "",
-        *fence(_write_loading(run), "python"),
+        *(_tell_need(run) if needs_compress and not _has_onnx(run) else []),
+        *fence(_write_loading(run, needs_compress=needs_compress), "python"),
         "",
         "## How it was made",
         "",
@@ -81,6 +83,8 @@ def _describe_making(run: Run) -> str:
         return f"distilled ({run.stage.method.kind})"
     if isinstance(run.stage, Quantize):
         return f"quantized ({run.stage.method.kind})"
+    if isinstance(run.stage, Export):
+        return f"exported ({run.stage.format})"
     return "fine-tuned"
 
 
@@ -109,7 +113,18 @@ def _describe_parent(parent: Parent) -> str:
     return show(f"{parent.name} ({parent.origin})")
 
 
-def _write_loading(run: Run) -> str:
+def _tell_need(run: Run) -> list[str]:
+    """Why the import, and how to do without."""
+    return [
+        "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
+        "For those who do not have it, this writes the same function without sharing, in more bytes:",
+        "",
+        *fence(f"compress export {run.id} --save-to plain", "bash"),
+        "",
+    ]
+
+
+def _write_loading(run: Run, *, needs_compress: bool) -> str:
     """The lines of Python that load the artefact from the current directory and ask it one question."""
     texts = ", ".join('["A text."]' for _ in run.answered_task.text)
     if _has_onnx(run):
@@ -129,8 +144,12 @@ def _write_loading(run: Run) -> str:
                 *_explain_logits(run, "logits.argmax(-1)"),
             ]
         )
+    first = (
+        ["import compress  # its architecture is not among those of transformers"] if needs_compress else []
+    )
     return "\n".join(
         [
+            *first,
             "import torch",
             "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
             "",

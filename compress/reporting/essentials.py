@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.recipes.stages import Distill, Export, Finetune, Quantize
 from compress.recipes.start import describe_start
 from compress.recipes.values import Training
 from compress.reporting.schema import Link, Report, Row, Section
@@ -49,6 +49,8 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     elif isinstance(stage, Quantize):
         scales = "one scale an output channel" if stage.method.per_channel else "one scale a tensor"
         yield "Method", f"{stage.method.kind}, {scales}"
+    elif isinstance(stage, Export):
+        yield "Format", stage.format
 
 
 def _describe_logits(method: Logits) -> str:

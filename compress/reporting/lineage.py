@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from compress.recipes.stages import Distill, Finetune, Quantize
+from compress.recipes.stages import Distill, Export, Finetune, Quantize
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
 
@@ -49,6 +49,8 @@ def _shorten_stage(run: Run) -> str:
         return "distilled"
     if isinstance(run.stage, Quantize):
         return run.stage.method.kind.removeprefix("dynamic-")
+    if isinstance(run.stage, Export):
+        return f"for {run.stage.format}"
     return "fine-tuned"
 
 
@@ -56,7 +58,7 @@ def name_runs(runs: Sequence[Run]) -> dict[str, str]:
     """The shortest name for each run that no other has: name, and of stage, seed and key what differs."""
     plain = {run.id: run.name for run in runs}
     for run in runs:
-        if isinstance(run.stage, Quantize):
+        if isinstance(run.stage, Quantize | Export):
             plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
     details: tuple[Callable[[Run], str], ...] = (
         _shorten_stage,

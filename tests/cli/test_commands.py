@@ -17,6 +17,7 @@ COMMANDS = (
     "finetune",
     "distill",
     "quantize",
+    "export",
     "evaluate",
     "measure",
     "predict",

@@ -12,6 +12,8 @@ from compress.errors import InvalidInputError
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher
 from compress.recipes.schema import Student, Teacher
 
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+
 
 def run(*arguments):
     result = CliRunner().invoke(app, ["show", *arguments])
@@ -61,6 +63,38 @@ def test_a_student_is_as_big_as_its_teacher_s_vocabulary_makes_it():
     assert wide["parameters"] - own["parameters"] == (50265 - 30522) * 128
     assert "roberta-base's 50,265 pieces" in run("albert-tiny", "--teacher", "roberta-base")
     assert "bert-base's 30,522 pieces" in run("albert-tiny")
+
+
+def test_the_parts_add_up_beside_the_teacher_s():
+    (entry,) = json.loads(run("albert-tiny-ffn", "--json", "--teacher", "bert-base"))
+    for column in (entry, entry["teacher"]):
+        assert sum(column["parts"].values()) == column["parameters"]
+        assert column["bytes"] == {name: n * column["parameters"] for name, n in BYTES.items()}
+    assert (entry["teacher"]["name"], entry["teacher"]["parameters"]) == ("bert-base", 109_483_778)
+    assert entry["flops"] == {"batch": 1, "length": 128, "value": pytest.approx(1.29e9, rel=0.01)}
+    text = run("albert-tiny-ffn", "--teacher", "bert-base")
+    cells = {line[2:30].strip(): line[30:].split("  ") for line in text.splitlines() if line.startswith("# ")}
+    columns = {name: [cell.strip() for cell in row if cell.strip()] for name, row in cells.items()}
+    assert columns["attention"] == [f"{each['parts']['attention']:,}" for each in (entry, entry["teacher"])]
+    assert columns["parameters"] == ["6,457,322", "109,483,778"]
+    assert columns["MB in int8 (estimate)"] == ["6.46", "109.48"]
+    assert columns["GFLOP, batch × tokens"] == ["1.29 at 1 × 128", "22.35 at 1 × 128"]
+    assert columns["layers, different parts"][0] == "4: 4 × attention, 1 × feed-forward"
+    assert "a byte a parameter" in text
+
+
+def test_a_teacher_is_counted_with_its_own_pieces():
+    """Guards the column of a RoBERTa that is counted with a student's pieces."""
+    (entry,) = json.loads(run("albert-tiny", "--json", "--teacher", "roberta-base"))
+    assert entry["teacher"]["parts"]["word_table"] == 50265 * 768
+    (alone,) = json.loads(run("albert-tiny", "--json"))
+    assert alone["teacher"] is None
+
+
+def test_short_models_are_counted_at_their_length(student_file):
+    (entry,) = json.loads(run(str(student_file), "--json"))
+    assert entry["flops"]["length"] == 64
+    assert "at 1 × 64" in run(str(student_file))
 
 
 def test_a_name_of_two_recipes_shows_both():

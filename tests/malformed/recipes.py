@@ -59,6 +59,7 @@ WITH_DEFAULTS = frozenset(
         "architecture.max_position_embeddings",
         "architecture.hidden_dropout_prob",
         "architecture.embedding_size",
+        "architecture.share",
         "initialize",
         "distill",
         "training",
@@ -99,8 +100,8 @@ def _impossible(kind: str, good: dict) -> Iterator[tuple[str, dict]]:
         yield "unknown method", {**good, "distill": {"method": "magic"}}
         yield "no weights at all", {**good, "distill": {"logits": {"soft_weight": 0.0, "hard_weight": 0.0}}}
         yield (
-            "albert that shares nothing",
-            {**good, "architecture": {**good["architecture"], "share": "none"}},
+            "groups of what is not shared as a whole",
+            {**good, "architecture": {**good["architecture"], "share": "ffn", "num_hidden_groups": 2}},
         )
         yield "bert that shares", {**good, "family": "bert"}
         yield "unknown way to share", {**good, "architecture": {**good["architecture"], "share": "some"}}

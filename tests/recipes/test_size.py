@@ -8,9 +8,16 @@ from transformers import AutoModelForSequenceClassification
 
 from compress import encoder
 from compress.encoder import build_config
+from compress.flops import count_flops
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher
 from compress.recipes.schema import Architecture
-from compress.recipes.size import BERT_VOCABULARY, count_parameters, megabytes
+from compress.recipes.size import (
+    BERT_VOCABULARY,
+    count_operations,
+    count_parameters,
+    list_parameters,
+    megabytes,
+)
 
 STUDENTS = sorted(list_recipes("students"))
 TEACHERS = sorted(list_recipes("teachers"))
@@ -28,18 +35,43 @@ class Vocabulary:
         return self.size
 
 
-def built(architecture, family, *, vocab_size, num_outputs):
-    """Number of parameters of the model itself; on the meta device it takes no memory."""
+def configure(architecture, family, *, vocab_size, num_outputs):
     config = build_config(architecture, family, Vocabulary(vocab_size))
     config.num_labels = num_outputs
+    return config
+
+
+def build(architecture, family, **size):
+    """The model itself; on the meta device it takes no memory."""
     with torch.device("meta"):
-        return encoder.count_parameters(AutoModelForSequenceClassification.from_config(config))
+        return AutoModelForSequenceClassification.from_config(configure(architecture, family, **size))
+
+
+def built(architecture, family, **size):
+    """Number of parameters of the model itself."""
+    return encoder.count_parameters(build(architecture, family, **size))
+
+
+def part_of(name):
+    """The part that a parameter of any family belongs to, by its name in `transformers`."""
+    if "word_embeddings" in name:
+        return "word_table"
+    if "embeddings." in name:
+        return "projection" if "embeddings_project" in name else "positions"
+    if "embeddings_project" in name or "embedding_hidden_mapping_in" in name:
+        return "projection"
+    if "pooler" in name or "classifier" in name:
+        return "head"
+    return "attention" if "attention" in name else "ffn"
 
 
 def test_no_recipe_is_left_out():
     """Guards empty lists, over which the tests below would pass."""
     assert {"bert-base", "roberta-base", "electra-small", "albert-base"} <= set(TEACHERS)
     assert {"albert-tiny", "tinybert-4-312", "bert-tiny"} <= set(STUDENTS)
+    shapes = [resolve_student(name).architecture for name in STUDENTS]
+    assert {"all", "attention", "ffn", "none"} == {shape.share for shape in shapes}
+    assert any(shape.num_hidden_groups > 1 for shape in shapes)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
@@ -58,6 +90,34 @@ def test_a_student_is_as_big_as_the_model_that_is_built(name):
     assert count_parameters(student.architecture, student.family, **size) == built(
         student.architecture, student.family, **size
     )
+
+
+@pytest.mark.parametrize("name", ["bert-base", "roberta-base", "electra-small", "albert-base"])
+def test_a_teacher_s_parts_are_those_of_the_model(name):
+    teacher = resolve_teacher(name)
+    assert_parts(teacher.architecture, teacher.family, vocab_size=teacher.vocab_size, num_outputs=3)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_s_parts_are_those_of_the_model(name):
+    student = resolve_student(name)
+    assert_parts(student.architecture, student.family, vocab_size=BERT_VOCABULARY, num_outputs=2)
+
+
+def assert_parts(architecture, family, **size):
+    counted = dict(list_parameters(architecture, family, **size).parts())
+    found = dict.fromkeys(counted, 0)
+    for name, parameter in build(architecture, family, **size).named_parameters():
+        found[part_of(name)] += parameter.numel()
+    assert counted == found
+
+
+@pytest.mark.parametrize("name", [*TEACHERS, *STUDENTS])
+def test_operations_are_those_of_the_model(name):
+    recipe = resolve_teacher(name) if name in TEACHERS else resolve_student(name)
+    config = configure(recipe.architecture, recipe.family, vocab_size=40, num_outputs=3)
+    counted = count_operations(recipe.architecture, recipe.family, batch=1, length=128, num_outputs=3)
+    assert counted == count_flops(config, batch=1, length=128)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -118,23 +178,40 @@ def test_embeddings_are_projected_where_the_family_projects(family, width):
     positions=st.integers(3, 40),
     vocabulary=st.integers(5, 60),
     outputs=st.integers(1, 4),
+    share=st.sampled_from(["all", "attention", "ffn", "none"]),
+    groups=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
 def test_any_shape_counts_as_it_is_built(
-    family, layers, heads, head, inner, width, positions, vocabulary, outputs
+    family, layers, heads, head, inner, width, positions, vocabulary, outputs, share, groups
 ):
+    grouped = family == "albert" and share == "all"
     shape = Architecture(
-        num_hidden_layers=layers,
+        num_hidden_layers=layers * groups,
+        num_hidden_groups=groups if grouped else 1,
         hidden_size=heads * head,
         num_attention_heads=heads,
         intermediate_size=inner,
         embedding_size=width if family in ("electra", "albert") else None,
         max_position_embeddings=positions,
-        share="all" if family == "albert" else "none",
+        share=share if family == "albert" else "none",
     )
     size = {"vocab_size": vocabulary, "num_outputs": outputs}
     assert count_parameters(shape, family, **size) == built(shape, family, **size)
+    flops = count_operations(shape, family, batch=2, length=2, num_outputs=outputs)
+    assert flops == count_flops(configure(shape, family, **size), batch=2, length=2)
 
 
 def test_a_size_is_four_bytes_a_parameter():
     assert megabytes(109_483_778) == pytest.approx(437.935112)
+    assert megabytes(109_483_778, precision="fp16") == pytest.approx(218.967556)
+    assert megabytes(109_483_778, precision="int8") == pytest.approx(109.483778)
+
+
+def test_a_key_from_before_there_were_groups_still_holds():
+    """Guards finished runs against being made again: their keys are hashes over the recipe as it was."""
+    shape = resolve_student("albert-tiny").architecture
+    assert "num_hidden_groups" not in shape.model_dump(mode="json")
+    groups = resolve_student("albert-tiny-groups").architecture
+    assert groups.model_dump(mode="json")["num_hidden_groups"] == 2
+    assert Architecture.model_validate(groups.model_dump()) == groups
