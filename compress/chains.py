@@ -273,8 +273,9 @@ def _corpus_name(recipe: Student, source: Model, given: Teaching) -> str:
     """The user's corpus, else the one that the teacher was pretrained on here, else the student's."""
     if given.corpus is not None:
         return given.corpus
-    made_here = source.run is not None and source.run.run.stage.kind == "pretrain"
-    return source.run.run.subject if made_here and source.run else recipe.distill.corpus
+    if source.run is not None and source.run.run.task is None:
+        return source.run.run.subject
+    return recipe.distill.corpus
 
 
 def _require_fitting(terms: Sequence[Term], recipe: Student, source: Model, *, masked_lm: bool) -> None:

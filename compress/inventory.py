@@ -198,7 +198,7 @@ def _finished_entry(store: Path, id_: str, stored: StoredRun, superseded: dict[s
     return Entry(
         id=id_,
         state="finished",
-        task=run.task.name,
+        task=run.place,
         model=run.name,
         stage=run.stage.kind,
         scores=_scores(stored),
@@ -218,7 +218,7 @@ def _scores(stored: StoredRun) -> dict[str, Score]:
         evaluations = stored.evaluations
     except CompressError:  # a listing goes on where a report would stop
         return {}
-    own = stored.run.task.name
+    own = stored.run.place
     primary = {each.split: each.primary for each in evaluations if each.task == own}
     return {split: score for split, score in primary.items() if score is not None}
 
@@ -229,7 +229,7 @@ def _kind(run: Run, by_id: dict[str, Run]) -> Any:
     for parent in run.parents:
         made = by_id.get(parent.origin.removeprefix("run "))
         parents.append((parent.role, _kind(made, by_id) if made else parent.name))
-    return run.task.name, run.name, stage, run.seed, tuple(parents)
+    return run.place, run.name, stage, run.seed, tuple(parents)
 
 
 def _is_held(folder: Path) -> bool:

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,16 @@ from compress.processes import world_size
 Batch = Mapping[str, Tensor]
 
 
-class Mean(NamedTuple):
+@dataclass(frozen=True)
+class Mean:
     """A term of the loss, weighted; and over how many examples, tokens or masked words its mean was taken."""
 
     value: Tensor
     count: Tensor | int
 
 
-class Judgement(NamedTuple):
+@dataclass(frozen=True)
+class Judgement:
     """The terms of one batch by name, and the model's logits where a score is made of them."""
 
     terms: Mapping[str, Mean]
@@ -50,12 +53,12 @@ class Learner(nn.Module):
 
     def forward(self, **batch: Tensor) -> dict[str, Any]:
         """The loss, the terms that it is the sum of, and the logits."""
-        terms, logits = self.objective(self.encoder, batch)
-        shares = {name: term.value * _share_of_batch(term) for name, term in terms.items()}
+        judged: Judgement = self.objective(self.encoder, batch)
+        shares = [term.value * _share_of_batch(term) for term in judged.terms.values()]
         return {
-            "loss": torch.stack(list(shares.values())).sum(),
-            "terms": {name: term.value.detach() for name, term in terms.items()},
-            "logits": logits,
+            "loss": torch.stack(shares).sum(),
+            "terms": {name: term.value.detach() for name, term in judged.terms.items()},
+            "logits": judged.logits,
         }
 
 

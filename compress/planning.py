@@ -282,7 +282,9 @@ def plan_export(
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)
-    return Step(source.name, stage, {"model": source}, _load(task, workplace), task, seed, workplace.store)
+    return Step(
+        source.name, stage, {"model": source}, load_examples(task, workplace), task, seed, workplace.store
+    )
 
 
 def task_of(model: Model) -> str:

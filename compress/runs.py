@@ -95,6 +95,11 @@ class Run(Frozen):
         return value
 
     @property
+    def place(self) -> str:
+        """The task's or the corpus's name: where the run lies in its store."""
+        return self.id.partition("/")[0]
+
+    @property
     def answered_task(self) -> Task:
         """The task that the model answers.
 

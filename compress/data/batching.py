@@ -6,9 +6,10 @@ resumed run sees the batches that an undisturbed one would have seen.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,20 +31,27 @@ class Rows:
     numbers: Sequence[int] = ()
 
 
-class Examples(Protocol):
-    """What batches are drawn from: `N` tokenized texts, fetched a batch at a time."""
+class Examples(Dataset[Rows], ABC):
+    """What batches are drawn from: `N` tokenized texts, fetched a batch at a time.
 
-    @property
-    def lengths(self) -> Sequence[int] | NDArray[np.int64]:
-        """Tokens of each, special ones included, `[N]`."""
+    Attributes:
+        lengths: Tokens of each, special ones included, `[N]`.
+    """
 
+    lengths: Sequence[int] | NDArray[np.int64]
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitems__(self, rows: list[int]) -> Rows:
         """The examples of the given numbers."""
 
+    def __getitem__(self, row: int) -> Rows:
+        return self.__getitems__([row])
 
-class TokenizedSet(Dataset[Rows]):
+
+class TokenizedSet(Examples):
     """Tokenized texts and what is known of each; a batch is fetched whole.
 
     Args:
@@ -66,9 +74,6 @@ class TokenizedSet(Dataset[Rows]):
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    def __getitem__(self, row: int) -> Rows:
-        return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Rows:
         """The examples of the given numbers: what PyTorch's loader asks for a batch at a time."""
@@ -161,11 +166,19 @@ class BucketSampler(Sampler[list[int]]):
             yield batch if shared else batch[self.rank :: self.world_size]
 
 
+@runtime_checkable
+class Epochal(Protocol):
+    """What draws anew each epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose what is drawn."""
+
+
 class EpochDataLoader(DataLoader[Any]):
     """A loader that tells its parts which epoch begins, as `transformers.Trainer` asks of it."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch, and what is drawn in it."""
         for part in (self.batch_sampler, self.collate_fn):
-            if hasattr(part, "set_epoch"):
+            if isinstance(part, Epochal):
                 part.set_epoch(epoch)

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from compress.data.arrays import ArrayWriter
-from compress.data.batching import Rows
+from compress.data.batching import Examples, Rows
 from compress.data.corpus import Corpus
 from compress.data.documents import LONGEST_LINE, split_lines
 from compress.errors import CompressError, InvalidInputError
@@ -66,7 +65,7 @@ class Frame:
         return len(self.before) + len(self.after)
 
 
-class Sequences(Dataset[Rows]):
+class Sequences(Examples):
     """Sequences of tokens, fetched a batch at a time as `TokenizedSet` is; a view of some, where `rows` says which.
 
     Args:
@@ -95,9 +94,6 @@ class Sequences(Dataset[Rows]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, row: int) -> Rows:
-        return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Rows:
         """The sequences of the given numbers, special tokens around them; what PyTorch's loader asks for."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.distillation.capture import ATTENTION, Needs, States, read_states
@@ -30,7 +31,7 @@ class FrozenTeacher:
         model.requires_grad_(False)
         if needs.attention:
             model.set_attn_implementation(ATTENTION)
-        self.model = model.to(device=device(), dtype=torch.bfloat16 if bf16 else torch.float32)  # type: ignore[arg-type]
+        self.model = nn.Module.to(model, device(), torch.bfloat16 if bf16 else torch.float32)
         self.needs = needs
 
     def __call__(self, batch: Batch) -> States:

@@ -80,7 +80,7 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 def _describe_making(run: Run) -> str:
     if isinstance(run.stage, Distill):
-        return f"distilled ({run.stage.method.kind})"
+        return f"distilled ({run.stage.method})"
     if isinstance(run.stage, Quantize):
         return f"quantized ({run.stage.method.kind})"
     if isinstance(run.stage, Export):

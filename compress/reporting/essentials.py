@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.stages import Distill, Export, Finetune, Quantize
+from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Quantize
 from compress.recipes.start import describe_start
+from compress.recipes.terms import Term
 from compress.recipes.values import Training
 from compress.reporting.schema import Link, Report, Row, Section
 from compress.reporting.wording import (
@@ -35,14 +36,15 @@ def list_essentials(run: Run) -> tuple[Pair, ...]:
 
 def _list_recipe(run: Run) -> Iterator[Pair]:
     stage = run.stage
-    if isinstance(stage, Distill):
-        yield "Method", _describe_logits(stage.method)
+    if isinstance(stage, General | Intermediate | Distill):
+        yield from _describe_method(stage)
         yield (
             "Student",
             f"{stage.student.name} ({stage.student.family}, {describe_start(stage.student.initialize)})",
         )
         yield from _list_training(stage.training)
-        yield "Selected on", stage.select_on
+        if not isinstance(stage, General):
+            yield "Selected on", stage.select_on
     elif isinstance(stage, Finetune):
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on
@@ -53,11 +55,27 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         yield "Format", stage.format
 
 
-def _describe_logits(method: Logits) -> str:
-    return (
-        f"{method.kind}, temperature {method.temperature:g}, "
-        f"soft weight {method.soft_weight:g}, hard weight {method.hard_weight:g}"
-    )
+def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:
+    budget = f", {stage.budget} budget" if stage.budget else ""
+    yield "Method", f"{stage.method}{budget}"
+    yield "Terms", "; ".join(map(_describe_term, stage.terms))
+    augmentation = getattr(stage, "augmentation", None)
+    if augmentation:
+        yield (
+            "Augmentation",
+            f"{augmentation.copies} copies, a word in {1 / augmentation.replace_probability:g} replaced",
+        )
+
+
+def _describe_term(term: Term) -> str:
+    """A term's name and what it says beside the defaults: 5 × soft (temperature 2)."""
+    said = {
+        name: value
+        for name, value in term.model_dump(exclude_defaults=True).items()
+        if name not in ("loss", "weight")
+    }
+    details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
+    return f"{term.weight:g} × {term.loss.replace('_', ' ')}" + (f" ({details})" if details else "")
 
 
 def _list_training(training: Training) -> Iterator[Pair]:

@@ -33,8 +33,8 @@ def describe_making(run: Run, known: Known) -> str:
     """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
     stage = run.stage
     if isinstance(stage, Distill):
-        teachers = [parent.name for parent in run.parents if parent.role == "teacher"]
-        return f"distilled ({stage.method.kind}) from {' and '.join(teachers) or 'an unnamed teacher'}"
+        teachers = [parent.name for parent in run.parents if parent.role.startswith("teacher")]
+        return f"distilled ({stage.method}) from {' and '.join(teachers) or 'an unnamed teacher'}"
     if isinstance(stage, Finetune):
         return "fine-tuned" if stage.student is None else "trained on the labels alone"
     others = _without(run, known)
