@@ -1,6 +1,7 @@
 """Plans carried out: each stage's handler, the cache of finished runs, and the scores after each."""
 
 import contextlib
+import json
 import logging
 import shutil
 import time
@@ -314,7 +315,7 @@ def _initialize(encoder: Encoder, student: Student, teacher: Path) -> dict[str, 
     if student.initialize == "random":
         return {}
     provenance = initialize_from_teacher(encoder.model, load_base(teacher).model, student.initialize)
-    return {"initialized": asdict(provenance)}
+    return {"initialized": json.loads(json.dumps(asdict(provenance)))}
 
 
 def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:

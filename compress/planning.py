@@ -23,10 +23,10 @@ from compress.recipes.stages import (
     Export,
     Finetune,
     General,
-    Intermediate,
     Quantize,
     Selection,
     Stage,
+    head_of,
 )
 from compress.recipes.values import Frozen, Training
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
@@ -114,8 +114,7 @@ class Step:
     @property
     def answers(self) -> TaskData | None:
         """The examples that the artefact is scored on; None where it answers nothing."""
-        silent = isinstance(self.stage, General | Intermediate)
-        return self.data if isinstance(self.data, TaskData) and not silent else None
+        return self.data if isinstance(self.data, TaskData) and head_of(self.stage) == "task" else None
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:

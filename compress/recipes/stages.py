@@ -106,6 +106,15 @@ class Export(Frozen):
     format: Literal["transformers"] = "transformers"
 
 
+Head = Literal["task", "masked_lm", "none"]
+
 Stage = Annotated[
     Finetune | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
 ]
+
+
+def head_of(stage: Stage) -> Head:
+    """What the model that a stage makes can answer: its task, hidden words, or nothing."""
+    if isinstance(stage, General):
+        return "masked_lm" if stage.masking else "none"
+    return "none" if isinstance(stage, Intermediate) else "task"

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, Quantize
+from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Quantize, head_of
 from compress.reporting.essentials import list_essentials
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
@@ -18,6 +18,16 @@ from compress.runs import Evaluation, Parent, Run
 
 HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))?")
 """The origin of a parent that was fetched from the Hub: its id, then the revision."""
+PIPELINES: dict[Head, str] = {
+    "task": "text-classification",
+    "masked_lm": "fill-mask",
+    "none": "feature-extraction",
+}
+BARE: dict[Head, tuple[str, str]] = {
+    "masked_lm": ("AutoModelForMaskedLM", "logits"),
+    "none": ("AutoModel", "last_hidden_state"),
+}
+"""What loads a model that answers no task, and what it gives."""
 
 
 def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: bool = False) -> str:
@@ -30,7 +40,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
     """
     lines = [
         *_front_matter(run),
-        f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.answered_task.name)}",
+        f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.place)}",
         "",
         *_describe_artefact(run),
         "",
@@ -64,7 +74,7 @@ def _front_matter(run: Run) -> Iterator[str]:
     """YAML; every text is written as JSON, which YAML contains."""
     yield "---"
     yield f"library_name: {'onnxruntime' if _has_onnx(run) else 'transformers'}"
-    yield "pipeline_tag: text-classification"
+    yield f"pipeline_tag: {PIPELINES[head_of(run.stage)]}"
     yield "tags:"
     tags = ["compress", run.stage.kind, *(["onnx"] if _has_onnx(run) else [])]
     if isinstance(run.stage, Quantize):
@@ -79,6 +89,8 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 
 def _describe_making(run: Run) -> str:
+    if isinstance(run.stage, General | Intermediate):
+        return f"{run.stage.kind} distillation ({run.stage.method})"
     if isinstance(run.stage, Distill):
         return f"distilled ({run.stage.method})"
     if isinstance(run.stage, Quantize):
@@ -89,14 +101,22 @@ def _describe_making(run: Run) -> str:
 
 
 def _describe_artefact(run: Run) -> Iterator[str]:
-    labels = ", ".join(run.answered_task.labels or ())
-    kind = f"a classifier ({labels})" if labels else f"a {run.answered_task.kind} model"
-    text = " and ".join(run.answered_task.text)
     yield (
-        f"{escape(kind[0].upper() + kind[1:])} of {escape(text)}: {format_bytes(run.artefact_bytes)} on disk and "
+        f"{escape(_describe_head(run))}: {format_bytes(run.artefact_bytes)} on disk and "
         f"{format_bytes(run.tokenizer_bytes)} of tokenizer beside, {format_count(run.parameters)} parameters, "
         "shared ones counted once."
     )
+
+
+def _describe_head(run: Run) -> str:
+    head = head_of(run.stage)
+    if head == "none":
+        return "An encoder without a head, to be fine-tuned or distilled further"
+    if head == "masked_lm":
+        return "An encoder with a head that guesses masked words"
+    task = run.answered_task
+    kind = f"A classifier ({', '.join(task.labels)})" if task.labels else f"A {task.kind} model"
+    return f"{kind} of {' and '.join(task.text)}"
 
 
 def _list_scores(evaluations: Sequence[Evaluation]) -> Iterator[str]:
@@ -126,6 +146,12 @@ def _tell_need(run: Run) -> list[str]:
 
 def _write_loading(run: Run, *, needs_compress: bool) -> str:
     """The lines of Python that load the artefact from the current directory and ask it one question."""
+    first = (
+        ["import compress  # its architecture is not among those of transformers"] if needs_compress else []
+    )
+    head = head_of(run.stage)
+    if head in BARE:
+        return _write_bare_loading(first, *BARE[head])
     texts = ", ".join('["A text."]' for _ in run.answered_task.text)
     if _has_onnx(run):
         graph = next(name for name in sorted(run.files) if name.endswith(".onnx"))
@@ -144,9 +170,6 @@ def _write_loading(run: Run, *, needs_compress: bool) -> str:
                 *_explain_logits(run, "logits.argmax(-1)"),
             ]
         )
-    first = (
-        ["import compress  # its architecture is not among those of transformers"] if needs_compress else []
-    )
     return "\n".join(
         [
             *first,
@@ -159,6 +182,22 @@ def _write_loading(run: Run, *, needs_compress: bool) -> str:
             "with torch.no_grad():",
             "    logits = model(**batch).logits",
             *_explain_logits(run, "logits.argmax(-1)"),
+        ]
+    )
+
+
+def _write_bare_loading(first: Sequence[str], loader: str, given: str) -> str:
+    return "\n".join(
+        [
+            *first,
+            "import torch",
+            f"from transformers import {loader}, AutoTokenizer",
+            "",
+            'tokenizer = AutoTokenizer.from_pretrained(".")',
+            f'model = {loader}.from_pretrained(".").eval()',
+            'batch = tokenizer(["A text."], truncation=True, padding=True, return_tensors="pt")',
+            "with torch.no_grad():",
+            f"    print(model(**batch).{given}.shape)",
         ]
     )
 
