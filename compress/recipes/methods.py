@@ -188,40 +188,50 @@ class Triple(Frozen):
     )
 
 
-_SMALL_GENERAL = {"num_train_epochs": 1, "per_device_train_batch_size": 32, "warmup_steps": 0.06}
-_SMALL_TASK = {"learning_rate": 1e-4, "num_train_epochs": 5, "warmup_steps": 0.1}
+_SMALL_GENERAL = {"num_train_epochs": 1, "max_steps": 4000, "max_length": 64}
+_SMALL_STATES = (HiddenTerm(), AttentionTerm(weight=0.1))
+"""The authors' mean over padding makes their attention term that much smaller; see `losses.attention`."""
+_SMALL_PREDICTION = StageRecipe(
+    terms=(SoftTerm(),),
+    training=Training(learning_rate=1e-4, num_train_epochs=5, warmup_steps=0.1),
+    training_for={"sst2": Training(num_train_epochs=3)},
+)
 SMALL_TINYBERT = TinyBert(
-    general=TinyBert().general.model_copy(
-        update={"training": Training(learning_rate=6e-4, max_steps=12_000, **_SMALL_GENERAL)}
+    general=StageRecipe(
+        terms=_SMALL_STATES, training=Training(learning_rate=8e-4, warmup_steps=0.06, **_SMALL_GENERAL)
     ),
-    intermediate=TinyBert().intermediate.model_copy(
-        update={
-            "training": Training(learning_rate=3e-4, num_train_epochs=3, warmup_steps=0.06),
-            "training_for": {"sst2": Training(num_train_epochs=2)},
-        }
+    intermediate=StageRecipe(
+        terms=_SMALL_STATES,
+        training=Training(learning_rate=3e-4, num_train_epochs=3, warmup_steps=0.06),
+        training_for={"sst2": Training(num_train_epochs=1)},
     ),
-    prediction=StageRecipe(
-        terms=(SoftTerm(),),
-        training=Training(**_SMALL_TASK),
-        training_for={"sst2": Training(num_train_epochs=3)},
-    ),
+    prediction=_SMALL_PREDICTION,
     augmentation=Augmentation(copies=4, copies_for={"sst2": 1}),
 )
 SMALL_MINILM = MiniLm(
-    general=MiniLm().general.model_copy(
-        update={"training": Training(learning_rate=6e-4, max_steps=12_000, **_SMALL_GENERAL)}
+    general=StageRecipe(
+        terms=MiniLm().general.terms,
+        training=Training(learning_rate=6e-4, warmup_steps=0.06, **_SMALL_GENERAL),
     ),
-    prediction=SMALL_TINYBERT.prediction,
+    prediction=_SMALL_PREDICTION,
 )
 SMALL_TRIPLE = Triple(
-    general=Triple().general.model_copy(
-        update={
-            "training": Triple().general.training.model_copy(
-                update={"max_steps": 6_000, "gradient_accumulation_steps": 1}
-            )
-        }
+    general=StageRecipe(
+        terms=Triple().general.terms,
+        training=Training(
+            learning_rate=5e-4,
+            warmup_steps=0.05,
+            adam_beta2=0.98,
+            adam_epsilon=1e-6,
+            max_grad_norm=5.0,
+            **_SMALL_GENERAL,
+        ),
     ),
-    prediction=SMALL_TINYBERT.prediction.model_copy(update={"terms": Triple().prediction.terms}),
+    prediction=StageRecipe(
+        terms=Triple().prediction.terms,
+        training=_SMALL_PREDICTION.training,
+        training_for=_SMALL_PREDICTION.training_for,
+    ),
 )
 
 
