@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from compress.models.registration import register_with_transformers
 
 if TYPE_CHECKING:
-    from compress.api import distill, evaluate, export, finetune, measure, predict, quantize
+    from compress.api import distill, evaluate, export, finetune, measure, predict, pretrain, quantize
     from compress.errors import CompressError
     from compress.inference import load
-    from compress.planning import Options
+    from compress.planning import Options, Teaching
     from compress.reporting import write_report as report
 
 __all__ = [
     "CompressError",
     "Options",
+    "Teaching",
     "distill",
     "evaluate",
     "export",
@@ -25,6 +26,7 @@ __all__ = [
     "load",
     "measure",
     "predict",
+    "pretrain",
     "quantize",
     "report",
 ]
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "CompressError": ("compress.errors", "CompressError"),
     "Options": ("compress.planning", "Options"),
+    "Teaching": ("compress.planning", "Teaching"),
     "load": ("compress.inference", "load"),
     "report": ("compress.reporting", "write_report"),
 }

@@ -16,6 +16,7 @@ from compress.planning import (
     Workplace,
     plan_export,
     plan_finetuning,
+    plan_pretraining,
     plan_quantization,
     task_of,
 )
@@ -58,6 +59,36 @@ def finetune(
     """
     place = Workplace(Path(runs), glue)
     step = plan_finetuning(model, task, place, seed=seed, options=options, tokenizer=tokenizer)
+    return execute(step, force=force, save_to=save_to)
+
+
+def pretrain(
+    model: str,
+    *,
+    corpus: str,
+    objective: str = "mlm",
+    seed: int = 42,
+    options: Options = DEFAULTS,
+    runs: Path | str = "runs",
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Go on pretraining a model on documents; one without an MLM head gets a new one.
+
+    Args:
+        model: A run, a directory, a teacher or a Hub id.
+        corpus: A directory or a file of documents, a Hub dataset, or `sample`.
+        objective: `mlm`, guess hidden words.
+        seed: Of everything random.
+        options: Changes to the schedule.
+        runs: The store.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    step = plan_pretraining(model, objective, corpus, Workplace(Path(runs)), seed=seed, options=options)
     return execute(step, force=force, save_to=save_to)
 
 

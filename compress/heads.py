@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -108,6 +109,19 @@ def load_base(path: Path, *, layers: int | None = None) -> Encoder:
     return Encoder(model, tokenizer)
 
 
+def guess_tokens(model: Any, hidden: Tensor) -> Tensor:
+    """The MLM head's logits of some tokens: `[..., H]` → `[..., V]`.
+
+    Args:
+        model: One that `load_masked_lm` gives.
+        hidden: Its last hidden states, of all tokens or of those that matter.
+    """
+    if hasattr(model, "generator_predictions"):  # ELECTRA's generator
+        return model.generator_lm_head(model.generator_predictions(hidden))  # type: ignore[no-any-return]
+    head = next(getattr(model, name) for name in ("cls", "lm_head", "predictions") if hasattr(model, name))
+    return head(hidden)  # type: ignore[no-any-return]
+
+
 def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:
     """The matrices of an MLM head that the weights do not have; its last one is the word table, where they share it."""
     from safetensors import safe_open
@@ -131,6 +145,17 @@ def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:
         and name not in tied
         and name not in names
     ]
+
+
+def require_guessing(path: Path) -> None:
+    """Refuse weights that cannot be given an MLM head.
+
+    Raises:
+        CompressError: They are an ELECTRA discriminator's.
+    """
+    config = load_config(path)
+    if _missing_matrices(path, config):
+        _require_generator(path, config)
 
 
 def _require_generator(path: Path, config: PretrainedConfig) -> None:

@@ -17,7 +17,7 @@ from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
 from compress.distillation.answers import TaskTeacher, distill_answers
 from compress.distillation.augmentation import Augmented, augmented
-from compress.distillation.states import Place, distill_general, distill_intermediate
+from compress.distillation.states import distill_general, distill_intermediate
 from compress.encoder import (
     Encoder,
     build_student,
@@ -32,20 +32,31 @@ from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
-from compress.heads import build_bare, load_base
+from compress.heads import build_bare, load_base, load_masked_lm
 from compress.inference import load
 from compress.models.initialization import initialize_from_teacher
 from compress.models.placeholder import MODEL_TYPE
 from compress.models.sharing import is_partially_shared, to_plain_albert
 from compress.planning import Step
+from compress.pretraining.masked_lm import pretrain_encoder
 from compress.processes import is_main, require_all_started, wait
 from compress.recipes.schema import Student
-from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Quantize, Stage
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    Finetune,
+    General,
+    Intermediate,
+    Pretrain,
+    Quantize,
+    Stage,
+)
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.storage import bytes_below, require_space, require_writable, telling_failed_writes
 from compress.tasks import FilesSource, GlueSource, Task
+from compress.training import Place
 from compress.workspace import Workspace, complete
 
 logger = logging.getLogger(__name__)
@@ -201,16 +212,24 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
 
 
 @make_artefact.register
+def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    encoder = load_masked_lm(inputs["model"].path, seed=step.seed, allow_new_head=True)
+    _require_room(encoder.parameters, workspace)
+    facts = pretrain_encoder(encoder, _documents(step), stage, seed=step.seed, place=_place(step, workspace))
+    return _saved(encoder, stage.training.max_length, facts, workspace)
+
+
+@make_artefact.register
 def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    if not isinstance(step.data, Corpus):
-        raise TypeError("a general stage learns from documents")
     source = inputs["teacher"].path
     student = build_bare(
         stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
     )
     started = _initialize(student, stage.student, source)
     _require_room(student.parameters, workspace)
-    facts = distill_general(student, source, step.data, stage, seed=step.seed, place=_place(step, workspace))
+    facts = distill_general(
+        student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)
+    )
     return _saved(student, stage.training.max_length, {**started, **facts}, workspace)
 
 
@@ -303,6 +322,12 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
 def _examples(step: Step) -> TaskData:
     if not isinstance(step.data, TaskData):
         raise TypeError(f"a {step.stage.kind} stage learns a task")
+    return step.data
+
+
+def _documents(step: Step) -> Corpus:
+    if not isinstance(step.data, Corpus):
+        raise TypeError(f"a {step.stage.kind} stage learns from documents")
     return step.data
 
 

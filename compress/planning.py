@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
-from compress.data.corpus import Corpus
+from compress.data.corpus import Corpus, resolve_corpus
 from compress.data.task_data import TaskData, count_held_out, load_task_data
 from compress.encoder import answers_task
 from compress.environment import describe, device, multiplies_bfloat16
 from compress.errors import InvalidInputError
+from compress.heads import require_guessing
 from compress.processes import world_size
-from compress.recipes.methods import Distillation
+from compress.recipes.methods import Distillation, Masking
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.schema import Student
 from compress.recipes.stages import (
@@ -23,6 +24,7 @@ from compress.recipes.stages import (
     Export,
     Finetune,
     General,
+    Pretrain,
     Quantize,
     Selection,
     Stage,
@@ -158,7 +160,7 @@ class Step:
         if isinstance(self.stage, COMPUTED):
             return 0
         training = self.stage.training
-        if isinstance(self.data, Corpus) or isinstance(self.stage, General):
+        if isinstance(self.data, Corpus) or isinstance(self.stage, General | Pretrain):
             return training.max_steps if training.max_steps > 0 else None
         rows = len(self.data.train)
         if self.stage.select_on == "holdout":
@@ -252,6 +254,26 @@ def plan_finetuning(
     source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
     data = load_examples(task, workplace, select_on=options.select_on)
     return finetuning_step(source, data, task, workplace, seed=seed, options=options)
+
+
+def plan_pretraining(
+    model: str, objective: str, corpus: str, workplace: Workplace, *, seed: int, options: Options
+) -> Step:
+    """Plan to go on pretraining a model on documents; one without an MLM head gets a new one.
+
+    Raises:
+        UnknownNameError: Model or corpus is unknown.
+        InvalidInputError: There is no such objective, or the model cannot learn by it.
+    """
+    if objective != "mlm":
+        raise InvalidInputError(f"There is no objective {objective!r}.", "The objectives are: mlm.")
+    source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
+    require_guessing(source.path)
+    stage = Pretrain(
+        masking=Masking(),
+        training=decide_training(Training(learning_rate=1e-4, num_train_epochs=1), options.training),
+    )
+    return Step(source.name, stage, {"model": source}, resolve_corpus(corpus), corpus, seed, workplace.store)
 
 
 def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str | None = None) -> Step:

@@ -83,6 +83,21 @@ class Outcome:
         }
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stage works.
+
+    Attributes:
+        store: The directory of runs; caches lie in it.
+        directory: Where the history goes.
+        checkpoints: Where to resume from.
+    """
+
+    store: Path
+    directory: Path
+    checkpoints: Path
+
+
 class Trainer(transformers.Trainer):
     """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
 

@@ -63,6 +63,32 @@ def finetune(
         _carry_out(step, making, output)
 
 
+@app.command(epilog="Example: compress pretrain --from minilm-l6 --objective mlm --corpus sample")
+@takes(training=TRAINING, making=MAKING, common=COMMON)
+def pretrain(
+    model: Annotated[
+        str,
+        typer.Option("--from", help="Whose pretraining goes on: a run, a directory, a teacher, or a Hub id."),
+    ],
+    corpus: Annotated[
+        str, typer.Option("--corpus", help="Documents: a directory or a file, a Hub dataset, or `sample`.")
+    ],
+    training: dict[str, Any],
+    making: dict[str, Any],
+    common: dict[str, Any],
+    objective: Annotated[str, typer.Option("--objective", help="mlm: guess hidden words.")] = "mlm",
+) -> None:
+    """Go on pretraining a model on documents; one without an MLM head gets a new one."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.planning import Options, Workplace, plan_pretraining
+
+        place = Workplace(store=common["runs"])
+        options = Options(training=training)
+        step = plan_pretraining(model, objective, corpus, place, seed=making["seed"], options=options)
+        _carry_out(step, making, output)
+
+
 @app.command(epilog="Example: compress distill --teacher minilm-l6 --student albert-tiny --task sample")
 @takes(teaching=TEACHING, training=TRAINING, selection=SELECTION, making=MAKING, data=DATA, common=COMMON)
 def distill(

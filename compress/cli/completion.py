@@ -12,7 +12,13 @@ from pathlib import Path
 
 KINDS = ("teachers", "students", "tasks", "methods")
 METHODS = {
-    "distill": {"logits": "soft labels (Hinton et al. 2015)"},
+    "distill": {
+        "logits": "soft labels (Hinton et al. 2015)",
+        "tinybert": "hidden states and attention, on documents and on the task, then soft labels (Jiao et al. 2020)",
+        "minilm": "self-attention relations on documents, then soft labels (Wang et al. 2021)",
+        "triple": "DistilBERT's three terms on masked documents, then soft labels (Sanh et al. 2019)",
+    },
+    "pretrain": {"mlm": "guess hidden words (Devlin et al. 2018)"},
     "quantize": {"dynamic-int8": "ONNX Runtime, 8-bit"},
 }
 """Stage → method → what it is."""

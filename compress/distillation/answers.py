@@ -16,7 +16,7 @@ from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_spl
 from compress.distillation.cache import cached_logits
 from compress.distillation.capture import recording
 from compress.distillation.objective import DistillationObjective, compare_models, student_needs
-from compress.distillation.states import Place, log_terms
+from compress.distillation.states import log_terms
 from compress.distillation.teachers import load_teacher
 from compress.encoder import Encoder, load_config
 from compress.errors import CompressError
@@ -26,7 +26,7 @@ from compress.recipes.stages import Distill
 from compress.recipes.terms import STATES
 from compress.statistics import best_constant_score
 from compress.tasks import Task
-from compress.training import train
+from compress.training import Place, train
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,9 @@ from compress.distillation.objective import Comparison, DistillationObjective, c
 from compress.distillation.teachers import load_teacher
 from compress.encoder import Encoder, load_config
 from compress.recipes.stages import General, Intermediate
-from compress.training import Collate, train
+from compress.training import Collate, Place, train
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a stage works.
-
-    Attributes:
-        store: The directory of runs; caches lie in it.
-        directory: Where the history goes.
-        checkpoints: Where to resume from.
-    """
-
-    store: Path
-    directory: Path
-    checkpoints: Path
 
 
 def distill_general(

@@ -26,6 +26,15 @@ class Finetune(Frozen):
     student: Student | None = None
 
 
+class Pretrain(Frozen):
+    """A model learns language from documents, from the weights that it has."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    objective: Literal["mlm"] = "mlm"
+    masking: Masking
+    training: Training
+
+
 class General(Frozen):
     """A student learns language from a teacher that was not fine-tuned, on unlabelled documents.
 
@@ -109,7 +118,7 @@ class Export(Frozen):
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[
-    Finetune | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
+    Finetune | Pretrain | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
 ]
 
 
@@ -117,4 +126,6 @@ def head_of(stage: Stage) -> Head:
     """What the model that a stage makes can answer: its task, hidden words, or nothing."""
     if isinstance(stage, General):
         return "masked_lm" if stage.masking else "none"
+    if isinstance(stage, Pretrain):
+        return "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"

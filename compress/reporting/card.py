@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Quantize, head_of
+from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
 from compress.reporting.essentials import list_essentials
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
@@ -89,6 +89,8 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 
 def _describe_making(run: Run) -> str:
+    if isinstance(run.stage, Pretrain):
+        return f"pretrained ({run.stage.objective})"
     if isinstance(run.stage, General | Intermediate):
         return f"{run.stage.kind} distillation ({run.stage.method})"
     if isinstance(run.stage, Distill):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Quantize
+from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
@@ -45,6 +45,9 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         yield from _list_training(stage.training)
         if not isinstance(stage, General):
             yield "Selected on", stage.select_on
+    elif isinstance(stage, Pretrain):
+        yield "Objective", stage.objective
+        yield from _list_training(stage.training)
     elif isinstance(stage, Finetune):
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on

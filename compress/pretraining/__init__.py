@@ -1,0 +1,1 @@
+"""Ways to learn a language from documents, one objective a file."""

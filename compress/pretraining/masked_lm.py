@@ -1,0 +1,66 @@
+"""Masked language modelling: an encoder learns to guess words that were hidden (Devlin et al. 2018, section 3.1)."""
+
+from typing import Any
+
+from torch import nn
+
+from compress.data.corpus import Corpus
+from compress.data.masked_batches import MaskingCollator
+from compress.data.sequences import hold_out, tokenize_corpus
+from compress.encoder import MODEL_INPUTS, Encoder
+from compress.heads import guess_tokens
+from compress.losses.masked_lm import IGNORED_LABEL
+from compress.losses.task import task_loss
+from compress.objective import Batch, Judgement, Mean, Objective
+from compress.recipes.stages import Pretrain
+from compress.training import Place, train
+
+
+class MaskedLmObjective(Objective):
+    """Cross-entropy of the hidden tokens; the head runs on them alone, for its table is as dear as the encoder."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Judgement:
+        """One term, the mean over the hidden tokens."""
+        inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+        hidden = model.base_model(**inputs).last_hidden_state  # type: ignore[operator]
+        asked = batch["labels"] != IGNORED_LABEL
+        logits = guess_tokens(model, hidden[asked]).float()
+        return Judgement({"masked_lm": Mean(task_loss(logits, batch["labels"][asked]), len(logits))}, None)
+
+
+def pretrain_encoder(
+    encoder: Encoder, corpus: Corpus, stage: Pretrain, *, seed: int, place: Place
+) -> dict[str, Any]:
+    """Go on pretraining a model, in place, on documents.
+
+    Args:
+        encoder: Has a head that guesses hidden tokens, new perhaps.
+        corpus: The documents.
+        stage: How.
+        seed: Of the hold-out, the batches, the masks and the dropout.
+        place: Where to work.
+
+    Returns:
+        Facts for the run's record.
+    """
+    sequences = tokenize_corpus(
+        corpus, encoder.tokenizer, max_length=stage.training.max_length, store=place.store
+    )
+    rest, held = hold_out(sequences, seed=seed)
+    outcome = train(
+        encoder,
+        MaskedLmObjective(),
+        examples=rest,
+        holdout=held,
+        collate=MaskingCollator(encoder.tokenizer, stage.masking, sequences=sequences, seed=seed),
+        task=None,
+        training=stage.training,
+        seed=seed,
+        directory=place.directory,
+        checkpoints=place.checkpoints,
+    )
+    return {
+        **outcome.facts,
+        "corpus_sequences": len(sequences),
+        "corpus_tokens": int(sequences.lengths.sum()),
+    }
