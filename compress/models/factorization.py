@@ -159,9 +159,8 @@ def _choose_basis(normal: Tensor, width: int) -> tuple[Tensor, float]:
     basis = functional.pad(vectors, (0, width - vectors.shape[1]))
     mirror = torch.full((width,), width**-0.5, dtype=basis.dtype)
     mirror[-1] -= 1
-    basis = basis - 2 * torch.outer(basis @ mirror, mirror) / mirror.dot(
-        mirror
-    )  # Householder: last ↔ all ones
+    # A Householder reflection: it swaps the last direction and that of all ones.
+    basis = basis - 2 * torch.outer(basis @ mirror, mirror) / mirror.dot(mirror)
     return basis.float(), float(values[:width].sum() / values.sum())
 
 

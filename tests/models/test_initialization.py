@@ -147,6 +147,31 @@ def test_what_is_new_in_a_larger_student_adds_nothing(build, changes):
     assert bool((inner.norm(dim=1) > 0).all())
 
 
+def test_new_coordinates_are_read_by_nothing(build):
+    theirs, ours = build("bert", seed=2), build("bert", hidden_size=30, num_attention_heads=3)
+    start(ours, theirs)
+    layer, given = read_anatomy(ours).layers[1], read_anatomy(theirs).layers[1]
+    for linear in (
+        layer.attention.query,
+        layer.attention.key,
+        layer.attention.value,
+        layer.feed_forward.inner,
+    ):
+        assert bool((linear.weight[:, 24:] == 0).all())
+        assert bool((linear.weight[:8, :24] != 0).all())
+    torch.testing.assert_close(layer.output_norm.weight[:24], given.output_norm.weight * (24 / 30) ** 0.5)
+
+
+def test_neurons_that_nothing_reads_go_first(build):
+    theirs, ours = build("bert", seed=2), build("bert", intermediate_size=40)
+    with torch.no_grad():
+        for layer in read_anatomy(theirs).layers:
+            layer.feed_forward.inner.weight[3:11] *= 10
+            layer.feed_forward.outer.weight[:, 3:11] = 0
+    start(ours, theirs)
+    torch.testing.assert_close(hidden_states(ours)[-1], hidden_states(theirs)[-1], atol=1e-6, rtol=1e-5)
+
+
 def test_more_heads_start_silent(build):
     theirs, ours = build("bert", seed=2, num_attention_heads=2), build("bert", num_attention_heads=4)
     start(ours, theirs)
@@ -258,6 +283,22 @@ def test_a_single_token_type_stands_for_both(build):
     types = ours.embeddings.token_type_embeddings.weight
     torch.testing.assert_close(types[0], types[1])
     assert bool((types != 0).any())
+
+
+def test_both_token_types_are_taken(build):
+    theirs, ours = build("bert", seed=2), build("bert")
+    start(ours, theirs)
+    ids = torch.ones(4, 12, dtype=torch.long)
+    wanted = hidden_states(theirs, token_type_ids=ids)[-1]
+    torch.testing.assert_close(hidden_states(ours, token_type_ids=ids)[-1], wanted)
+
+
+@pytest.mark.parametrize(("teacher", "bound"), [("bert", 0.15), ("electra", 0.37), ("albert", 0.3)])
+def test_cut_tables_are_fitted_to_the_first_states(build, teacher, bound):
+    """ELECTRA's and ALBERT's projections are composed into a BERT's tables; its LayerNorm makes up for the rest."""
+    theirs, ours = build(teacher, seed=2), build("bert", hidden_size=21)
+    made = start(ours, theirs)
+    assert made.embedding_error < bound
 
 
 def test_positions_as_far_as_both_have_them(build):
