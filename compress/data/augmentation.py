@@ -20,8 +20,6 @@ from compress.recipes.methods import Augmentation
 WORD = re.compile(r"[\w\u0300-\u036f]+")
 """Letters, digits and combining accents; what holds more than the letters a–z is found whole, and then left alone."""
 LETTERS = re.compile(r"[A-Za-z]+")
-NEGATIONS = ("'t", "’t")
-"""What follows the first part of don't, which is no word by itself."""
 _AUXILIARIES = (
     "theirs having does did doing just s t d ll m n o ve y ain aren couldn didn doesn don hadn hasn haven isn ma "
     "mightn mustn needn shan shouldn wasn weren won wouldn ca wo sha"
@@ -93,13 +91,11 @@ def stop_words() -> frozenset[str]:
 
 
 def find_words(text: str) -> tuple[Word, ...]:
-    """The words of a text that may be replaced: of the letters a–z alone, no stop words, no parts of don't."""
+    """The words of a text that may be replaced: of the letters a–z alone, and no stop words."""
     return tuple(
         Word(found.start(), found.end(), found.group().lower())
         for found in WORD.finditer(text)
-        if LETTERS.fullmatch(found.group())
-        and found.group().lower() not in stop_words()
-        and not text.startswith(NEGATIONS, found.end())
+        if LETTERS.fullmatch(found.group()) and found.group().lower() not in stop_words()
     )
 
 

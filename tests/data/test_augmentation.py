@@ -158,12 +158,12 @@ def test_the_seed_decides():
 
 
 def test_originals_stay_in_order_and_copies_follow_with_their_origins_labels():
-    train = Split("train", ["good", "bad", "good"], np.array([1, 0, 0]))
-    whole = enlarge(train, ["fine", "poor", "bad", "fine", "meh"], np.array([0, 1, 2, 2, 2]))
+    train = Split("train", ["good", "bad", "good"], np.array([1, 2, 0]))
+    whole = enlarge(train, ["fine", "poor", "bad", "fine", "meh"], np.array([0, 2, 2, 1, 2]))
     assert whole.split.texts == ["good", "bad", "good", "fine", "poor", "meh"]
-    assert whole.origin.tolist() == [0, 1, 2, 0, 1, 2]
+    assert whole.origin.tolist() == [0, 1, 2, 0, 2, 2]
     assert whole.origin.dtype == np.int64
-    assert whole.split.labels.tolist() == [1, 0, 0, 1, 0, 0]
+    assert whole.split.labels.tolist() == [1, 2, 0, 1, 0, 0]
     assert whole.split.name == "train"
     assert whole.duplicates == 2  # another row's original, and another row's copy
 
