@@ -10,7 +10,7 @@ from typing import Any
 
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
-from compress.distillation.objective import compare_models
+from compress.distillation.objective import compare_models, describe_comparison
 from compress.encoder import build_config, load_config, load_tokenizer
 from compress.errors import CompressError, InvalidInputError
 from compress.heads import has_mlm_head
@@ -112,11 +112,13 @@ def plan_distillation(
             training=decide_training(method.intermediate.training_on(data.task.name), {}),
             select_on=options.select_on,
         )
-        _require_fitting(stage.terms, recipe, sources[0], masked_lm=False)
-        before = Step(recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store)
+        details = _describe_terms(stage.terms, recipe, sources[0])
+        before = Step(
+            recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store, details
+        )
     last, training = _last_stage(method, recipe, data)
     terms = _reweighted(last, given)
-    _require_fitting(terms, recipe, sources[0], masked_lm=False)
+    details = _describe_terms(terms, recipe, sources[0])
     final = Distill(
         student=bare,
         method=name,
@@ -129,7 +131,7 @@ def plan_distillation(
         allow_weak_teacher=given.allow_weak_teacher,
     )
     inputs |= {f"teacher {place}": taught for place, taught in enumerate(taught_by[1:], start=2)}
-    return Step(recipe.name, final, _starting(inputs, before), data, task, seed, workplace.store)
+    return Step(recipe.name, final, _starting(inputs, before), data, task, seed, workplace.store, details)
 
 
 def _plan_general(
@@ -153,7 +155,7 @@ def _plan_general(
         masking=masking,
         training=decide_training(method.general.training, changes),
     )
-    _require_fitting(stage.terms, recipe, source, masked_lm=masking is not None)
+    details = _describe_terms(stage.terms, recipe, source, masked_lm=masking is not None)
     return Step(
         recipe.name,
         stage,
@@ -162,6 +164,7 @@ def _plan_general(
         corpus_name,
         given.general_seed,
         workplace.store,
+        details,
     )
 
 
@@ -278,21 +281,24 @@ def _corpus_name(recipe: Student, source: Model, given: Teaching) -> str:
     return recipe.distill.corpus
 
 
-def _require_fitting(terms: Sequence[Term], recipe: Student, source: Model, *, masked_lm: bool) -> None:
-    """Refuse terms that these two models cannot be compared by.
+def _describe_terms(
+    terms: Sequence[Term], recipe: Student, source: Model, *, masked_lm: bool = False
+) -> tuple[str, ...]:
+    """What each term compares in these two models.
 
     Raises:
         InvalidInputError: Heads, layers or widths do not fit, or the terms ask for an MLM head that is not there.
     """
     theirs = load_config(source.path)
     ours = build_config(recipe.architecture, recipe.family, load_tokenizer(source.path))
-    compare_models(terms, student=ours, teacher=theirs)
+    comparisons = compare_models(terms, student=ours, teacher=theirs)
     if masked_lm:
         _require_masked_lm_head(source.path, source.name, theirs.model_type)
     elif any(isinstance(term, MaskedLmTerm) for term in terms):
         raise InvalidInputError(
             "The term masked_lm belongs to a stage on masked documents.", "Take it out of this stage's terms."
         )
+    return tuple(map(describe_comparison, comparisons))
 
 
 def _require_masked_lm_head(path: Path, name: str, model_type: str) -> None:

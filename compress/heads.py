@@ -109,6 +109,30 @@ def load_base(path: Path, *, layers: int | None = None) -> Encoder:
     return Encoder(model, tokenizer)
 
 
+def copy_mlm_head(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
+    """Start a student's MLM head from its teacher's, where both are of one kind and one width; the table is tied.
+
+    Returns:
+        Whether it was copied.
+    """
+    if student.config.model_type != teacher.config.model_type:
+        return False
+    ours, theirs = (
+        {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if not name.startswith(f"{model.base_model_prefix}.")
+        }
+        for model in (student, teacher)
+    )
+    if {name: value.shape for name, value in ours.items()} != {n: v.shape for n, v in theirs.items()}:
+        return False
+    with torch.no_grad():
+        for name, parameter in ours.items():
+            parameter.copy_(theirs[name])
+    return True
+
+
 def guess_tokens(model: Any, hidden: Tensor) -> Tensor:
     """The MLM head's logits of some tokens: `[..., H]` → `[..., V]`.
 

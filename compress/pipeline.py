@@ -32,7 +32,7 @@ from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.finetuning import finetune_encoder
-from compress.heads import build_bare, load_base, load_masked_lm
+from compress.heads import build_bare, copy_mlm_head, load_base, load_masked_lm
 from compress.inference import load
 from compress.models.initialization import initialize_from_teacher
 from compress.models.placeholder import MODEL_TYPE
@@ -226,6 +226,9 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
         stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
     )
     started = _initialize(student, stage.student, source)
+    if started and stage.masking is not None:
+        guessing = load_masked_lm(source, seed=step.seed, allow_new_head=False).model
+        started["mlm_head_copied"] = copy_mlm_head(student.model, guessing)
     _require_room(student.parameters, workspace)
     facts = distill_general(
         student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)

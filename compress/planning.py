@@ -69,6 +69,7 @@ class Step:
         subject: The task or the corpus as the user named it.
         seed: Of everything random in it.
         store: The directory of runs.
+        details: What its terms compare, in words.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Step:
     subject: str
     seed: int
     store: Path
+    details: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -174,7 +176,7 @@ class Step:
         before = [
             step for given in self.inputs.values() if isinstance(given, Step) for step in given.unfold()
         ]
-        return [*before, self]
+        return list({step.id: step for step in [*before, self]}.values())
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,22 @@ def plan_table(step: "Step") -> tuple[list[dict[str, Any]], "Table"]:
             "inputs": [f"{parent.role}: {parent.name} ({parent.origin})" for parent in part.parents],
             "cached": part.finished,
             "estimated_steps": part.optimizer_steps,
+            "terms": list(part.details),
             "recipe": part.stage.model_dump(mode="json"),
         }
         for part in step.unfold()
     ]
-    table = _table("stage", "from", "steps at the most", "state", "run")
+    table = _table("stage", "from", "terms", "steps at the most", "state", "run")
     for entry in steps:
         state = "cached" if entry["cached"] else "to do"
+        known = entry["estimated_steps"] is not None
         table.add_row(
-            entry["stage"], "\n".join(entry["inputs"]), f"{entry['estimated_steps']:,}", state, entry["run"]
+            entry["stage"],
+            "\n".join(entry["inputs"]),
+            "\n".join(entry["terms"]),
+            f"{entry['estimated_steps']:,}" if known else "as many as the epochs have",
+            state,
+            entry["run"],
         )
     return steps, table
 

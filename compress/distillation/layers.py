@@ -59,13 +59,16 @@ def attention_pairs(pairs: Pairs) -> Pairs:
     return tuple((ours, theirs) for ours, theirs in pairs if ours > 0 and theirs > 0)
 
 
-def describe_map(layer_map: LayerMap, *, student_layers: int, teacher_layers: int) -> str:
-    """The pairs and whose choice they are, in one line.
+def describe_map(
+    layer_map: LayerMap, *, student_layers: int, teacher_layers: int, attention: bool = False
+) -> str:
+    """The pairs and whose choice they are, in one line; of `attention`, those of layers that attend.
 
     Raises:
         InvalidInputError: As `resolve_map`.
     """
     pairs = resolve_map(layer_map, student_layers=student_layers, teacher_layers=teacher_layers)
+    pairs = attention_pairs(pairs) if attention else pairs
     listed = ", ".join(f"{ours}→{theirs}" for ours, theirs in pairs)
     name = layer_map if isinstance(layer_map, str) else "pairs"
     note = _explain(layer_map, student_layers=student_layers, teacher_layers=teacher_layers)

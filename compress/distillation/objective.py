@@ -79,6 +79,11 @@ def compare_models(
     return tuple(found)
 
 
+def describe_comparison(comparison: Comparison) -> str:
+    """A term in one line: its weight, its name, what it compares."""
+    return f"{comparison.term.weight:g} × {comparison.name.replace('_', ' ')}: {comparison.detail}"
+
+
 def _compare(term: Term, student: PretrainedConfig, teacher: PretrainedConfig) -> Comparison:
     layers = {"student_layers": student.num_hidden_layers, "teacher_layers": teacher.num_hidden_layers}
     name, heads = str(term.loss), 0
@@ -89,7 +94,7 @@ def _compare(term: Term, student: PretrainedConfig, teacher: PretrainedConfig) -
         case AttentionTerm():
             _require_heads(student, teacher)
             pairs = attention_pairs(resolve_map(term.map, **layers))
-            detail = describe_map(term.map, **layers)
+            detail = describe_map(term.map, **layers, attention=True)
         case AttentionDistributionTerm():
             _require_heads(student, teacher)
             pairs = _last_pair(term.teacher_layer, student, teacher)

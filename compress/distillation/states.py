@@ -15,7 +15,13 @@ from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
 from compress.distillation.capture import recording
-from compress.distillation.objective import Comparison, DistillationObjective, compare_models, student_needs
+from compress.distillation.objective import (
+    Comparison,
+    DistillationObjective,
+    compare_models,
+    describe_comparison,
+    student_needs,
+)
 from compress.distillation.teachers import load_teacher
 from compress.encoder import Encoder, load_config
 from compress.recipes.stages import General, Intermediate
@@ -128,4 +134,4 @@ def _match_states(
 def log_terms(comparisons: Sequence[Comparison]) -> None:
     """Say what is compared, a term a line."""
     for each in comparisons:
-        logger.info("  %-18s weight %g: %s", each.name, each.term.weight, each.detail)
+        logger.info("  %s", describe_comparison(each))

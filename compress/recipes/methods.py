@@ -276,12 +276,12 @@ class Distillation(Frozen):
 
     Attributes:
         method: One of the four.
-        corpus: The documents of the general stage: a Hub dataset's id.
+        corpus: The documents of the general stage: a dataset of the Hub, `OWNER/NAME` or `OWNER/NAME:CONFIG`.
         budget: Whose schedule.
     """
 
     method: MethodName = "logits"
-    corpus: str = "Salesforce/wikitext"
+    corpus: str = "Salesforce/wikitext:wikitext-103-raw-v1"
     budget: Budget = "small"
     logits: Logits = Logits()
     tinybert: TinyBertBudgets = TinyBertBudgets()
