@@ -13,7 +13,6 @@ from compress.measurement import measure as measure_runs
 from compress.pipeline import execute
 from compress.planning import (
     Options,
-    Workplace,
     plan_export,
     plan_finetuning,
     plan_pretraining,
@@ -23,6 +22,7 @@ from compress.planning import (
 from compress.recipes.stages import Export
 from compress.runs import Evaluation, Session, StoredRun
 from compress.sources import collect_runs, resolve_model
+from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import resolve_task
 

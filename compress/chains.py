@@ -16,9 +16,7 @@ from compress.errors import CompressError, InvalidInputError
 from compress.heads import has_mlm_head
 from compress.planning import (
     Options,
-    Step,
     Teaching,
-    Workplace,
     change_recipe,
     decide_training,
     finetuning_step,
@@ -43,6 +41,7 @@ from compress.recipes.stages import Distill, General, Intermediate
 from compress.recipes.terms import HardTerm, MaskedLmTerm, SoftTerm, Term
 from compress.runs import find_runs
 from compress.sources import STARTING_STAGES, Model, model_of_run, resolve_model
+from compress.steps import Step, Workplace
 
 TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""

@@ -7,11 +7,8 @@ from typing import Any
 
 import torch
 from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
     AlbertConfig,
     AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -150,30 +147,6 @@ def load_finished(path: Path) -> Encoder:
     config, tokenizer = load_config(path), load_tokenizer(path)
     require_fitting(path, tokenizer, config)
     return Encoder(_load_classifier(path, config, complete=True), tokenizer)
-
-
-def load_language_model(path: Path) -> tuple[Encoder, bool]:
-    """A pretrained model and whether it can fill in masked tokens; where it cannot, it is there for its word table.
-
-    Raises:
-        CompressError: The weights are damaged, no safetensors, or of another kind of model.
-    """
-    config, tokenizer = load_config(path), load_tokenizer(path)
-    require_fitting(path, tokenizer, config)
-    try:
-        fills = type(config) in MODEL_FOR_MASKED_LM_MAPPING and tokenizer.mask_token_id is not None
-        options: dict[str, Any] = {
-            "use_safetensors": True,
-            "output_loading_info": True,
-            "dtype": torch.float32,
-        }
-        cls: Any = AutoModelForMaskedLM if fills else AutoModel
-        model, report = cls.from_pretrained(path, config=config, **options)
-    except Exception as error:  # safetensors' own error type is no public one
-        raise explain_unloadable(path, error) from None
-    require_whole(path, model, report, complete=False)
-    model.eval()
-    return Encoder(model, tokenizer), fills and not report["missing_keys"]
 
 
 def build_student(student: Student, tokenizer: PreTrainedTokenizerBase, task: Task, *, seed: int) -> Encoder:

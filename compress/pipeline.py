@@ -1,79 +1,31 @@
-"""Plans carried out: each stage's handler, the cache of finished runs, and the scores after each."""
+"""Plans carried out: the cache of finished runs, what is interrupted, and the scores after each stage."""
 
 import contextlib
-import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import singledispatch
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from compress.data.corpus import Corpus
-from compress.data.task_data import TaskData
-from compress.distillation.answers import TaskTeacher, distill_answers
-from compress.distillation.augmentation import Augmented, augmented
-from compress.distillation.states import distill_general, distill_intermediate
 from compress.encoder import (
-    Encoder,
-    build_student,
     load_config,
-    load_encoder,
-    load_finished,
-    load_tokenizer,
-    model_inputs,
-    save_encoder,
 )
 from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
-from compress.finetuning import finetune_encoder
-from compress.heads import build_bare, copy_mlm_head, load_base, load_masked_lm
 from compress.inference import load
-from compress.models.initialization import initialize_from_teacher
+from compress.making import make_artefact
 from compress.models.placeholder import MODEL_TYPE
-from compress.models.sharing import is_partially_shared, to_plain_albert
-from compress.planning import Step
-from compress.pretraining.masked_lm import pretrain_encoder
 from compress.processes import is_main, require_all_started, wait
-from compress.recipes.schema import Student
-from compress.recipes.stages import (
-    Distill,
-    Export,
-    Finetune,
-    General,
-    Intermediate,
-    Pretrain,
-    Quantize,
-    Stage,
-)
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
-from compress.storage import bytes_below, require_space, require_writable, telling_failed_writes
+from compress.steps import Step
+from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import FilesSource, GlueSource, Task
-from compress.training import Place
 from compress.workspace import Workspace, complete
 
 logger = logging.getLogger(__name__)
-
-BYTES_OF_WEIGHT = 4
-AUGMENTATION_SEED = 42
-"""Whatever the student's seed: several students share the augmented texts."""
-CHECKPOINTS_AT_A_TIME = 3
-"""The newest, the best, and the one that is being written."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a handler says of the artefact that it left in the workspace."""
-
-    parameters: int
-    facts: dict[str, Any]
 
 
 def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> StoredRun:
@@ -179,205 +131,6 @@ def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
         make_artefact(step.stage, step, inputs, workspace)
     wait()
     return read_run(step.directory)
-
-
-@singledispatch
-def make_artefact(stage: Stage, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    """Leave a stage's artefact in the workspace; each kind of stage registers its own way.
-
-    Every process calls this for a stage that trains; the main one alone for another. Only the main one writes.
-
-    Args:
-        stage: What to do; its type chooses the handler.
-        step: The stage with its data and seed.
-        inputs: Role → the model to start from.
-        workspace: Where the artefact goes.
-    """
-    raise NotImplementedError(f"no handler for {type(stage).__name__}")
-
-
-@make_artefact.register
-def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    data = _examples(step)
-    if stage.student is not None:
-        tokenizer = load_tokenizer(inputs["tokenizer"].path)
-        encoder = build_student(stage.student, tokenizer, data.task, seed=step.seed)
-    else:
-        encoder = load_encoder(inputs["model"].path, data.task, seed=step.seed)
-    _require_room(encoder.parameters, workspace)
-    facts = finetune_encoder(
-        encoder, data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
-    )
-    return _saved(encoder, stage.training.max_length, facts, workspace)
-
-
-@make_artefact.register
-def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    encoder = load_masked_lm(inputs["model"].path, seed=step.seed, allow_new_head=True)
-    _require_room(encoder.parameters, workspace)
-    facts = pretrain_encoder(encoder, _documents(step), stage, seed=step.seed, place=_place(step, workspace))
-    return _saved(encoder, stage.training.max_length, facts, workspace)
-
-
-@make_artefact.register
-def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    source = inputs["teacher"].path
-    student = build_bare(
-        stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
-    )
-    started = _initialize(student, stage.student, source)
-    if started and stage.masking is not None:
-        guessing = load_masked_lm(source, seed=step.seed, allow_new_head=False).model
-        started["mlm_head_copied"] = copy_mlm_head(student.model, guessing)
-    _require_room(student.parameters, workspace)
-    facts = distill_general(
-        student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)
-    )
-    return _saved(student, stage.training.max_length, {**started, **facts}, workspace)
-
-
-@make_artefact.register
-def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    data, source = _examples(step), inputs["teacher"].path
-    started: dict[str, Any] = {}
-    if "student" in inputs:
-        student = load_base(inputs["student"].path)
-    else:
-        student = build_bare(stage.student, load_tokenizer(source), seed=step.seed)
-        started = _initialize(student, stage.student, source)
-    _require_room(student.parameters, workspace)
-    texts = _augment(stage, step, inputs)
-    facts = distill_intermediate(
-        student, source, data, texts.split, texts.origin, stage, seed=step.seed, place=_place(step, workspace)
-    )
-    return _saved(
-        student,
-        stage.training.max_length,
-        {**started, **_augmentation_facts(stage, texts), **facts},
-        workspace,
-    )
-
-
-@make_artefact.register
-def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    data = _examples(step)
-    models = [model for role, model in inputs.items() if role.startswith("teacher")]
-    teachers = [
-        TaskTeacher(load(model.path), model.path, model.run.run.seed if model.run else step.seed)
-        for model in models
-    ]
-    started: dict[str, Any] = {}
-    if "student" in inputs:
-        student = load_encoder(inputs["student"].path, data.task, seed=step.seed)
-    else:
-        student = build_student(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
-        started = _initialize(student, stage.student, models[0].path)
-    _require_room(student.parameters, workspace)
-    texts = _augment(stage, step, inputs)
-    facts = distill_answers(
-        student,
-        teachers,
-        data,
-        texts.split,
-        texts.origin,
-        stage,
-        seed=step.seed,
-        place=_place(step, workspace),
-    )
-    return _saved(
-        student,
-        stage.training.max_length,
-        {**started, **_augmentation_facts(stage, texts), **facts},
-        workspace,
-    )
-
-
-@make_artefact.register
-def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
-
-    encoder = load_finished(inputs["model"].path)
-    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    summary = quantize_dynamic_int8(
-        encoder.model,
-        workspace.path,
-        input_names=model_inputs(encoder.tokenizer),
-        per_channel=stage.method.per_channel,
-    )
-    encoder.model.config.save_pretrained(workspace.path)
-    encoder.tokenizer.save_pretrained(workspace.path)
-    return Made(encoder.parameters, summary.facts)
-
-
-@make_artefact.register
-def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    encoder = load_finished(inputs["model"].path)
-    unshared = is_partially_shared(encoder.model)
-    if unshared:
-        encoder = replace(encoder, model=to_plain_albert(encoder.model))
-    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    save_encoder(encoder, workspace.path, max_length=encoder.tokenizer.model_max_length)
-    return Made(
-        encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
-    )
-
-
-def _examples(step: Step) -> TaskData:
-    if not isinstance(step.data, TaskData):
-        raise TypeError(f"a {step.stage.kind} stage learns a task")
-    return step.data
-
-
-def _documents(step: Step) -> Corpus:
-    if not isinstance(step.data, Corpus):
-        raise TypeError(f"a {step.stage.kind} stage learns from documents")
-    return step.data
-
-
-def _place(step: Step, workspace: Workspace) -> Place:
-    return Place(store=step.store, directory=workspace.path, checkpoints=workspace.checkpoints)
-
-
-def _initialize(encoder: Encoder, student: Student, teacher: Path) -> dict[str, Any]:
-    """Start a student from its teacher, where its recipe says so."""
-    if student.initialize == "random":
-        return {}
-    provenance = initialize_from_teacher(encoder.model, load_base(teacher).model, student.initialize)
-    return {"initialized": json.loads(json.dumps(asdict(provenance)))}
-
-
-def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:
-    """The train split, with its augmented copies where the stage wants some."""
-    train, recipe = _examples(step).train, stage.augmentation
-    if recipe is None:
-        return Augmented(train, np.arange(len(train)))
-    asked = recipe.min_confidence is not None
-    return augmented(
-        train,
-        recipe,
-        copies=recipe.copies,
-        source=inputs["candidates"].path,
-        seed=AUGMENTATION_SEED,
-        store=step.store,
-        teacher=load(inputs["teacher"].path) if asked else None,
-        teacher_source=inputs["teacher"].path if asked else None,
-    )
-
-
-def _augmentation_facts(stage: Intermediate | Distill, texts: Augmented) -> dict[str, Any]:
-    return texts.facts if stage.augmentation else {}
-
-
-def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: Workspace) -> Made:
-    if is_main():
-        save_encoder(encoder, workspace.path, max_length=max_length)
-    return Made(encoder.parameters, facts)
-
-
-def _require_room(parameters: int, workspace: Workspace) -> None:
-    """Refuse to train where the disk has no room for checkpoints (weights, two moments of Adam) and the result."""
-    needed = BYTES_OF_WEIGHT * parameters * (3 * CHECKPOINTS_AT_A_TIME + 1)
-    require_space(workspace.path, needed - bytes_below(workspace.checkpoints))
 
 
 def _describe(step: Step) -> str:

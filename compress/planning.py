@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
-from compress.data.corpus import Corpus, resolve_corpus
-from compress.data.task_data import TaskData, count_held_out, load_task_data
+from compress.data.corpus import resolve_corpus
+from compress.data.task_data import TaskData, load_task_data
 from compress.encoder import answers_task
-from compress.environment import describe, device, multiplies_bfloat16
+from compress.environment import multiplies_bfloat16
 from compress.errors import InvalidInputError
 from compress.heads import require_guessing
-from compress.processes import world_size
 from compress.recipes.methods import Distillation, Masking
 from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
 from compress.recipes.schema import Student
@@ -23,160 +21,16 @@ from compress.recipes.stages import (
     DynamicInt8,
     Export,
     Finetune,
-    General,
     Pretrain,
     Quantize,
     Selection,
-    Stage,
-    head_of,
 )
 from compress.recipes.values import Frozen, Training
-from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, resolve_model
+from compress.steps import Step, Workplace
 from compress.tasks import Task, resolve_task
-from compress.training import steps_of
 
 Part = TypeVar("Part", bound=Frozen)
-
-UNDECISIVE = {"description", "training", "distill"}
-"""What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
-COMPUTED = (Quantize, Export)
-"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where a command works.
-
-    Attributes:
-        store: The directory of runs.
-        glue: A local clone of GLUE; None is the Hub.
-    """
-
-    store: Path = Path("runs")
-    glue: Path | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage of a plan.
-
-    Attributes:
-        name: Of the model that it makes.
-        stage: What it does, complete.
-        inputs: Role → the model that it starts from, or the step that makes that model.
-        data: The task's examples, or the corpus.
-        subject: The task or the corpus as the user named it.
-        seed: Of everything random in it.
-        store: The directory of runs.
-        details: What its terms compare, in words.
-    """
-
-    name: str
-    stage: Stage
-    inputs: Mapping[str, "Model | Step"]
-    data: TaskData | Corpus
-    subject: str
-    seed: int
-    store: Path
-    details: tuple[str, ...] = ()
-
-    @cached_property
-    def key(self) -> str:
-        """A hash over all that decides the result (DESIGN.md, section 5)."""
-        draws = not isinstance(self.stage, COMPUTED)
-        onnx = ("onnx", "onnxruntime") if isinstance(self.stage, Quantize) else ()
-        makers = ("torch", "transformers", *onnx)
-        versions = describe().versions
-        return content_key(
-            {
-                "schema": SCHEMA_VERSION,
-                "stage": self.stage.model_dump(mode="json", exclude={"student": UNDECISIVE}),
-                "parents": [parent.key for parent in self.parents],
-                "task": self.task.model_dump(mode="json", exclude={"source"}) if self.task else None,
-                "data": self._data_key(),
-                "seed": self.seed if draws else None,
-                "device": device(),
-                "processes": world_size(),
-                "versions": [_minor(versions.get(name, "")) for name in makers],
-            }
-        )
-
-    def _data_key(self) -> list[str]:
-        if isinstance(self.stage, COMPUTED):
-            return []
-        if isinstance(self.data, Corpus):
-            return [self.data.fingerprint]
-        selected = getattr(self.stage, "select_on", "holdout") == "validation"
-        return [self.data.fingerprint, *([self.data.validation[0].fingerprint] if selected else [])]
-
-    @property
-    def task(self) -> Task | None:
-        """The task, where there is one."""
-        return self.data.task if isinstance(self.data, TaskData) else None
-
-    @property
-    def answers(self) -> TaskData | None:
-        """The examples that the artefact is scored on; None where it answers nothing."""
-        return self.data if isinstance(self.data, TaskData) and head_of(self.stage) == "task" else None
-
-    @cached_property
-    def parents(self) -> tuple[Parent, ...]:
-        """How the run will record its inputs."""
-        return tuple(
-            Parent(role=role, name=given.name, origin=f"run {given.id}", key=given.key)
-            if isinstance(given, Step)
-            else given.as_parent(role)
-            for role, given in self.inputs.items()
-        )
-
-    @property
-    def directory(self) -> Path:
-        """Where the run lies, or will."""
-        return run_directory(
-            self.store,
-            task=self.data.task.name if isinstance(self.data, TaskData) else self.data.name,
-            name=self.name,
-            stage=self.stage.kind,
-            key=self.key,
-        )
-
-    @property
-    def id(self) -> str:
-        """The run's id: its directory, as seen from the store."""
-        return self.directory.relative_to(self.store).as_posix()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run is already there."""
-        return (self.directory / RUN_FILE).is_file()
-
-    @property
-    def trains(self) -> bool:
-        """Whether weights are moved."""
-        return not isinstance(self.stage, COMPUTED)
-
-    @property
-    def optimizer_steps(self) -> int | None:
-        """How many optimizer steps it takes at the most; None where that is not known before texts are made or cut."""
-        if isinstance(self.stage, COMPUTED):
-            return 0
-        training = self.stage.training
-        if isinstance(self.data, Corpus) or isinstance(self.stage, General | Pretrain):
-            return training.max_steps if training.max_steps > 0 else None
-        rows = len(self.data.train)
-        if self.stage.select_on == "holdout":
-            rows -= count_held_out(rows)
-        augmentation = getattr(self.stage, "augmentation", None)
-        rows *= 1 + (augmentation.copies if augmentation else 0)
-        return steps_of(training, rows, processes=world_size())
-
-    def unfold(self) -> list["Step"]:
-        """This step, preceded by those that make its inputs."""
-        before = [
-            step for given in self.inputs.values() if isinstance(given, Step) for step in given.unfold()
-        ]
-        return list({step.id: step for step in [*before, self]}.values())
 
 
 @dataclass(frozen=True)
@@ -408,7 +262,3 @@ def knows_task(model: Model, task: Task) -> bool:
             and model.run.run.stage.kind != "intermediate"
         )
     return answers_task(model.path, task)
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])

@@ -10,8 +10,9 @@ from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TEACHING, TRAI
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
 if TYPE_CHECKING:
-    from compress.planning import Options, Step, Workplace
+    from compress.planning import Options
     from compress.runs import StoredRun
+    from compress.steps import Step, Workplace
 
 app = typer.Typer(
     name="compress",
@@ -81,7 +82,8 @@ def pretrain(
     """Go on pretraining a model on documents; one without an MLM head gets a new one."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.planning import Options, Workplace, plan_pretraining
+        from compress.planning import Options, plan_pretraining
+        from compress.steps import Workplace
 
         place = Workplace(store=common["runs"])
         options = Options(training=training)
@@ -305,7 +307,7 @@ def _options(training: dict[str, Any], selection: dict[str, Any], **more: Any) -
 
 
 def _workplace(common: dict[str, Any], data: dict[str, Any]) -> "Workplace":
-    from compress.planning import Workplace
+    from compress.steps import Workplace
 
     return Workplace(store=common["runs"], glue=data["glue"])
 

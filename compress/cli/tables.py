@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from compress.planning import Step
+    from compress.steps import Step
 
 
 def plan_table(step: "Step") -> tuple[list[dict[str, Any]], "Table"]:

@@ -18,9 +18,10 @@ from transformers import PreTrainedTokenizerBase
 
 from compress.data.augmentation import Candidates, CandidateSource, Word
 from compress.data.batching import sort_by_length
-from compress.encoder import Encoder, load_language_model, longest_input, model_inputs
+from compress.encoder import Encoder, longest_input, model_inputs
 from compress.environment import device
 from compress.errors import CompressError
+from compress.heads import has_mlm_head, load_base, load_masked_lm
 
 BATCH_SIZE = 64
 PASSES = 3
@@ -39,7 +40,9 @@ def load_candidates(path: Path, *, count: int, passes: int | None = PASSES) -> C
     Raises:
         CompressError: The model cannot be loaded, or its vocabulary has no words of the letters a–z.
     """
-    encoder, fills = load_language_model(path)
+    fills = has_mlm_head(path)
+    encoder = load_masked_lm(path, seed=0, allow_new_head=False) if fills else load_base(path)
+    encoder.model.train(False)
     if len(whole_words(encoder.tokenizer)) < 2:
         raise CompressError(
             f"The vocabulary in {path} has no two whole words of the letters a–z, so nothing can replace a word.",
@@ -47,7 +50,7 @@ def load_candidates(path: Path, *, count: int, passes: int | None = PASSES) -> C
         )
     nearest = NearestWords(encoder, count=count)
     # Places of words in a text are told by fast tokenizers alone.
-    if not (fills and encoder.tokenizer.is_fast):
+    if not (fills and encoder.tokenizer.is_fast and encoder.tokenizer.mask_token_id is not None):
         return nearest
     return MaskedWords(encoder, nearest, count=count, passes=passes)
 
