@@ -194,7 +194,7 @@ _SMALL_STATES = (HiddenTerm(), AttentionTerm(weight=0.1))
 _SMALL_PREDICTION = StageRecipe(
     terms=(SoftTerm(),),
     training=Training(learning_rate=1e-4, num_train_epochs=5, warmup_steps=0.1),
-    training_for={"sst2": Training(num_train_epochs=3)},
+    training_for={"sst2": Training(num_train_epochs=2)},
 )
 SMALL_TINYBERT = TinyBert(
     general=StageRecipe(
