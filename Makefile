@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/compress finetune minilm-l6 --task sample --num-train-epochs 1
-	$(BIN)/compress distill --teacher $(DEMO)/minilm-l6 --student albert-tiny --task sample --num-train-epochs 4
+	$(BIN)/compress distill --teacher $(DEMO)/minilm-l6 --student albert-tiny --task sample --no-general --copies 0 --num-train-epochs 3
 	$(BIN)/compress quantize $(DEMO)/albert-tiny --method dynamic-int8
 	$(BIN)/compress measure $(DEMO)
 	$(BIN)/compress report $(DEMO) --output-dir reports/sample

@@ -152,7 +152,8 @@ class Step:
         if self.stage.select_on == "holdout":
             rows -= count_held_out(rows)
         augmentation = getattr(self.stage, "augmentation", None)
-        rows *= 1 + (augmentation.copies if augmentation else 0)
+        if augmentation:  # either side of a pair is varied so often
+            rows *= 1 + augmentation.copies * len(self.data.task.text)
         return steps_of(training, rows, processes=world_size())
 
     def unfold(self) -> list["Step"]:

@@ -206,7 +206,7 @@ SMALL_TINYBERT = TinyBert(
         training_for={"sst2": Training(num_train_epochs=1)},
     ),
     prediction=_SMALL_PREDICTION,
-    augmentation=Augmentation(copies=4, copies_for={"sst2": 1}),
+    augmentation=Augmentation(copies=1, copies_for={}),
 )
 SMALL_MINILM = MiniLm(
     general=StageRecipe(
