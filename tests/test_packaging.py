@@ -131,7 +131,7 @@ def test_the_wheel_is_small_and_licensed(wheel):
     assert max(files.values()) < LARGEST_FILE
     assert any(name.endswith("licenses/LICENSE") for name in files)
     samples = {path.name for path in (ROOT / "compress" / "samples").iterdir() if path.is_dir()}
-    assert samples >= {"subj"}
+    assert samples >= {"subj", "corpus"}
     for sample in samples:
         assert f"compress/samples/{sample}/LICENSE.md" in files
         assert any(name.endswith(f"licenses/compress/samples/{sample}/LICENSE.md") for name in files)
