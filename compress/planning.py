@@ -99,7 +99,7 @@ def plan_finetuning(
         stage = Finetune(
             training=decide_training(student.training, options.training),
             select_on=options.select_on,
-            student=without_defaults(student),
+            student=without_defaults(student).model_copy(update={"initialize": "random"}),
         )
         data = load_examples(task, workplace, select_on=options.select_on)
         return Step(student.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)

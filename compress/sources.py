@@ -11,6 +11,7 @@ from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.hub import fetch_snapshot, find_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
+from compress.recipes.stages import head_of
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
 TRAINABLE_STAGES = frozenset({"finetune", "distill", "export"})
@@ -66,14 +67,18 @@ def resolve_model(name: str, *, store: Path, stages: frozenset[str] = ALL_STAGES
 
 
 def collect_runs(names: Sequence[str], *, runs: Path) -> list[StoredRun]:
-    """The finished runs that names stand for, each once; a directory of runs stands for all in it.
+    """The finished runs that names stand for, each once; a directory stands for all in it that answer a task.
 
     Raises:
         CompressError: A name stands for no finished run.
     """
     found: dict[str, StoredRun] = {}
     for name in names:
-        below = find_runs(Path(name)) if Path(name).is_dir() else []
+        below = [
+            stored
+            for stored in (find_runs(Path(name)) if Path(name).is_dir() else [])
+            if head_of(stored.run.stage) == "task" or stored.path == Path(name)
+        ]
         if not below:
             source = resolve_model(name, store=runs)
             if source.run is None:

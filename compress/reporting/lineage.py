@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from compress.recipes.stages import Distill, Export, Finetune, Quantize
+from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
 
@@ -49,6 +49,8 @@ def _shorten_stage(run: Run) -> str:
         return "distilled"
     if isinstance(run.stage, Quantize):
         return run.stage.method.kind.removeprefix("dynamic-")
+    if isinstance(run.stage, General | Intermediate | Pretrain):
+        return f"{run.stage.kind} stage"
     if isinstance(run.stage, Export):
         return f"for {run.stage.format}"
     return "fine-tuned"
