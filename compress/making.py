@@ -113,7 +113,9 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
     facts = distill_general(
         student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)
     )
-    return _saved(student, stage.training.max_length, {**started, **facts}, workspace)
+    return _saved(
+        student, stage.training.max_length, {**_stages(step, inputs), **started, **facts}, workspace
+    )
 
 
 @make_artefact.register
@@ -133,7 +135,7 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
     return _saved(
         student,
         stage.training.max_length,
-        {**started, **_augmentation_facts(stage, texts), **facts},
+        {**_stages(step, inputs), **started, **_augmentation_facts(stage, texts), **facts},
         workspace,
     )
 
@@ -167,7 +169,7 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     return _saved(
         student,
         stage.training.max_length,
-        {**started, **_augmentation_facts(stage, texts), **facts},
+        {**_stages(step, inputs), **started, **_augmentation_facts(stage, texts), **facts},
         workspace,
     )
 
@@ -246,6 +248,13 @@ def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]
 
 def _augmentation_facts(stage: Intermediate | Distill, texts: Augmented) -> dict[str, Any]:
     return texts.facts if stage.augmentation else {}
+
+
+def _stages(step: Step, inputs: dict[str, Model]) -> dict[str, Any]:
+    """What a student went through, this stage the last: the way there is no more seen from its parents alone."""
+    before = inputs["student"].run.run if "student" in inputs and inputs["student"].run else None
+    earlier = f"{before.facts.get('stages', before.stage.kind)}, " if before else ""
+    return {"stages": f"{earlier}{step.stage.kind} on {step.data.name}"}
 
 
 def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: Workspace) -> Made:

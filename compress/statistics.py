@@ -142,6 +142,49 @@ def estimate_retention(
     return Estimate(value, *_interval(kept[useful] / possible[useful]))
 
 
+def estimate_over_seeds(
+    metric: str,
+    references: Array,
+    students: Sequence[Array],
+    baseline: Array | None = None,
+    *,
+    seed: int = 0,
+) -> Estimate:
+    """The mean score of one model trained from several seeds, with an interval over seeds and examples at once.
+
+    Each resample draws the seeds anew, with replacement, and the examples anew, the same for all: a two-level
+    bootstrap. With three seeds it knows little of how seeds differ; the interval is what can be said.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels, `[N]`.
+        students: The predictions of each seed, `[N]`, in the order of `references`.
+        baseline: Where given, the share of its score that is kept on average is estimated instead.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The arrays differ in length or are empty, or the baseline's score is not positive.
+    """
+    others = [] if baseline is None else [baseline]
+    for predictions in [*students, *others]:
+        _check_lengths(references, predictions)
+    score = METRICS[metric]
+    value = float(np.mean([score(references, predictions) for predictions in students]))
+    draws = np.asarray(
+        score_resamples(metric, references, [*students, *others], resamples=RESAMPLES, seed=seed)
+    )
+    count = len(students)
+    picks = np.random.default_rng(seed).integers(count, size=(count, draws.shape[1]))
+    means = np.take_along_axis(draws[:count], picks, axis=0).mean(axis=0)
+    if baseline is None:
+        return Estimate(value, *_interval(means))
+    whole = score(references, baseline)
+    if whole <= 0:
+        raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
+    useful = draws[-1] > 0
+    return Estimate(value / whole, *_interval(means[useful] / draws[-1][useful]))
+
+
 def best_constant_score(metric: str, references: Array) -> float:
     """The best score that a prediction which never looks at the text can reach on these labels.
 

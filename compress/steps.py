@@ -119,7 +119,7 @@ class Step:
         """Where the run lies, or will."""
         return run_directory(
             self.store,
-            task=self.data.task.name if isinstance(self.data, TaskData) else self.data.name,
+            task=self.data.name,
             name=self.name,
             stage=self.stage.kind,
             key=self.key,

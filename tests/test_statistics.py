@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 from compress.statistics import (
     METRICS,
     best_constant_score,
+    estimate_over_seeds,
     estimate_retention,
     estimate_score,
     summarize,
@@ -91,3 +92,28 @@ def test_lengths_must_agree(guesses):
 
 def test_summary():
     assert summarize([1, 2, 3, 4, 5]) == (3.0, pytest.approx(4.8), 2.0, 4.0)
+
+
+def test_the_mean_over_seeds_is_their_mean_and_its_interval_holds_both_kinds_of_chance():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    right = [generator.random(400) < rate for rate in (0.7, 0.8, 0.9)]
+    students = [np.where(hit, labels, 1 - labels) for hit in right]
+    alone = estimate_score("accuracy", labels, students[1])
+    together = estimate_over_seeds("accuracy", labels, students)
+    assert together.value == pytest.approx(np.mean([hit.mean() for hit in right]))
+    # Seeds that differ widely widen the interval beyond that of examples alone …
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+    # … and seeds that agree leave exactly that.
+    same = estimate_over_seeds("accuracy", labels, [students[1]] * 3)
+    assert (same.value, same.low, same.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
+def test_the_share_kept_over_seeds_is_paired():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 200)
+    teacher = np.where(generator.random(200) < 0.8, labels, 1 - labels)
+    kept = estimate_over_seeds("accuracy", labels, [teacher, teacher], teacher)
+    assert (kept.value, kept.low, kept.high) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="means nothing"):
+        estimate_over_seeds("accuracy", labels, [teacher], 1 - labels)

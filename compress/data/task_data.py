@@ -58,6 +58,11 @@ class TaskData:
     validation: tuple[Split, ...]
 
     @property
+    def name(self) -> str:
+        """The task's."""
+        return self.task.name
+
+    @property
     def fingerprint(self) -> str:
         """A hash of what training can see: the train split."""
         return self.train.fingerprint

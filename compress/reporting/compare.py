@@ -11,6 +11,7 @@ from compress.reporting.headline import find_headline
 from compress.reporting.lineage import Known, describe_making, find_family, list_links, name_runs, parent_id
 from compress.reporting.schema import Curve, Report, Row, Section
 from compress.reporting.scores import find_primary, score_run
+from compress.reporting.seeds import group_seeds
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
 
@@ -49,6 +50,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None) -> Section:
         baseline=baseline,
         rows=tuple(rows),
         front=find_front(rows),
+        groups=group_seeds(rows, runs, reference),
         timings=timings,
         lineage=tuple(link for row in rows for link in list_links(row.run, shorts)),
         caveats=(),

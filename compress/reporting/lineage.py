@@ -34,13 +34,24 @@ def describe_making(run: Run, known: Known) -> str:
     stage = run.stage
     if isinstance(stage, Distill):
         teachers = [parent.name for parent in run.parents if parent.role.startswith("teacher")]
-        return f"distilled ({stage.method}) from {' and '.join(teachers) or 'an unnamed teacher'}"
+        details = ", ".join([stage.method, *_list_ablations(run, stage)])
+        return f"distilled ({details}) from {' and '.join(teachers) or 'an unnamed teacher'}"
     if isinstance(stage, Finetune):
         return "fine-tuned" if stage.student is None else "trained on the labels alone"
     others = _without(run, known)
     parents = _parent_runs(run, others)
     before = f"{describe_making(parents[0], others)} · " if parents else ""
     return f"{before}{_shorten_stage(run)}"
+
+
+def _list_ablations(run: Run, stage: Distill) -> Iterator[str]:
+    """What a method's usual course was run without."""
+    if stage.method != "logits" and "general" not in str(run.facts.get("stages", "general")):
+        yield "no general stage"
+    if stage.method == "tinybert" and stage.augmentation is None:
+        yield "no augmentation"
+    if stage.method != "logits" and stage.student.initialize == "random":
+        yield "random start"
 
 
 def _shorten_stage(run: Run) -> str:

@@ -60,6 +60,9 @@ def _render_section(section: Section) -> Iterator[str]:
     yield ""
     yield from _render_table(section)
     yield ""
+    if section.groups:
+        yield from _render_groups(section)
+        yield ""
     if section.caveats:
         yield "### Caveats"
         yield ""
@@ -83,6 +86,32 @@ def _render_table(section: Section) -> Iterator[str]:
         sessions = f"{len(column.sessions)} session{'s' * (len(column.sessions) != 1)}"
         note += f" Latency: {format_condition(column.condition)}; {column.machine}; {sessions}, in brackets {spread}."
     yield escape(note)
+
+
+def _render_groups(section: Section) -> Iterator[str]:
+    metric = section.metric.replace("_", " ")
+    yield "### Means over seeds"
+    yield ""
+    yield _line(
+        ["Model", "How it was made", "Seeds", f"{metric} (95 %)", "Lowest to highest", "Share kept (95 %)"]
+    )
+    yield _line(["---", "---", "---:", "---:", "---:", "---:"])
+    for group in section.groups:
+        kept = group.retention
+        yield _line(
+            [
+                escape(group.name),
+                escape(group.made),
+                str(len(group.seeds)),
+                f"{format_score(group.score.value)} ({format_range(group.score, 'score')})",
+                f"{format_score(group.lowest)} to {format_score(group.highest)}",
+                f"{format_share(kept.value)} ({format_range(kept, 'share')})" if kept else "not compared",
+            ]
+        )
+    yield ""
+    yield escape(
+        "Intervals: seeds and examples drawn anew together, 95 %; the share's paired with the baseline."
+    )
 
 
 def _list_cells(section: Section, row: Row) -> list[str]:

@@ -122,6 +122,24 @@ class Row(Frozen):
     curves: tuple[Curve, ...]
 
 
+class SeedGroup(Frozen):
+    """Runs that differ in nothing but their seeds (and those of the runs they were made from).
+
+    `score` is the mean of the section's metric, `retention` that of the share kept, both with 95 % intervals over
+    seeds and examples; `lowest` and `highest` are single seeds' scores.
+    """
+
+    name: str
+    made: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    n: int
+    score: Interval
+    lowest: float
+    highest: float
+    retention: Interval | None
+
+
 class Link(Frozen):
     """One arrow of the lineage: `child` (a run's id) was made from `parent`, which played the `role`.
 
@@ -154,6 +172,7 @@ class Headline(Frozen):
 class Section(Frozen):
     """The comparison of all runs of one task; rows start with the baseline, then the largest.
 
+    `groups` are the means over seeds, best first.
     `front` holds the ids of the runs that no other run beats in both bytes and score, smallest first.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
     """
@@ -163,6 +182,7 @@ class Section(Frozen):
     baseline: str
     rows: tuple[Row, ...]
     front: tuple[str, ...]
+    groups: tuple[SeedGroup, ...] = ()
     timings: tuple[TimingColumn, ...]
     lineage: tuple[Link, ...]
     caveats: tuple[Caveat, ...]

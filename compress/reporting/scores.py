@@ -28,7 +28,7 @@ def score_run(data: RunData, reference: RunData) -> tuple[ScoreResult, ...]:
     results = []
     for split, evaluation in choose_evaluations(data, preferred=references).items():
         other = references.get(split)
-        pair = None if other is None else _align(data, evaluation, reference=reference, other=other)
+        pair = None if other is None else align(data, evaluation, reference=reference, other=other)
         own = data.run.id == reference.run.id
         for score in evaluation.scores:
             retention = None if own or pair is None else _retain(score.name, *pair)
@@ -81,10 +81,10 @@ def choose_evaluations(
     return chosen
 
 
-def _align(
+def align(
     data: RunData, evaluation: Evaluation, *, reference: RunData, other: Evaluation
 ) -> tuple[Array, Array, Array] | None:
-    """Labels, own and baseline's predictions, row by row; None where the examples differ."""
+    """Labels, own and baseline's predictions `[N]`, row by row; None where the examples differ."""
     own, base = data.predictions[evaluation.key], reference.predictions[other.key]
     if evaluation.data != other.data or not np.array_equal(own.rows, base.rows):
         return None
