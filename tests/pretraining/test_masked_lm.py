@@ -11,9 +11,10 @@ import compress
 from compress.errors import CompressError, InvalidInputError
 from compress.heads import guess_tokens, has_mlm_head
 from compress.losses.masked_lm import masked_lm_loss
-from compress.planning import Options
+from compress.planning import Options, plan_pretraining
 from compress.pretraining.masked_lm import MaskedLmObjective
 from compress.sources import resolve_model
+from compress.steps import Workplace
 from tests.conftest import FAMILIES, tiny_config
 
 IDS = torch.tensor([[2, 6, 12, 4, 3], [2, 7, 9, 3, 0]])
@@ -72,7 +73,9 @@ def test_what_cannot_guess_words_is_refused_before_the_work(tokenizer, corpus, t
     ElectraForPreTraining(tiny_config("electra", tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with pytest.raises(CompressError, match="ELECTRA discriminator"):
-        compress.pretrain(str(folder), corpus=str(corpus), runs=tmp_path / "runs")
+        plan_pretraining(
+            str(folder), "mlm", str(corpus), Workplace(tmp_path / "runs"), seed=0, options=Options()
+        )
     with pytest.raises(InvalidInputError, match="no objective 'nsp'"):
         compress.pretrain(str(teacher_directory), corpus=str(corpus), objective="nsp", runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
