@@ -12,7 +12,12 @@ from pathlib import Path
 
 KINDS = ("teachers", "students", "tasks", "methods")
 METHODS = {
-    "distill": {"logits": "soft labels (Hinton et al. 2015)"},
+    "distill": {
+        "logits": "soft labels (Hinton et al. 2015)",
+        "tinybert": "hidden states and attention, then soft labels (Jiao et al. 2020)",
+        "minilm": "self-attention relations, then soft labels (Wang et al. 2021)",
+        "triple": "DistilBERT's triple loss, then soft labels (Sanh et al. 2019)",
+    },
     "quantize": {"dynamic-int8": "ONNX Runtime, 8-bit"},
 }
 """Stage → method → what it is."""

@@ -35,9 +35,9 @@ def plan_table(step: "Step") -> tuple[list[dict[str, Any]], "Table"]:
     table = _table("stage", "from", "steps at the most", "state", "run")
     for entry in steps:
         state = "cached" if entry["cached"] else "to do"
-        table.add_row(
-            entry["stage"], "\n".join(entry["inputs"]), f"{entry['estimated_steps']:,}", state, entry["run"]
-        )
+        known = entry["estimated_steps"] is not None  # not before a corpus is cut, where epochs are asked for
+        steps_at_most = f"{entry['estimated_steps']:,}" if known else "–"
+        table.add_row(entry["stage"], "\n".join(entry["inputs"]), steps_at_most, state, entry["run"])
     return steps, table
 
 
