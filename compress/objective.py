@@ -72,4 +72,4 @@ def _share_of_batch(term: Mean) -> Tensor | float:
     count = torch.as_tensor(term.count, dtype=torch.float32, device=term.value.device)
     total = count.clone()
     torch.distributed.all_reduce(total)
-    return count * world_size() / total
+    return count * world_size() / total.clamp(min=1)  # 0 where no process has a masked word

@@ -142,7 +142,7 @@ hidden_dropout_prob = 0.0
 attention_probs_dropout_prob = 0.1
 
 [distill.logits]
-temperature = 2.0
+terms = [{ loss = "soft", temperature = 2.0 }]
 
 [training]
 learning_rate = 5e-3
@@ -192,6 +192,25 @@ def write_task(
 @pytest.fixture
 def task_file(tmp_path: Path) -> Path:
     return write_task(tmp_path, train=240, validation=100, metrics=("accuracy", "macro_f1"))
+
+
+def write_corpus(folder: Path, *, documents: int = 12, seed: int = 3) -> Path:
+    """Unlabelled documents of a few paragraphs: two as plain text, the others in one JSON Lines file."""
+    draw = random.Random(seed)
+    texts = [
+        "\n".join(" ".join(draw.choices((*FILLER, *GOOD, *BAD), k=draw.randint(9, 30))) for _ in range(4))
+        for _ in range(documents)
+    ]
+    folder.mkdir()
+    for number, text in enumerate(texts[:2]):
+        (folder / f"{number}.txt").write_text(text)
+    (folder / "more.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[2:]))
+    return folder
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -153,11 +153,11 @@ def test_the_teacher_is_gated_on_rows_that_it_has_not_learned(chain, house, monk
     """Guards a teacher that has only memorized: the student's own hold-out is mostly what the teacher learned."""
     gated = []
 
-    def gate(task, held, *, allow_weak):
-        gated.append(held.split.texts)
+    def answer(teacher, task, split):
+        gated.append(split.texts)
         raise CompressError("seen enough", "")
 
-    monkeypatch.setattr("compress.distillation.logits.gate_teacher", gate)
+    monkeypatch.setattr("compress.distillation.answers.answer", answer)
     compress("distill", *chain["teacher"], "--seed", "7", expect=1)
     train = load_task_data(resolve_task("reviews.toml")).train
     assert gated == [hold_out(train, seed=42)[1].texts]

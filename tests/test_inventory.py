@@ -10,9 +10,9 @@ import pytest
 from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
 from compress.recipes.schema import Student
-from compress.recipes.methods import Logits
-from compress.recipes.values import Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
+from compress.recipes.terms import SoftTerm
+from compress.recipes.values import Training
 from compress.runs import LOCK_FILE, Parent, list_files, write_record
 from compress.workspace import Workspace
 from tests.test_runs import a_run
@@ -30,7 +30,7 @@ STUDENT = Student.model_validate(
         },
     }
 )
-DISTILL = Distill(student=STUDENT, method=Logits(), training=Training())
+DISTILL = Distill(student=STUDENT, method="logits", terms=(SoftTerm(),), training=Training())
 QUANTIZE = Quantize(method=DynamicInt8())
 
 

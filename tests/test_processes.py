@@ -15,12 +15,19 @@ from tests.conftest import STUDENT, tiny_config, write_task
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = ["--num-train-epochs", "3", "--no-bf16", "--max-length", "32", "--learning-rate", "2e-3"]
+INTERMEDIATE = """
+[distill.tinybert.small.intermediate.training]
+num_train_epochs = 2
+learning_rate = 2e-3
+max_length = 32
+bf16 = false
+"""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tokenizer):
     """A tiny model and student without dropout, and a task whose last batch divides unevenly among two."""
-    from transformers import AutoModel, set_seed
+    from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
 
     root = tmp_path_factory.mktemp("processes")
     set_seed(0)
@@ -30,6 +37,21 @@ def place(tmp_path_factory, tokenizer):
     (root / "tiny-albert.toml").write_text(
         STUDENT.replace("attention_probs_dropout_prob = 0.1", "attention_probs_dropout_prob = 0.0")
     )
+    labels = {"id2label": {0: "bad", 1: "good"}, "initializer_range": 0.3, "num_hidden_layers": 4}
+    config = tiny_config(
+        "bert", tokenizer, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **labels
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(root / "classifier")
+    tokenizer.save_pretrained(root / "classifier")
+    for size in (8, 16):
+        (root / f"thin-{size}.toml").write_text(
+            (root / "tiny-albert.toml")
+            .read_text()
+            .replace("hidden_size = 32", "hidden_size = 36")
+            .replace("num_attention_heads = 2", "num_attention_heads = 3")
+            + INTERMEDIATE
+            + f"per_device_train_batch_size = {size}\n"
+        )
     write_task(root, train=241, validation=50)  # 217 after the hold-out: the last batch has 9 rows
     return root
 
@@ -95,6 +117,21 @@ def test_two_processes_agree_with_one(place):
     trained = weights(place / "one", "finetune")
     moved = max((start[name] - trained[f"bert.{name}"]).abs().max().item() for name in start)
     assert moved > 1e-2  # the comparison was about something
+
+
+def test_two_processes_agree_with_one_on_layers(place):
+    """Guards means over tokens that are taken of unequal shares, and projections that each process learns alone."""
+    words = ["distill", "--teacher", "classifier", "--method", "tinybert", "--no-general", "--copies", "0"]
+    words += ["--allow-weak-teacher", "--task", "reviews.toml", *SCHEDULE]
+    batch = "--per-device-train-batch-size"
+    alone = launch(place, "compress", *words, "--student", "thin-16.toml", batch, "16", "--runs", "alone")
+    assert alone.returncode == 0, alone.stderr
+    both = torchrun(place, *words, "--student", "thin-8.toml", batch, "8", "--runs", "both")
+    assert both.returncode == 0, both.stderr
+    for stage in ("intermediate", "distill"):
+        expected, found = weights(place / "alone", stage), weights(place / "both", stage)
+        assert expected.keys() == found.keys()
+        assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
 
 
 def test_accelerate_launch_that_starts_one_process_is_told(place):

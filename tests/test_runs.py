@@ -1,19 +1,22 @@
 """The run directory: atomic, held by one, readable by versions that know it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from compress.environment import Environment
 from compress.errors import CompressError
+from compress.recipes.stages import Distill, Finetune
+from compress.recipes.terms import HardTerm, SoftTerm
 from compress.recipes.values import Training
-from compress.recipes.stages import Finetune
 from compress.runs import (
     Batches,
     Evaluation,
     Run,
     Score,
     content_key,
+    read_record,
     read_run,
     run_directory,
     write_atomically,
@@ -21,6 +24,8 @@ from compress.runs import (
 )
 from compress.tasks import GLUE
 
+REPORTS = Path(__file__).parent.parent / "reports"
+PUBLISHED = sorted(REPORTS.glob("*/data/*/*/*/run.json"))
 HERE = Environment(
     python="3.11",
     system="Linux",
@@ -43,7 +48,7 @@ def a_run(key="00000000", **changes):
         "stage": Finetune(training=Training()),
         "parents": (),
         "task": GLUE["sst2"],
-        "task_name": "sst2",
+        "subject": "sst2",
         "seed": 1,
         "command": "compress finetune m --task sst2",
         "environment": HERE,
@@ -112,3 +117,39 @@ def test_an_unlabelled_split_has_no_primary_score():
     }
     assert Evaluation(scores=(), **fields).primary is None
     assert Evaluation(scores=(score,), **fields).primary == score
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: "/".join(file.parts[-5:-1]))
+def test_a_published_record_is_still_read(file):
+    """Guards records of before there were terms and corpora: they named the task alone, and a method with weights."""
+    run = read_record(file, Run)
+    assert run.subject == run.answered_task.name
+    assert Run.model_validate_json(run.model_dump_json()) == run
+
+
+def test_an_older_method_is_read_as_terms():
+    (file,) = REPORTS.glob("first-light/data/sst2/albert-tiny/distill-*/run.json")
+    older = json.loads(file.read_text())
+    assert older["task_name"] == "sst2"
+    assert older["stage"]["method"]["temperature"] == 2.0  # or this test is about nothing
+    stage = read_record(file, Run).stage
+    assert isinstance(stage, Distill)
+    assert (stage.method, stage.terms) == ("logits", (SoftTerm(temperature=2.0),))
+    assert (stage.teacher_weights, stage.augmentation, stage.budget) == ((1.0,), None, None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "terms"),
+    [
+        (
+            {"soft_weight": 0.3, "hard_weight": 0.7},
+            (SoftTerm(weight=0.3, temperature=4.0), HardTerm(weight=0.7)),
+        ),
+        ({"soft_weight": 0.0, "hard_weight": 1.0}, (HardTerm(),)),
+    ],
+)
+def test_an_older_method_s_weights_are_its_terms(weights, terms):
+    (file,) = REPORTS.glob("first-light/data/sst2/albert-tiny/distill-*/run.json")
+    older = json.loads(file.read_text())
+    older["stage"]["method"] = {"kind": "logits", "temperature": 4.0, **weights}
+    assert Run.model_validate(older).stage.terms == terms

@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from compress.encoder import MODEL_INPUTS
+from compress.losses.tokens import widen
 
 ATTENTION = "compress_recording"
 Vectors = Literal["query", "key", "value"]
@@ -144,7 +145,7 @@ def attend(
     scores = query @ key.transpose(-1, -2) * scale
     recorder.scores[layer] = scores
     seen = scores if attention_mask is None else _mask(scores, attention_mask)
-    weights = functional.softmax(seen, dim=-1, dtype=torch.float32).to(value.dtype)
+    weights = functional.softmax(widen(seen), dim=-1).to(value.dtype)
     weights = functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), None
 

@@ -24,6 +24,7 @@ from compress.losses.soft_targets import (
     soft_regression,
 )
 from compress.losses.task import task_loss
+from compress.losses.tokens import widen
 from compress.objective import Batch, Judgement, Mean, Objective
 from compress.recipes.terms import (
     AttentionDistributionTerm,
@@ -289,7 +290,7 @@ def _projection(narrow: int, wide: int, *, generator: torch.Generator) -> nn.Lin
 def _logits(states: States) -> Tensor:
     if states.logits is None:
         raise RuntimeError("a term asks for logits of a model that was not asked for them")
-    return states.logits.float()
+    return widen(states.logits)
 
 
 def _last_pair(teacher_layer: int | None, student: PretrainedConfig, teacher: PretrainedConfig) -> Pairs:

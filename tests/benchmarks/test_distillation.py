@@ -48,7 +48,8 @@ def prepare():
     changes = {"num_train_epochs": EPOCHS, "early_stopping_patience": EPOCHS}
     stage = Distill(
         student=student,
-        method=student.distill.logits,
+        method="logits",
+        terms=student.distill.logits.terms,
         training=decide_training(student.training, changes),
         allow_weak_teacher=True,
     )
@@ -57,27 +58,26 @@ def prepare():
 
 def cached_and_bucketed(teacher, source, data, stage) -> float:
     """Samples a second of the product's own path, from an empty cache."""
-    from compress.distillation.logits import distill_logits
+    from compress.distillation.answers import TaskTeacher, distill_answers
+    from compress.distillation.states import Place
     from compress.encoder import build_student
 
     student = build_student(stage.student, teacher.tokenizer, data.task, seed=0)
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
         before = time.monotonic()
-        taught = distill_logits(
+        facts = distill_answers(
             student,
-            teacher,
+            [TaskTeacher(teacher, source, seed=0)],
             data,
+            data.train,
+            np.arange(len(data.train)),
             stage,
             seed=0,
-            teacher_seed=0,
-            source=source,
-            store=root,
-            directory=root,
-            checkpoints=root / "checkpoints",
+            place=Place(store=root, directory=root, checkpoints=root / "checkpoints"),
         )
         seconds = time.monotonic() - before
-    return taught.outcome.steps * stage.training.per_device_train_batch_size / seconds
+    return facts["steps"] * stage.training.per_device_train_batch_size / seconds
 
 
 def padded_without_cache(teacher, source, data, stage) -> float:
@@ -101,7 +101,7 @@ def padded_without_cache(teacher, source, data, stage) -> float:
         answers = torch.from_numpy(teacher.engine.run({name: batch[name].numpy() for name in names}))
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(stage.training.bf16)):
             logits = model(**inputs).logits
-        loss = soft_cross_entropy(logits.float(), answers, temperature=stage.method.temperature)
+        loss = soft_cross_entropy(logits.float(), answers, temperature=stage.terms[0].temperature)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -57,7 +57,22 @@ def test_training_options_are_the_recipe_s_fields():
             2,
             "albert-tiny",
         ),
-        (("distill", "--teacher", "minilm-l6", "--student", "albert-tiny"), 2, "--task"),
+        (
+            ("distill", "--teacher", "minilm-l6", "--student", "albert-tiny", "--method", "logits"),
+            2,
+            "--task",
+        ),
+        (("distill", "--teacher", "minilm-l6", "--student", "albert-tiny"), 1, "--corpus"),
+        (
+            ("distill", "--teacher", "x", "--student", "albert-tiny", "--task", "sst2", "--method", "magic"),
+            2,
+            "tinybert, minilm, triple",
+        ),
+        (
+            ("distill", "--teacher", "x", "--student", "albert-tiny", "--task", "sst2", "--budget", "huge"),
+            2,
+            "published, small",
+        ),
         (("distill", "--teacher", "x", "--student", "albert-tiny", "--task", "sst-2"), 2, "is no directory"),
         (("finetune", "bert-base", "--task", "sample"), 1, "google-bert/bert-base-uncased"),
         (("finetune", "albert-tiny", "--task", "sample"), 2, "--tokenizer"),

@@ -46,6 +46,7 @@ def press_tab(*words):
         (("distill", "--student", "tiny"), "tinybert-4-312", "albert-tiny"),
         (("distill", "--task", "s"), "sst2", "rte"),
         (("distill", "--method", "l"), "logits", "dynamic-int8"),
+        (("distill", "--method", "t"), "tinybert", "logits"),
         (("quantize", "--method", "d"), "dynamic-int8", "logits"),
         (("finetune", "minilm"), "minilm-l6", "bert-base"),
         (("finetune", "albert-tiny", "--tokenizer", "bert-"), "bert-base", "bert-tiny"),

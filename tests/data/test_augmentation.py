@@ -15,7 +15,7 @@ from compress.data.augmentation import (
     find_words,
 )
 from compress.data.task_data import Split
-from compress.recipes.schema import Augmentation
+from compress.recipes.methods import Augmentation
 
 OPTIONS = ("kiwi", "lemon", "mango", "grape")
 LINE = "Dull   plots, stale jokes: the WITTY heroine (aged 12) doesn't laugh once-more -- café, mp3s!"

@@ -9,7 +9,7 @@ from compress.distillation import augmentation
 from compress.distillation.augmentation import augmented
 from compress.errors import InvalidInputError
 from compress.inference import load
-from compress.recipes.schema import Augmentation
+from compress.recipes.methods import Augmentation
 from compress.runs import AUGMENTATION_CACHE
 from tests.conftest import BAD, FILLER, GOOD, tiny_config
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from compress.distillation.layers import attention_pairs, describe_map, resolve_map
 from compress.errors import InvalidInputError
-from compress.recipes.schema import LayerMap
+from compress.recipes.terms import LayerMap
 
 depths = st.integers(1, 48)
 

@@ -56,6 +56,10 @@ def _tables(fields: dict, prefix: str) -> Iterator[str]:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
     return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
 
 

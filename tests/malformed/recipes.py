@@ -42,8 +42,55 @@ STUDENT = {
     "family": "albert",
     "initialize": "random",
     "architecture": {**SHAPE, "embedding_size": 16, "share": "all"},
-    "distill": {"method": "logits", "logits": {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.0}},
+    "distill": {
+        "method": "logits",
+        "corpus": "sample",
+        "budget": "small",
+        "logits": {"terms": [{"loss": "soft", "temperature": 2.0}]},
+        "tinybert": {
+            "small": {
+                "general": {"training": {"learning_rate": 1e-3, "max_steps": 9}},
+                "augmentation": {"replace_probability": 0.4, "candidates": 15},
+            },
+        },
+        "triple": {"published": {"masking": {"probability": 0.15, "whole_words": False, "max_ngram": 1}}},
+    },
     "training": {"learning_rate": 1e-3, "max_length": 16},
+}
+TERMS = {
+    "no terms": [],
+    "terms that are no list": {"loss": "soft"},
+    "a term without a loss": [{"weight": 1.0}],
+    "a term of an unknown loss": [{"loss": "smooth"}],
+    "a term with a field of another": [{"loss": "hard", "temperature": 2.0}],
+    "a term with a misspelled field": [{"loss": "soft", "temprature": 2.0}],
+    "a term of weight 0": [{"loss": "soft", "weight": 0.0}],
+    "a term of a weight in words": [{"loss": "soft", "weight": "1"}],
+    "a temperature of 0": [{"loss": "soft", "temperature": 0.0}],
+    "an unknown map": [{"loss": "hidden", "map": "middle"}],
+    "a map that is a number": [{"loss": "hidden", "map": 3}],
+    "a map of a layer alone": [{"loss": "hidden", "map": [[1]]}],
+    "a map of half a layer": [{"loss": "hidden", "map": [[1, 0.5]]}],
+    "an empty map": [{"loss": "attention", "map": []}],
+    "a relation of nothing": [{"loss": "relations"}],
+    "a relation of what is none": [{"loss": "relations", "of": "output"}],
+    "relation heads below 1": [{"loss": "relations", "of": "key", "relation_heads": 0}],
+    "a layer below 1": [{"loss": "attention_distribution", "teacher_layer": 0}],
+}
+METHODS = {
+    "unknown method": {"method": "magic"},
+    "unknown budget": {"budget": "huge"},
+    "a term's field outside of a term": {"logits": {"temperature": 2.0}},
+    "weights of an older file that are 0": {"logits": {"soft_weight": 0.0, "hard_weight": 0.0}},
+    "a method without its budget": {"tinybert": {"general": {"training": {}}}},
+    "a stage that the method lacks": {"minilm": {"small": {"intermediate": {"training": {}}}}},
+    "copies below 0": {"tinybert": {"small": {"augmentation": {"copies": -1}}}},
+    "a confidence of 0": {"tinybert": {"small": {"augmentation": {"min_confidence": 0.0}}}},
+    "all tokens masked": {"triple": {"small": {"masking": {"probability": 1.0}}}},
+    "shares of the mask above 1": {
+        "triple": {"small": {"masking": {"mask_share": 0.9, "random_share": 0.2}}}
+    },
+    "n-grams of pieces": {"triple": {"small": {"masking": {"smoothing": 0.7, "max_ngram": 3}}}},
 }
 STARTS = {
     "a start with a misspelled field": {"layer": "mean"},
@@ -97,8 +144,10 @@ def _impossible(kind: str, good: dict) -> Iterator[tuple[str, dict]]:
         yield "a source without kind", {**good, "source": {"path": "x"}}
         yield "a source of another kind", {**good, "source": {"kind": "hub", "path": "x"}}
     else:
-        yield "unknown method", {**good, "distill": {"method": "magic"}}
-        yield "no weights at all", {**good, "distill": {"logits": {"soft_weight": 0.0, "hard_weight": 0.0}}}
+        for what, distill in METHODS.items():
+            yield what, {**good, "distill": distill}
+        for what, terms in TERMS.items():
+            yield what, {**good, "distill": {"logits": {"terms": terms}}}
         yield (
             "groups of what is not shared as a whole",
             {**good, "architecture": {**good["architecture"], "share": "ffn", "num_hidden_groups": 2}},

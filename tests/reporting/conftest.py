@@ -13,9 +13,9 @@ import pytest
 
 from compress.environment import Environment
 from compress.recipes.schema import Architecture, Student
-from compress.recipes.methods import Logits
-from compress.recipes.values import Training
 from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
+from compress.recipes.terms import SoftTerm
+from compress.recipes.values import Training
 from compress.runs import (
     Batches,
     Evaluation,
@@ -58,7 +58,12 @@ STUDENT = Student(
     ),
 )
 FINETUNE = Finetune(training=Training(learning_rate=2e-5))
-DISTILL = Distill(student=STUDENT, method=Logits(temperature=2.0), training=Training(learning_rate=3e-4))
+DISTILL = Distill(
+    student=STUDENT,
+    method="logits",
+    terms=(SoftTerm(temperature=2.0),),
+    training=Training(learning_rate=3e-4),
+)
 QUANTIZE = Quantize(method=DynamicInt8())
 
 
@@ -113,7 +118,7 @@ class Store:
                 "stage": stage,
                 "parents": tuple(parents),
                 "task": task,
-                "task_name": task.name,
+                "subject": task.name,
                 "seed": seed,
                 "command": f"compress {stage.kind} {name} --task {task.name}",
                 "environment": environment(),

@@ -2,7 +2,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.errors import CompressError
-from compress.recipes.methods import Logits
+from compress.recipes.terms import SoftTerm
 from compress.reporting.compare import CURVE_POINTS, compare
 from compress.reporting.data import read_data, write_data
 from compress.runs import Parent, read_run
@@ -189,7 +189,7 @@ def test_regressions_are_compared_on_every_row(kit, store, tmp_path):
 
 def test_names_tell_runs_apart_by_what_differs(trio, kit, tmp_path):
     second = trio.store.add("albert-tiny", kit.DISTILL, size=18_000_000, parameters=1, seed=43)
-    warmer = kit.DISTILL.model_copy(update={"method": Logits(temperature=4.0)})
+    warmer = kit.DISTILL.model_copy(update={"terms": (SoftTerm(temperature=4.0),)})
     third = trio.store.add("albert-tiny", warmer, size=18_000_000, parameters=1, seed=43)
     labels = trio.store.add("albert-tiny", kit.FINETUNE, size=18_000_000, parameters=1)
     section = section_of([*trio.runs, second, third, labels], tmp_path / "r")
