@@ -65,6 +65,16 @@ def complete_distillation(incomplete: str) -> list[str]:
     return _starting(incomplete, METHODS["distill"])
 
 
+def complete_budget(incomplete: str) -> list[str]:
+    """Whose schedule a method takes."""
+    return _starting(incomplete, ("published", "small"))
+
+
+def complete_objective(incomplete: str) -> list[str]:
+    """Objectives of pretraining."""
+    return _starting(incomplete, METHODS["pretrain"])
+
+
 def complete_quantization(incomplete: str) -> list[str]:
     """Methods of quantization."""
     return _starting(incomplete, METHODS["quantize"])
@@ -86,6 +96,8 @@ def complete_recipe_file(incomplete: str) -> list[str]:
 
 COMPLETIONS: Mapping[str, Callable[[str], list[str]]] = {
     "distill method": complete_distillation,
+    "distill budget": complete_budget,
+    "pretrain objective": complete_objective,
     "quantize method": complete_quantization,
     "show name": complete_recipe,
     "list kind": complete_kind,
