@@ -10,8 +10,8 @@ from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedTokenizerFas
 from compress.data.augmentation import find_words
 from compress.distillation import candidates
 from compress.distillation.candidates import MaskedWords, NearestWords, load_candidates, whole_words
-from compress.encoder import load_language_model
 from compress.errors import CompressError
+from compress.heads import load_masked_lm
 from tests.conftest import BAD, FAMILIES, FILLER, GOOD, tiny_config
 
 TEXTS = [
@@ -47,8 +47,8 @@ def directory(tmp_path, tokenizer):
 @pytest.fixture
 def masked(directory):
     """Options → candidates of a tiny MLM, and the model itself."""
-    encoder, fills = load_language_model(directory())
-    assert fills
+    encoder = load_masked_lm(directory(), seed=0, allow_new_head=False)
+    encoder.model.train(False)
 
     def build(**options):
         return MaskedWords(encoder, NearestWords(encoder, count=COUNT), count=COUNT, **options)
