@@ -168,11 +168,11 @@ class Step:
         return steps_of(training, rows, processes=world_size())
 
     def unfold(self) -> list["Step"]:
-        """This step, preceded by those that make its inputs."""
+        """This step, preceded by those that make its inputs, each once."""
         before = [
             step for given in self.inputs.values() if isinstance(given, Step) for step in given.unfold()
         ]
-        return [*before, self]
+        return list({step.id: step for step in [*before, self]}.values())
 
 
 @dataclass(frozen=True)

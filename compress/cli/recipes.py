@@ -55,11 +55,21 @@ def to_toml(fields: Mapping[str, Any], *, table: str = "") -> Iterator[str]:
         if value is None:
             yield f"# {name} is left open"
         elif not isinstance(value, Mapping):
-            yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{name} = {_inline(value)}"
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield f"\n[{table}{name}]"
             yield from to_toml(value, table=f"{table}{name}.")
+
+
+def _inline(value: Any) -> str:
+    """A value on one line; a table in a list is an inline one, without what is left open."""
+    if isinstance(value, Mapping):
+        fields = (f"{name} = {_inline(part)}" for name, part in value.items() if part is not None)
+        return f"{{ {', '.join(fields)} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _kinds_of(name: str) -> list[Kind]:
