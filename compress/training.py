@@ -122,6 +122,7 @@ class Trainer(transformers.Trainer):
             seed=self.args.seed,
             rank=self.args.process_index,
             world_size=self.args.world_size,
+            follower=self.data_collator,
         )
         return EpochDataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
 

@@ -8,7 +8,6 @@ from typing import Any
 from compress.cli.sizes import describe_size, tabulate_sizes
 from compress.cli.validation import Kind, tell_kind
 from compress.errors import InvalidInputError, UnknownNameError
-from compress.recipes.methods import Distillation
 from compress.recipes.resolve import find_recipe, list_recipes, resolve_student, resolve_teacher, suggest
 from compress.recipes.schema import Student, Teacher
 from compress.recipes.size import BERT_VOCABULARY
@@ -56,23 +55,20 @@ def to_toml(fields: Mapping[str, Any], *, table: str = "") -> Iterator[str]:
         if value is None:
             yield f"# {name} is left open"
         elif not isinstance(value, Mapping):
-            yield f"{name} = {_to_value(value)}"
+            yield f"{name} = {_inline(value)}"
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield f"\n[{table}{name}]"
             yield from to_toml(value, table=f"{table}{name}.")
 
 
-def _to_value(value: Any) -> str:
-    """A value of TOML, which is written as in JSON but for tables within lists."""
+def _inline(value: Any) -> str:
+    """A value on one line; a table in a list is an inline one, without what is left open."""
     if isinstance(value, Mapping):
-        return (
-            "{ "
-            + ", ".join(f"{name} = {_to_value(part)}" for name, part in value.items() if part is not None)
-            + " }"
-        )
+        fields = (f"{name} = {_inline(part)}" for name, part in value.items() if part is not None)
+        return f"{{ {', '.join(fields)} }}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_to_value, value))}]"
+        return f"[{', '.join(map(_inline, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -119,10 +115,7 @@ def _student_entry(student: Student, file: Path, *, teacher: str | None) -> Entr
         "vocabulary": f"{owner.name if owner else 'bert-base'}'s",
         **describe_size(student, vocab_size=pieces),
         "teacher": {"name": owner.name, **describe_size(owner, vocab_size=pieces)} if owner else None,
-        "recipe": {
-            **student.model_dump(mode="json", exclude={"name"}),
-            "distill": student.distill.model_dump(mode="json"),
-        },
+        "recipe": student.model_dump(mode="json", exclude={"name"}),
     }
 
 
@@ -148,29 +141,7 @@ def _text(entry: Entry) -> str:
         ]
     else:
         heading.append(entry["description"])
-    recipe = entry["recipe"]
-    if entry["kind"] == "student":
-        recipe = {**recipe, "distill": _shorten(recipe["distill"])}
-        heading += ["", "methods and budgets that are not shown have their usual numbers: --json shows all"]
-    return "\n".join([*(f"# {line}".rstrip() for line in heading), "", *to_toml(recipe)])
-
-
-def _shorten(distill: Entry) -> Entry:
-    """The method and budget that are meant, and what else is not as usual."""
-    usual = Distillation().model_dump(mode="json")
-    chosen = distill["method"], distill["budget"]
-    short = {name: distill[name] for name in ("method", "corpus", "budget")}
-    if distill["method"] == "logits" or distill["logits"] != usual["logits"]:
-        short["logits"] = distill["logits"]
-    for method in ("tinybert", "minilm", "triple"):
-        budgets = {
-            budget: stages
-            for budget, stages in distill[method].items()
-            if (method, budget) == chosen or stages != usual[method][budget]
-        }
-        if budgets:
-            short[method] = budgets
-    return short
+    return "\n".join([*(f"# {line}".rstrip() for line in heading), "", *to_toml(entry["recipe"])])
 
 
 def _columns(entry: Entry) -> dict[str, Entry]:

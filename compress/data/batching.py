@@ -123,6 +123,14 @@ def sort_by_length(lengths: Sequence[int] | NDArray[np.int64], *, batch_size: in
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
 
 
+@runtime_checkable
+class Epochal(Protocol):
+    """What draws anew each epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose what is drawn."""
+
+
 class BucketSampler(Sampler[list[int]]):
     """`bucket_by_length` as a batch sampler: this process's share of each global batch, never empty.
 
@@ -132,6 +140,8 @@ class BucketSampler(Sampler[list[int]]):
         seed: Of the run.
         rank: This process, counted from 0.
         world_size: Processes in all.
+        follower: What is told of each epoch, too, if it draws anything. The loader's own word does not reach what
+            makes its batches where it begins in the middle of an epoch, as a resumed run's does.
     """
 
     def __init__(
@@ -142,17 +152,21 @@ class BucketSampler(Sampler[list[int]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        follower: object = None,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.follower = follower
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
+        """Choose the order of an epoch, and what is drawn in it."""
         self.epoch = epoch
+        if isinstance(self.follower, Epochal):
+            self.follower.set_epoch(epoch)
 
     def __len__(self) -> int:
         return math.ceil(len(self.lengths) / self.batch_size)
@@ -166,19 +180,10 @@ class BucketSampler(Sampler[list[int]]):
             yield batch if shared else batch[self.rank :: self.world_size]
 
 
-@runtime_checkable
-class Epochal(Protocol):
-    """What draws anew each epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose what is drawn."""
-
-
 class EpochDataLoader(DataLoader[Any]):
-    """A loader that tells its parts which epoch begins, as `transformers.Trainer` asks of it."""
+    """A loader that tells its sampler which epoch begins, as `transformers.Trainer` asks of it."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch, and what is drawn in it."""
-        for part in (self.batch_sampler, self.collate_fn):
-            if isinstance(part, Epochal):
-                part.set_epoch(epoch)
+        if isinstance(self.batch_sampler, Epochal):
+            self.batch_sampler.set_epoch(epoch)

@@ -77,3 +77,27 @@ def test_sorted_batches_for_predictions(lengths, size):
     order = [row for batch in batches for row in batch]
     assert sorted(order) == list(range(len(lengths)))
     assert [lengths[row] for row in order] == sorted(lengths)
+
+
+def test_whoever_follows_is_told_of_an_epoch_that_begins_in_its_middle():
+    """Guards masks of the first epoch in a resumed later one: the loader's own word stops at its wrapper."""
+
+    class Drawing:
+        epoch = 0
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+        def __call__(self, rows):
+            return rows
+
+    drawing = Drawing()
+    sampler = BucketSampler([1] * 40, batch_size=4, seed=0, follower=drawing)
+    resumed = skip_first_batches(
+        EpochDataLoader(list(range(40)), batch_sampler=sampler, collate_fn=drawing), 3
+    )
+    resumed.batch_sampler.batch_sampler.set_epoch(2)  # as `transformers.Trainer` does
+    assert drawing.epoch == 2
+    EpochDataLoader(list(range(40)), batch_sampler=sampler, collate_fn=drawing).set_epoch(3)
+    assert (drawing.epoch, sampler.epoch) == (3, 3)
+    BucketSampler([1] * 4, batch_size=4, seed=0, follower=list).set_epoch(1)  # it draws nothing

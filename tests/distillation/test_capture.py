@@ -56,7 +56,7 @@ def test_scores_are_those_of_eager_attention(model, family, ids):
 @pytest.mark.parametrize("needs", [EVERYTHING, Needs(hidden=True, scores=frozenset({2}))], ids=["all", "one"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_are_those_of_fused_attention(model, family, needs, ids):
-    batch, model = batch_of(ids), model(family)
+    batch, model = batch_of(ids), model(family).double()
     assert model.config._attn_implementation == "sdpa"
     with torch.no_grad():
         expected = model(**inputs_of(batch), output_hidden_states=True).hidden_states
@@ -65,7 +65,7 @@ def test_outputs_are_those_of_fused_attention(model, family, needs, ids):
     assert len(found) == len(expected) == LAYERS + 1
     for ours, theirs in zip(found, expected, strict=True):
         real = batch["attention_mask"].bool()
-        assert_close(ours[real], theirs[real], atol=1e-6, rtol=1e-5)
+        assert_close(ours[real], theirs[real], atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -99,21 +99,17 @@ def house(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="module")
 def made(house):
-    """Method → the run of its last stage."""
-    return {method: distil(method) for method in METHODS}
-
-
-def stages(house):
-    return {
-        (stored.run.stage.kind, getattr(stored.run.stage, "method", None)): stored
-        for stored in find_runs(house / "runs")
-    }
+    """(Stage, method) → the run of it; the teacher's has no method."""
+    for method in METHODS:
+        distil(method)
+    stored = find_runs(house / "runs")
+    return {(each.run.stage.kind, getattr(each.run.stage, "method", None)): each for each in stored}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_s_stages_are_all_made_and_recorded(house, made, method):
     """With their method, budget and terms; the last one answers the task and is scored on it."""
-    found = {kind: stored.run for (kind, by), stored in stages(house).items() if by == method}
+    found = {kind: stored.run for (kind, by), stored in made.items() if by == method}
     assert set(found) == {"general", "distill", *(["intermediate"] if method == "tinybert" else [])}
     for kind, run in found.items():
         assert (run.stage.method, run.stage.budget) == (method, "small")
@@ -125,7 +121,7 @@ def test_a_method_s_stages_are_all_made_and_recorded(house, made, method):
         "minilm": ["relations"] * 3,
         "triple": ["soft", "masked_lm", "cosine"],
     }[method]
-    (evaluation,) = made[method].evaluations
+    (evaluation,) = made["distill", method].evaluations
     assert evaluation.primary.n == 40
     assert 0 <= evaluation.primary.value <= 1
 
@@ -133,7 +129,7 @@ def test_a_method_s_stages_are_all_made_and_recorded(house, made, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_each_artefact_loads_whole_in_plain_transformers(house, made, method):
     """Guards tensors that `transformers` would draw anew, or drop, without a word of ours."""
-    for (kind, by), stored in stages(house).items():
+    for (kind, by), stored in made.items():
         if by == method:
             loader = LOADERS[head_of(stored.run.stage)]
             model, report = loader.from_pretrained(stored.path, output_loading_info=True)
@@ -147,26 +143,23 @@ def test_each_artefact_loads_whole_in_plain_transformers(house, made, method):
 
 def test_stages_go_on_from_one_another(house, made):
     """Guards a stage that starts from random weights: its start is the last one's weights."""
-    found = stages(house)
     for method in METHODS:
-        last = found["distill", method].run
+        last = made["distill", method].run
         roles = {parent.role: parent for parent in last.parents}
         before = "intermediate" if method == "tinybert" else "general"
-        assert roles["student"].key == found[before, method].run.key
-        assert roles["student"].origin == f"run {found[before, method].run.id}"
+        assert roles["student"].key == made[before, method].run.key
+        assert roles["student"].origin == f"run {made[before, method].run.id}"
         word = "embeddings.word_embeddings.weight"
         start, end = (
             next(tensor for name, tensor in loaded.state_dict().items() if name.endswith(word))
-            for loaded in (
-                AutoModel.from_pretrained(found[kind, method].path) for kind in (before, "distill")
-            )
+            for loaded in (AutoModel.from_pretrained(made[kind, method].path) for kind in (before, "distill"))
         )
         assert 0 < (start - end).norm() < 0.5 * start.norm()
 
 
 def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made):
     for method in METHODS:
-        stored = stages(house)["general", method]
+        stored = made["general", method]
         assert stored.evaluations == []
         card = (stored.path / "README.md").read_text()
         assert ("fill-mask" if method == "triple" else "feature-extraction") in card
@@ -185,7 +178,7 @@ def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made):
 
 
 def test_a_general_run_is_told_that_it_answers_nothing(house, made):
-    general = stages(house)["general", "minilm"]
+    general = made["general", "minilm"]
     for use in (
         lambda: api.predict(str(general.path), ["a film"]),
         lambda: api.quantize(str(general.path)),
@@ -197,7 +190,7 @@ def test_a_general_run_is_told_that_it_answers_nothing(house, made):
 
 
 def test_a_general_student_is_fine_tuned_like_any_model(house, made):
-    general = stages(house)["general", "tinybert"]
+    general = made["general", "tinybert"]
     options = Options(training={"max_steps": 2, "max_length": 24, "bf16": False})
     done = api.finetune(str(general.path), task="reviews.toml", options=options)
     assert [parent.key for parent in done.run.parents] == [general.run.key]
@@ -216,7 +209,7 @@ def test_another_task_seed_takes_the_teacher_and_the_general_student_as_they_are
 
 
 def test_without_a_task_the_general_student_is_the_one_that_the_chain_made(house, made):
-    general = stages(house)["general", "tinybert"]
+    general = made["general", "tinybert"]
     before = (general.path / "run.json").stat().st_mtime_ns
     assert distil("tinybert", task=None, seed=42).run.key == general.run.key
     assert (general.path / "run.json").stat().st_mtime_ns == before
@@ -234,13 +227,13 @@ def test_without_a_general_stage_the_student_starts_anew(house, made):
 
 def test_augmentation_is_recorded_and_what_it_made_is_learned(house, made):
     for kind in ("intermediate", "distill"):
-        facts = stages(house)[kind, "tinybert"].run.facts
+        facts = made[kind, "tinybert"].run.facts
         assert 0 < facts["augmented_copies"] <= 80
         assert facts["augmentation_candidates"] == "masked-lm"
 
 
 def test_the_history_has_each_term_apart(house, made):
-    for (kind, method), stored in stages(house).items():
+    for (kind, method), stored in made.items():
         if method is not None:
             terms = set(stored.run.facts["terms"])
             steps = [line for line in stored.history if "loss" in line]
@@ -253,9 +246,9 @@ def test_the_history_has_each_term_apart(house, made):
 
 
 def test_two_teachers_answer_together(house, made):
-    teacher = stages(house)["finetune", None].path
+    teacher = made["finetune", None].path
     stored = api.distill(
-        [str(teacher), str(made["minilm"].path)],
+        [str(teacher), str(made["distill", "minilm"].path)],
         "thin.toml",
         task="reviews.toml",
         options=Options(
