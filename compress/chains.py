@@ -6,7 +6,7 @@ Everything that can be refused is refused here, before the hours of work.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
@@ -38,8 +38,8 @@ from compress.recipes.methods import (
 from compress.recipes.resolve import resolve_student
 from compress.recipes.schema import Student
 from compress.recipes.stages import Distill, General, Intermediate
-from compress.recipes.terms import HardTerm, MaskedLmTerm, SoftTerm, Term
-from compress.runs import find_runs
+from compress.recipes.terms import ANSWERS, STATES, HardTerm, SoftTerm, Term
+from compress.runs import Parent, find_runs
 from compress.sources import STARTING_STAGES, Model, model_of_run, resolve_model
 from compress.steps import Step, Workplace
 
@@ -47,6 +47,14 @@ TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
 METHODS = ("logits", "tinybert", "minilm", "triple")
 BUDGETS = ("published", "small")
+Place = Literal["documents", "masked documents", "a task's texts", "a task's answers"]
+POSSIBLE: Mapping[Place, frozenset[str]] = {
+    "documents": STATES,
+    "masked documents": STATES | {"soft", "masked_lm"},
+    "a task's texts": STATES,
+    "a task's answers": STATES | ANSWERS,
+}
+"""What a stage learns from → the terms that it can have."""
 Method = Logits | TinyBert | MiniLm | Triple
 
 
@@ -88,8 +96,9 @@ def plan_distillation(
                 "logits teaches a task.",
                 "Name the task (--task sst2, any GLUE task, `sample`, a task file), or take --method tinybert or minilm.",
             )
-        given = replace(given, general_seed=seed)
-        return _plan_general(recipe, name, budget, method, sources[0], workplace, given, options.training)
+        _require_none_of_the_task(given, teachers)
+        given, language = replace(given, general_seed=seed), _before_fine_tuning(sources[0], workplace)
+        return _plan_general(recipe, name, budget, method, language, workplace, given, options.training)
     data = load_examples(task, workplace, select_on=options.select_on)
     before: Step | None = None
     if given.general and not isinstance(method, Logits):
@@ -111,13 +120,13 @@ def plan_distillation(
             training=decide_training(method.intermediate.training_on(data.task.name), {}),
             select_on=options.select_on,
         )
-        details = _describe_terms(stage.terms, recipe, sources[0])
+        details = _describe_terms(stage.terms, recipe, sources[0], place="a task's texts")
         before = Step(
             recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store, details
         )
     last, training = _last_stage(method, recipe, data)
     terms = _reweighted(last, given)
-    details = _describe_terms(terms, recipe, sources[0])
+    details = _describe_terms(terms, recipe, sources[0], place="a task's answers")
     final = Distill(
         student=bare,
         method=name,
@@ -154,7 +163,9 @@ def _plan_general(
         masking=masking,
         training=decide_training(method.general.training, changes),
     )
-    details = _describe_terms(stage.terms, recipe, source, masked_lm=masking is not None)
+    details = _describe_terms(
+        stage.terms, recipe, source, place="masked documents" if masking else "documents"
+    )
     return Step(
         recipe.name,
         stage,
@@ -165,6 +176,22 @@ def _plan_general(
         workplace.store,
         details,
     )
+
+
+def _require_none_of_the_task(given: Teaching, teachers: Sequence[str]) -> None:
+    """Refuse what only a stage on a task could obey, where there is none."""
+    said = {
+        "a second --teacher": len(teachers) > 1,
+        "--copies": given.copies is not None,
+        "--temperature": given.temperature is not None,
+        "--soft-weight": given.soft_weight is not None,
+        "--hard-weight": given.hard_weight is not None,
+    }
+    unheeded = [name for name, value in said.items() if value]
+    if unheeded:
+        raise InvalidInputError(
+            f"{', '.join(unheeded)} would do nothing without --task.", "Leave it out, or name the task."
+        )
 
 
 def _starting(inputs: Mapping[str, Model | Step], before: Step | None) -> dict[str, Model | Step]:
@@ -253,22 +280,32 @@ def _before_fine_tuning(source: Model, workplace: Workplace) -> Model:
     """The teacher as it was before it learned a task: who teaches language.
 
     Raises:
-        CompressError: It is no longer there.
+        CompressError: It is no longer there, or never was.
     """
     if source.run is None or source.run.run.task is None:
         return source
-    for parent in source.run.run.parents:
-        if parent.role != "model":
-            continue
-        kept = [run for run in find_runs(workplace.store) if parent.origin == f"run {run.run.id}"]
-        found = model_of_run(kept[0]) if kept else resolve_model(parent.name, store=workplace.store)
-        if found.key == parent.key:
-            return found
+    parent = next((parent for parent in source.run.run.parents if parent.role == "model"), None)
+    found = _find_parent(parent, workplace) if parent else None
+    if found is not None:
+        return _before_fine_tuning(found, workplace)
     raise CompressError(
-        f"{source.name!r} is fine-tuned, and the model that it was made from is not there any more: the general "
-        "stage and the augmentation need it.",
+        f"{source.name!r} is fine-tuned, and the model that it was made from cannot be found: the general stage and "
+        "the augmentation need it.",
         "Name the teacher itself (--teacher minilm-l6), or go without: --no-general --copies 0.",
     )
+
+
+def _find_parent(parent: Parent, workplace: Workplace) -> Model | None:
+    """The model that a run was made from, where it is still what it was."""
+    for stored in find_runs(workplace.store):
+        if parent.origin == f"run {stored.run.id}" and stored.run.key == parent.key:
+            return model_of_run(stored)
+    hub = parent.origin.removeprefix("hub ").split(" ")[0] if parent.origin.startswith("hub ") else None
+    try:
+        found = resolve_model(hub or parent.name, store=workplace.store)
+    except CompressError:
+        return None
+    return found if found.key == parent.key else None
 
 
 def _corpus_name(recipe: Student, source: Model, given: Teaching) -> str:
@@ -281,23 +318,40 @@ def _corpus_name(recipe: Student, source: Model, given: Teaching) -> str:
 
 
 def _describe_terms(
-    terms: Sequence[Term], recipe: Student, source: Model, *, masked_lm: bool = False
+    terms: Sequence[Term], recipe: Student, source: Model, *, place: Place
 ) -> tuple[str, ...]:
     """What each term compares in these two models.
 
     Raises:
         InvalidInputError: Heads, layers or widths do not fit, or the terms ask for an MLM head that is not there.
     """
+    _require_possible(terms, place)
     theirs = load_config(source.path)
     ours = build_config(recipe.architecture, recipe.family, load_tokenizer(source.path))
     comparisons = compare_models(terms, student=ours, teacher=theirs)
-    if masked_lm:
+    if place == "masked documents":
         _require_masked_lm_head(source.path, source.name, theirs.model_type)
-    elif any(isinstance(term, MaskedLmTerm) for term in terms):
-        raise InvalidInputError(
-            "The term masked_lm belongs to a stage on masked documents.", "Take it out of this stage's terms."
-        )
     return tuple(map(describe_comparison, comparisons))
+
+
+def _require_possible(terms: Sequence[Term], place: Place) -> None:
+    """Refuse terms that a stage's data have nothing for.
+
+    Raises:
+        InvalidInputError: There are such terms, or none that a last stage can be scored by.
+    """
+    allowed = POSSIBLE[place]
+    unfit = sorted({str(term.loss) for term in terms} - allowed)
+    if unfit:
+        raise InvalidInputError(
+            f"The terms {', '.join(unfit)} cannot be had of {place}.",
+            f"That stage may have {', '.join(sorted(allowed))}: mend its terms in the student's file.",
+        )
+    if place == "a task's answers" and not any(term.loss in ANSWERS for term in terms):
+        raise InvalidInputError(
+            "The last stage has no term for the classifier, which would stay as it was drawn.",
+            "Add soft or hard to its terms in the student's file.",
+        )
 
 
 def _require_masked_lm_head(path: Path, name: str, model_type: str) -> None:

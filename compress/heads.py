@@ -20,6 +20,10 @@ from compress.errors import CompressError, InvalidInputError
 from compress.integrity import explain_unloadable, find_layer, require_fitting, require_whole
 from compress.recipes.schema import Student
 
+GENERATOR = "generator_predictions"
+HEADS = ("cls", "lm_head", "predictions", GENERATOR)
+"""What MLM heads are called: BERT's, RoBERTa's, ALBERT's, and that of ELECTRA's generator, which is in two parts."""
+
 
 def build_bare(
     student: Student, tokenizer: PreTrainedTokenizerBase, *, seed: int, masked_lm: bool = False
@@ -140,9 +144,9 @@ def guess_tokens(model: Any, hidden: Tensor) -> Tensor:
         model: One that `load_masked_lm` gives.
         hidden: Its last hidden states, of all tokens or of those that matter.
     """
-    if hasattr(model, "generator_predictions"):  # ELECTRA's generator
+    if hasattr(model, GENERATOR):
         return model.generator_lm_head(model.generator_predictions(hidden))  # type: ignore[no-any-return]
-    head = next(getattr(model, name) for name in ("cls", "lm_head", "predictions") if hasattr(model, name))
+    head = next(getattr(model, name) for name in HEADS if hasattr(model, name))
     return head(hidden)  # type: ignore[no-any-return]
 
 
@@ -180,6 +184,12 @@ def require_guessing(path: Path) -> None:
     config = load_config(path)
     if _missing_matrices(path, config):
         _require_generator(path, config)
+    model = _build_empty(config, AutoModelForMaskedLM)
+    if not any(hasattr(model, name) for name in HEADS):
+        raise CompressError(
+            f"The MLM head of a {config.model_type!r} model is built in a way that is not known here.",
+            "Take a BERT, RoBERTa, ELECTRA or ALBERT, or a model built like one of them.",
+        )
 
 
 def _require_generator(path: Path, config: PretrainedConfig) -> None:

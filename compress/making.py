@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
-from compress.distillation.answers import TaskTeacher, distill_answers
+from compress.distillation.answers import TaskTeacher, distill_answers, gate_teacher
 from compress.distillation.augmentation import Augmented, augmented
 from compress.distillation.states import distill_general, distill_intermediate
 from compress.encoder import (
@@ -48,7 +48,7 @@ from compress.workspace import Workspace
 
 BYTES_OF_WEIGHT = 4
 AUGMENTATION_SEED = 42
-"""Whatever the student's seed: several students share the augmented texts."""
+"""Whatever the student's seed: several students share the augmented texts. Another one needs a new SCHEMA_VERSION."""
 CHECKPOINTS_AT_A_TIME = 3
 """The newest, the best, and the one that is being written."""
 
@@ -143,17 +143,13 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
 @make_artefact.register
 def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     data = _examples(step)
-    models = [model for role, model in inputs.items() if role.startswith("teacher")]
-    teachers = [
-        TaskTeacher(load(model.path), model.path, model.run.run.seed if model.run else step.seed)
-        for model in models
-    ]
+    teachers = _teachers(inputs, seed=step.seed)
     started: dict[str, Any] = {}
     if "student" in inputs:
         student = load_encoder(inputs["student"].path, data.task, seed=step.seed)
     else:
         student = build_student(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
-        started = _initialize(student, stage.student, models[0].path)
+        started = _initialize(student, stage.student, inputs["teacher"].path)
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)
     facts = distill_answers(
@@ -202,6 +198,26 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
     return Made(
         encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
     )
+
+
+def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:
+    """Refuse teachers that are no better than a constant, where a step learns their answers.
+
+    Raises:
+        CompressError: One is not, and neither the user nor the task allows that.
+    """
+    if isinstance(step.stage, Distill):
+        for teacher in _teachers(inputs, seed=step.seed):
+            gate_teacher(_examples(step), teacher, allow_weak=step.stage.allow_weak_teacher)
+
+
+def _teachers(inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
+    """The teachers of a step, in their order; one that is no run has seen nobody knows what."""
+    models = [model for role, model in inputs.items() if role.startswith("teacher")]
+    return [
+        TaskTeacher(load(model.path), model.path, model.run.run.seed if model.run else seed)
+        for model in models
+    ]
 
 
 def _examples(step: Step) -> TaskData:

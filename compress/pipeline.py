@@ -14,7 +14,7 @@ from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.inference import load
-from compress.making import make_artefact
+from compress.making import gate_teachers, make_artefact
 from compress.models.placeholder import MODEL_TYPE
 from compress.processes import is_main, require_all_started, wait
 from compress.reporting.card import render_card
@@ -43,10 +43,11 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
     if save_to is not None:
         save_to = save_to.resolve()
         _require_free(save_to)
-    inputs = {
-        role: model_of_run(execute(given)) if isinstance(given, Step) else given
-        for role, given in step.inputs.items()
-    }
+    inputs: dict[str, Model] = {}
+    for role, given in step.inputs.items():
+        if role == "student" and isinstance(given, Step) and not (given.finished or step.finished):
+            gate_teachers(step, inputs)  # before the hours of work
+        inputs[role] = model_of_run(execute(given)) if isinstance(given, Step) else given
     if is_main():
         complete(step.directory)
     wait()

@@ -24,6 +24,7 @@ from compress.recipes.stages import (
     Pretrain,
     Quantize,
     Selection,
+    head_of,
 )
 from compress.recipes.values import Frozen, Training
 from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, resolve_model
@@ -256,9 +257,7 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
 def knows_task(model: Model, task: Task) -> bool:
     """Whether a model already answers a task: it was fine-tuned on it, here or elsewhere."""
     if model.run is not None:
-        return (
-            model.run.run.task is not None
-            and model.run.run.task.name == task.name
-            and model.run.run.stage.kind != "intermediate"
-        )
+        learned = model.run.run.task.name if model.run.run.task else None
+        if learned != task.name or head_of(model.run.run.stage) != "task":
+            return False
     return answers_task(model.path, task)

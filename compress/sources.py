@@ -150,11 +150,19 @@ def _has_weights(folder: Path) -> bool:
 
 def _model_in_directory(path: Path, *, stages: frozenset[str]) -> Model:
     if (path / RUN_FILE).is_file():
-        return model_of_run(read_run(path))
+        stored = read_run(path)
+        if stored.run.stage.kind not in stages:
+            raise InvalidInputError(
+                f"{path} is a run of kind {stored.run.stage.kind}, which will not do here.",
+                f"Name one of kind {', '.join(sorted(stages))}.",
+            )
+        return model_of_run(stored)
     if (path / "config.json").is_file():
         name = path.resolve().name
         return Model(name=name, path=path, origin=f"directory {name}", key=content_hash(path))
     finished = [stored for stored in find_runs(path) if stored.run.stage.kind in stages]
+    # A corpus may be called as a task is; who names both means what answers the task.
+    finished = [stored for stored in finished if head_of(stored.run.stage) == "task"] or finished
     names = {stored.run.name for stored in finished}
     if len(names) == 1:
         return model_of_run(finished[-1])

@@ -192,10 +192,17 @@ class Trainer(transformers.Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
+        encoder, objective = self.learner.encoder, self.learner.objective
+        report = encoder.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
         # A tied tensor is in the file under one of its names.
-        self.learner.encoder.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
-        if (folder / PROJECTIONS_FILE).is_file():
-            self.learner.objective.load_state_dict(load_file(folder / PROJECTIONS_FILE))
+        lost = set(report.missing_keys) - set(encoder.all_tied_weights_keys)
+        if lost or report.unexpected_keys:
+            raise CompressError(
+                f"{folder} holds other tensors than the model: {', '.join(sorted(lost | set(report.unexpected_keys)))}.",
+                "Delete the run's directory and start it again.",
+            )
+        if objective.state_dict():
+            objective.load_state_dict(load_file(folder / PROJECTIONS_FILE))
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

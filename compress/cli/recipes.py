@@ -8,6 +8,7 @@ from typing import Any
 from compress.cli.sizes import describe_size, tabulate_sizes
 from compress.cli.validation import Kind, tell_kind
 from compress.errors import InvalidInputError, UnknownNameError
+from compress.recipes.methods import Distillation
 from compress.recipes.resolve import find_recipe, list_recipes, resolve_student, resolve_teacher, suggest
 from compress.recipes.schema import Student, Teacher
 from compress.recipes.size import BERT_VOCABULARY
@@ -115,7 +116,10 @@ def _student_entry(student: Student, file: Path, *, teacher: str | None) -> Entr
         "vocabulary": f"{owner.name if owner else 'bert-base'}'s",
         **describe_size(student, vocab_size=pieces),
         "teacher": {"name": owner.name, **describe_size(owner, vocab_size=pieces)} if owner else None,
-        "recipe": student.model_dump(mode="json", exclude={"name"}),
+        "recipe": {
+            **student.model_dump(mode="json", exclude={"name"}),
+            "distill": student.distill.model_dump(mode="json"),
+        },
     }
 
 
@@ -141,7 +145,29 @@ def _text(entry: Entry) -> str:
         ]
     else:
         heading.append(entry["description"])
-    return "\n".join([*(f"# {line}".rstrip() for line in heading), "", *to_toml(entry["recipe"])])
+    recipe = entry["recipe"]
+    if entry["kind"] == "student":
+        recipe = {**recipe, "distill": _shorten(recipe["distill"])}
+        heading += ["", "methods and budgets that are not shown have their usual numbers: --json shows all"]
+    return "\n".join([*(f"# {line}".rstrip() for line in heading), "", *to_toml(recipe)])
+
+
+def _shorten(distill: Entry) -> Entry:
+    """The method and budget that are meant, and what else is not as usual."""
+    usual = Distillation().model_dump(mode="json")
+    chosen = distill["method"], distill["budget"]
+    short = {name: distill[name] for name in ("method", "corpus", "budget")}
+    if distill["method"] == "logits" or distill["logits"] != usual["logits"]:
+        short["logits"] = distill["logits"]
+    for method in ("tinybert", "minilm", "triple"):
+        budgets = {
+            budget: stages
+            for budget, stages in distill[method].items()
+            if (method, budget) == chosen or stages != usual[method][budget]
+        }
+        if budgets:
+            short[method] = budgets
+    return short
 
 
 def _columns(entry: Entry) -> dict[str, Entry]:

@@ -52,7 +52,9 @@ def resolve_corpus(name: str) -> Corpus:
         CompressError: The dataset cannot be had from the Hub.
     """
     if name == SAMPLE:
-        return _open_files(SAMPLE_FOLDER, name=SAMPLE, origin=SAMPLE)
+        return _open_files(
+            SAMPLE_FOLDER, name=f"{SAMPLE}-corpus", origin=SAMPLE
+        )  # the sample task has its name
     path = Path(name)
     if path.exists():
         whole = path.resolve()

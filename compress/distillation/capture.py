@@ -89,8 +89,7 @@ def read_states(model: nn.Module, batch: Mapping[str, Tensor], needs: Needs) -> 
     if needs.attention:
         asked["recorder"] = recorder
     outputs = model(**{name: batch[name] for name in MODEL_INPUTS if name in batch}, **asked)
-    if needs.attention:
-        _require_all(model, recorder)
+    _require_all(model, recorder, outputs)
     return States(
         logits=outputs.logits if needs.logits else None,
         hidden=tuple(outputs.hidden_states) if needs.hidden else (),
@@ -156,9 +155,12 @@ def _mask(scores: Tensor, attention_mask: Tensor) -> Tensor:
     return scores + attention_mask
 
 
-def _require_all(model: nn.Module, recorder: Recorder) -> None:
-    config: Any = getattr(model, "module", model).config  # DistributedDataParallel wraps it
-    if recorder.layers != config.num_hidden_layers:
+def _require_all(model: nn.Module, recorder: Recorder, outputs: Any) -> None:
+    config: Any = model.config
+    states = len(outputs.hidden_states) if recorder.needs.hidden else config.num_hidden_layers + 1
+    if states != config.num_hidden_layers + 1:
+        raise RuntimeError(f"a {config.model_type} of {config.num_hidden_layers} layers gave {states} states")
+    if recorder.needs.attention and recorder.layers != config.num_hidden_layers:
         raise RuntimeError(
             f"{recorder.layers} attention layers were recorded of a {config.model_type} with "
             f"{config.num_hidden_layers}: its attention does not pass by the recorder."

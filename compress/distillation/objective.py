@@ -213,7 +213,8 @@ class DistillationObjective(Objective):
             counted = batch["attention_mask"].bool()
             if term.positions == "masked":
                 counted = batch["labels"] != IGNORED_LABEL
-            loss = soft_divergence(logits, teacher.logits, temperature=term.temperature, mask=counted)
+            known = teacher.logits[..., : logits.shape[-1]]  # a table may be padded beyond the vocabulary
+            loss = soft_divergence(logits, known, temperature=term.temperature, mask=counted)
             return loss, counted.sum()
         answers = batch["teacher_logits"].transpose(0, 1)  # [T, B, C]
         if batch["labels"].is_floating_point():

@@ -13,6 +13,9 @@ from compress.environment import device
 from compress.heads import load_base, load_masked_lm
 from compress.objective import Batch
 
+CUTTABLE = frozenset({"bert", "roberta", "electra", "albert"})
+"""Model types whose first layers say what they say in the whole model."""
+
 
 class FrozenTeacher:
     """Says what a teacher thinks of a batch's tokens.
@@ -55,7 +58,9 @@ def load_teacher(
     if needs.logits:
         model = load_masked_lm(path, seed=0, allow_new_head=False).model
     else:
-        # Which of its groups a layer of an ALBERT belongs to depends on how many layers there are.
-        grouped = getattr(load_config(path), "num_hidden_groups", 1) > 1
-        model = load_base(path, layers=None if grouped else max(1, deepest_layer(comparisons))).model
+        config = load_config(path)
+        # Elsewhere a norm may follow the last layer; and which of its groups a layer of an ALBERT belongs to depends
+        # on how many layers there are.
+        cuttable = config.model_type in CUTTABLE and getattr(config, "num_hidden_groups", 1) == 1
+        model = load_base(path, layers=max(1, deepest_layer(comparisons)) if cuttable else None).model
     return FrozenTeacher(model, needs, bf16=bf16)

@@ -8,7 +8,7 @@ any term, weight, layer map or number.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from compress.recipes.terms import (
     AttentionTerm,
@@ -154,13 +154,18 @@ class TinyBert(Frozen):
 class MiniLm(Frozen):
     """Self-attention relations of one layer (Wang et al. 2021, MiniLMv2), then soft labels on the task.
 
-    Version 1 (Wang et al. 2020) is `terms = [{loss = "attention_distribution"}, {loss = "relations", of = "value"}]`.
+    Version 1 (Wang et al. 2020) is `terms = [{loss = "attention_distribution"}, {loss = "relations", of = "value",
+    relation_heads = A}]` with the A heads that both models have.
     """
 
     general: StageRecipe = StageRecipe(
         terms=(RelationTerm(of="query"), RelationTerm(of="key"), RelationTerm(of="value")),
         training=Training(
-            learning_rate=6e-4, max_steps=400_000, per_device_train_batch_size=256, warmup_steps=4000
+            learning_rate=6e-4,
+            max_steps=400_000,
+            per_device_train_batch_size=256,
+            warmup_steps=4000,
+            max_length=512,
         ),
     )
     prediction: StageRecipe = StageRecipe(terms=(SoftTerm(),), training=Training(**_FINE_TUNING))
@@ -177,9 +182,11 @@ class Triple(Frozen):
             per_device_train_batch_size=32,
             gradient_accumulation_steps=128,
             warmup_steps=0.05,
+            weight_decay=0.0,
             adam_beta2=0.98,
             adam_epsilon=1e-6,
             max_grad_norm=5.0,
+            max_length=512,
         ),
     )
     masking: Masking = Masking(smoothing=0.7)
@@ -243,10 +250,10 @@ class TinyBertBudgets(Frozen):
     published: TinyBert = TinyBert()
     small: TinyBert = SMALL_TINYBERT
 
-    @field_validator("small", mode="before")
+    @field_validator("published", "small", mode="before")
     @classmethod
-    def _changes_small(cls, value: Any) -> Any:
-        return _changed(SMALL_TINYBERT, value)
+    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return _changed(TinyBert() if info.field_name == "published" else SMALL_TINYBERT, value)
 
 
 class MiniLmBudgets(Frozen):
@@ -255,10 +262,10 @@ class MiniLmBudgets(Frozen):
     published: MiniLm = MiniLm()
     small: MiniLm = SMALL_MINILM
 
-    @field_validator("small", mode="before")
+    @field_validator("published", "small", mode="before")
     @classmethod
-    def _changes_small(cls, value: Any) -> Any:
-        return _changed(SMALL_MINILM, value)
+    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return _changed(MiniLm() if info.field_name == "published" else SMALL_MINILM, value)
 
 
 class TripleBudgets(Frozen):
@@ -267,10 +274,10 @@ class TripleBudgets(Frozen):
     published: Triple = Triple()
     small: Triple = SMALL_TRIPLE
 
-    @field_validator("small", mode="before")
+    @field_validator("published", "small", mode="before")
     @classmethod
-    def _changes_small(cls, value: Any) -> Any:
-        return _changed(SMALL_TRIPLE, value)
+    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return _changed(Triple() if info.field_name == "published" else SMALL_TRIPLE, value)
 
 
 class Distillation(Frozen):
@@ -295,7 +302,11 @@ def _changed(recipe: Frozen, value: Any) -> Any:
     """A recipe with a file's changes, table by table; what is no table is replaced whole."""
     if not isinstance(value, Mapping):
         return value
-    return _merge(recipe.model_dump(), value)
+    base = recipe.model_dump()
+    augmentation = value.get("augmentation")
+    if isinstance(augmentation, Mapping) and "copies" in augmentation:
+        base["augmentation"]["copies_for"] = {}  # who says how many means everywhere
+    return _merge(base, value)
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

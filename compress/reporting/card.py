@@ -141,7 +141,7 @@ def _tell_need(run: Run) -> list[str]:
         "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
         "For those who do not have it, this writes the same function without sharing, in more bytes:",
         "",
-        *fence(f"compress export {run.id} --save-to plain", "bash"),
+        *fence("compress export . --save-to ../plain", "bash"),
         "",
     ]
 
