@@ -82,14 +82,15 @@ def read_states(model: nn.Module, batch: Mapping[str, Tensor], needs: Needs) -> 
         needs: What is asked for.
 
     Raises:
-        RuntimeError: Its attention was not recorded in each of its layers.
+        RuntimeError: Not each of its layers was seen.
     """
     recorder = Recorder(needs)
     asked: dict[str, Any] = {"output_hidden_states": True} if needs.hidden else {}
     if needs.attention:
         asked["recorder"] = recorder
     outputs = model(**{name: batch[name] for name in MODEL_INPUTS if name in batch}, **asked)
-    _require_all(model, recorder, outputs)
+    if needs.hidden or needs.attention:
+        _require_all(model, recorder, outputs)
     return States(
         logits=outputs.logits if needs.logits else None,
         hidden=tuple(outputs.hidden_states) if needs.hidden else (),
@@ -157,9 +158,11 @@ def _mask(scores: Tensor, attention_mask: Tensor) -> Tensor:
 
 def _require_all(model: nn.Module, recorder: Recorder, outputs: Any) -> None:
     config: Any = model.config
-    states = len(outputs.hidden_states) if recorder.needs.hidden else config.num_hidden_layers + 1
-    if states != config.num_hidden_layers + 1:
-        raise RuntimeError(f"a {config.model_type} of {config.num_hidden_layers} layers gave {states} states")
+    states = len(outputs.hidden_states) - 1 if recorder.needs.hidden else config.num_hidden_layers
+    if states != config.num_hidden_layers:
+        raise RuntimeError(
+            f"A {config.model_type} of {config.num_hidden_layers} layers gave the states of {states}."
+        )
     if recorder.needs.attention and recorder.layers != config.num_hidden_layers:
         raise RuntimeError(
             f"{recorder.layers} attention layers were recorded of a {config.model_type} with "

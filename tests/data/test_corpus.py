@@ -77,7 +77,7 @@ def test_a_corpus_is_known_by_its_content(tmp_path):
 def test_the_sample_is_there_and_licensed():
     corpus = resolve_corpus("sample")
     documents = list(corpus.documents())
-    assert (corpus.name, len(documents)) == ("sample", 162)
+    assert (corpus.name, len(documents)) == ("sample-corpus", 162)
     assert 900_000 < sum(map(len, documents)) < 1_100_000
     folder = Path(resolve_corpus.__code__.co_filename).parents[1] / "samples" / "corpus"
     rows = parquet.read_table(folder / "documents.parquet").to_pylist()
