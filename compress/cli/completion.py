@@ -21,6 +21,7 @@ METHODS = {
     "quantize": {"dynamic-int8": "ONNX Runtime, 8-bit"},
 }
 """Stage → method → what it is."""
+BUDGETS = ("published", "small")
 
 
 def complete_kind(incomplete: str) -> list[str]:
@@ -64,6 +65,11 @@ def complete_distillation(incomplete: str) -> list[str]:
     return _starting(incomplete, METHODS["distill"])
 
 
+def complete_budget(incomplete: str) -> list[str]:
+    """Budgets of distillation."""
+    return _starting(incomplete, BUDGETS)
+
+
 def complete_quantization(incomplete: str) -> list[str]:
     """Methods of quantization."""
     return _starting(incomplete, METHODS["quantize"])
@@ -85,6 +91,7 @@ def complete_recipe_file(incomplete: str) -> list[str]:
 
 COMPLETIONS: Mapping[str, Callable[[str], list[str]]] = {
     "distill method": complete_distillation,
+    "distill budget": complete_budget,
     "quantize method": complete_quantization,
     "show name": complete_recipe,
     "list kind": complete_kind,

@@ -147,9 +147,14 @@ def takes(**groups: Group) -> Callable[[Callable[..., None]], Callable[..., None
             if parameter.name not in groups
         ]
         shared = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            completed(
+                inspect.Parameter(
+                    option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+                ),
+                command=name,
+            )
             for group in groups.values()
-            for name, (annotation, default) in group.items()
+            for option, (annotation, default) in group.items()
         ]
 
         @functools.wraps(command)
