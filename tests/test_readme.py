@@ -8,6 +8,7 @@ import ast
 import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import datasets
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 import compress
 from compress.cli.commands import app
 from compress.inference import load
+from compress.recipes.methods import SMALL_TINYBERT, Distillation
 from compress.recipes.resolve import list_recipes
 from tests.conftest import BAD, STUDENT, tiny_config, write_reviews
 
@@ -49,6 +51,18 @@ early_stopping_patience = 9
 per_device_train_batch_size = 16
 max_length = 32
 bf16 = false
+"""
+METHODS = """[distill]
+method = "tinybert"
+
+[distill.tinybert.small.general.training]
+max_steps = 4
+
+[distill.tinybert.small.intermediate.training]
+max_steps = 4
+
+[distill.triple.small.general.training]
+max_steps = 4
 """
 CLONE = """---
 configs:
@@ -110,6 +124,10 @@ def home(tmp_path, tokenizer, monkeypatch):
     tokenizer.save_pretrained(tmp_path / "tiny-bert")
     longer, shorter = f"max_position_embeddings = {LONGEST_INPUT}", "num_train_epochs = 2"
     student = STUDENT.replace("max_position_embeddings = 64", longer).replace("num_train_epochs = 8", shorter)
+    student = student.replace(
+        "hidden_size = 32\nnum_attention_heads = 2", "hidden_size = 24\nnum_attention_heads = 3"
+    )
+    student = student.replace("[distill.logits]", f"{METHODS}\n[distill.logits]")
     for kind, text in (("teachers", TEACHER), ("students", student)):
         (tmp_path / kind).mkdir()
         for name in list_recipes(kind):
@@ -129,8 +147,20 @@ def home(tmp_path, tokenizer, monkeypatch):
 
 def own_task() -> str:
     """The task file that the README shows."""
-    (block,) = re.findall(r"^```toml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in toml_blocks() if "[distill]" not in block]
     return block
+
+
+def toml_blocks() -> list[str]:
+    return re.findall(r"^```toml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_s_way_to_change_a_method_is_understood():
+    (block,) = [block for block in toml_blocks() if "[distill]" in block]
+    small = Distillation.model_validate(tomllib.loads(block)["distill"]).tinybert.small
+    assert [term.loss for term in small.intermediate.terms] == ["hidden", "relations"]
+    assert small.general.training.max_steps == 8000
+    assert small.general.training.learning_rate == SMALL_TINYBERT.general.training.learning_rate
 
 
 def test_the_readme_s_commands_run_as_they_stand(home):

@@ -47,6 +47,7 @@ def press_tab(*words):
         (("distill", "--task", "s"), "sst2", "rte"),
         (("distill", "--method", "l"), "logits", "dynamic-int8"),
         (("distill", "--method", "t"), "tinybert", "logits"),
+        (("distill", "--budget", "s"), "small", "published"),
         (("quantize", "--method", "d"), "dynamic-int8", "logits"),
         (("finetune", "minilm"), "minilm-l6", "bert-base"),
         (("finetune", "albert-tiny", "--tokenizer", "bert-"), "bert-base", "bert-tiny"),
