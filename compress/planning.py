@@ -15,8 +15,14 @@ from compress.environment import multiplies_bfloat16
 from compress.errors import InvalidInputError
 from compress.heads import require_guessing
 from compress.recipes.methods import Distillation, Masking
-from compress.recipes.resolve import explain_validation, list_recipes, read_fields, resolve_student
-from compress.recipes.schema import Student
+from compress.recipes.resolve import (
+    explain_validation,
+    list_recipes,
+    read_fields,
+    resolve_student,
+    resolve_teacher,
+)
+from compress.recipes.schema import Student, Teacher
 from compress.recipes.stages import (
     DynamicInt8,
     Export,
@@ -197,9 +203,16 @@ def finetuning_step(
     source: Model, data: TaskData, task: str, workplace: Workplace, *, seed: int, options: Options
 ) -> Step:
     """The step that fine-tunes a model as its recipe says, with the user's changes."""
-    usual = source.teacher.training_on(data.task.name) if source.teacher else Training()
+    teacher = source.teacher or _pretrained_teacher(source)
+    usual = teacher.training_on(data.task.name) if teacher else Training()
     stage = Finetune(training=decide_training(usual, options.training), select_on=options.select_on)
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
+
+
+def _pretrained_teacher(source: Model) -> Teacher | None:
+    """The recipe of a teacher whose pretraining was gone on with here."""
+    continued = source.run is not None and isinstance(source.run.run.stage, Pretrain)
+    return resolve_teacher(source.name) if continued and source.name in list_recipes("teachers") else None
 
 
 def load_examples(task: str, workplace: Workplace, *, select_on: Selection = "holdout") -> TaskData:
