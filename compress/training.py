@@ -6,6 +6,7 @@ result is restored from a checkpoint, so a run that was killed and started again
 one.
 """
 
+import copy
 import json
 import logging
 import shutil
@@ -33,7 +34,7 @@ from compress.checkpoints import (
     prepare_to_resume,
     step_of,
 )
-from compress.data.batching import BucketSampler, EpochDataLoader, Examples, Rows, sort_by_length
+from compress.data.batching import BucketSampler, Epochal, EpochDataLoader, Examples, Rows, sort_by_length
 from compress.encoder import Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
@@ -111,9 +112,12 @@ class Trainer(transformers.Trainer):
         return EpochDataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """The hold-out in batches, shortest first; every process scores all of it."""
+        """The hold-out in batches, shortest first; every process scores all of it, always under the same masks."""
         batches = sort_by_length(self.holdout.lengths, batch_size=self.args.per_device_eval_batch_size)
-        return DataLoader(self.holdout, batch_sampler=batches, collate_fn=self.data_collator)
+        collate = copy.copy(self.data_collator)
+        if isinstance(collate, Epochal):  # losses of two epochs are compared
+            collate.set_epoch(0)
+        return DataLoader(self.holdout, batch_sampler=batches, collate_fn=collate)
 
     def compute_loss(
         self,
