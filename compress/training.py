@@ -127,10 +127,10 @@ class Trainer(transformers.Trainer):
         return EpochDataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """The hold-out in batches, shortest first, the same each time; every process scores all of it."""
+        """The hold-out in batches, shortest first; every process scores all of it, always under the same masks."""
         batches = sort_by_length(self.holdout.lengths, batch_size=self.args.per_device_eval_batch_size)
         collate = copy.copy(self.data_collator)
-        if isinstance(collate, Epochal):
+        if isinstance(collate, Epochal):  # losses of two epochs are compared
             collate.set_epoch(0)
         return DataLoader(self.holdout, batch_sampler=batches, collate_fn=collate)
 

@@ -174,7 +174,7 @@ def test_a_store_below_a_file_is_told_before_any_weights_are_read(command, house
     def refuse(*_, **__):
         raise AssertionError("the weights were read before the store was tried")
 
-    monkeypatch.setattr(encoder, "_load_weights", refuse)
+    monkeypatch.setattr(encoder, "load_weights", refuse)
     monkeypatch.chdir(house)
     (tmp_path / "somefile").write_text("")
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "somefile" / "x")])

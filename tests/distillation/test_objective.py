@@ -19,7 +19,6 @@ from compress.distillation.objective import (
 from compress.distillation.teachers import FrozenTeacher
 from compress.errors import InvalidInputError
 from compress.losses.hidden import hidden_mse
-from compress.losses.soft_targets import cross_entropy_to, mix_teachers
 from compress.losses.tokens import widen
 from compress.recipes.methods import SMALL_MINILM, SMALL_TINYBERT, SMALL_TRIPLE
 from compress.recipes.terms import (
@@ -241,62 +240,6 @@ def test_each_mean_knows_over_how_many_it_was_taken(student, teacher):
         values = torch.stack([part[name].value for part in parts])
         assert_close((values * counts).sum() / counts.sum(), term.value, rtol=1e-4, atol=1e-6)
         assert counts.sum() == float(term.count)
-
-
-class Says(nn.Module):
-    """Gives the logits that it was told to."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = torch.tensor(logits)
-
-    def forward(self, **inputs):
-        return SimpleNamespace(logits=self.logits)
-
-
-def answers(terms, logits, labels, teachers, weights=(1.0,)):
-    """Terms of a batch without texts; `teachers` are their logits, `[T, B, C]`."""
-    config = SimpleNamespace(num_hidden_layers=1, hidden_size=4, num_attention_heads=1)
-    comparisons = compare_models(terms, student=config, teacher=config)
-    objective = DistillationObjective(comparisons, student=config, teacher=config, teacher_weights=weights)
-    batch = {
-        "attention_mask": torch.ones(len(labels), 1, dtype=torch.long),
-        "labels": torch.tensor(labels),
-        "teacher_logits": torch.tensor(teachers).transpose(0, 1),
-    }
-    return objective(Says(logits), batch)
-
-
-def test_a_regression_follows_the_teacher_not_the_gold_score():
-    """Guards STS-B distilled from gold: with the teacher's score reached, the loss is 0 whatever the label."""
-    reached = answers([SoftTerm()], [[2.0], [3.0]], [5.0, 0.0], [[[2.0], [3.0]]])
-    assert reached.terms["soft"].value.item() == 0.0
-    missed = answers([SoftTerm()], [[5.0], [0.0]], [5.0, 0.0], [[[2.0], [3.0]]])
-    assert missed.terms["soft"].value.item() == pytest.approx((3**2 + 3**2) / 2)
-
-
-def test_teachers_of_a_regression_are_averaged_by_their_weights():
-    found = answers([SoftTerm()], [[0.0]], [5.0], [[[2.0]], [[6.0]]], weights=(0.75, 0.25))
-    assert found.terms["soft"].value.item() == pytest.approx((0.75 * 2 + 0.25 * 6) ** 2)
-
-
-@pytest.mark.parametrize("weights", [(0.9, 0.1), (1.0, 3.0)])
-def test_teachers_of_classes_are_mixed_by_their_weights(weights):
-    logits, teachers = [[0.1, 0.4], [0.3, -0.4]], [[[2.0, -1.0], [0.5, 0.0]], [[-3.0, 3.0], [0.0, 1.0]]]
-    found = answers([SoftTerm(temperature=2.0)], logits, [0, 1], teachers, weights=weights)
-    mixed = mix_teachers(torch.tensor(teachers), list(weights), temperature=2.0)
-    expected = cross_entropy_to(torch.tensor(logits), mixed, temperature=2.0)
-    assert_close(found.terms["soft"].value, expected)
-    alone = answers([SoftTerm(temperature=2.0)], logits, [0, 1], teachers[:1])
-    assert (found.terms["soft"].value - alone.terms["soft"].value).abs() > 1e-2
-
-
-def test_the_hard_term_is_on_gold_labels():
-    logits = [[0.1, 0.2], [0.3, -0.4]]
-    found = answers([HardTerm(weight=0.7)], logits, [0, 1], [[[9.0, 0.0], [9.0, 0.0]]])
-    expected = 0.7 * nn.functional.cross_entropy(torch.tensor(logits), torch.tensor([0, 1]))
-    assert_close(found.terms["hard"].value, expected)
-    assert_close(found.logits, torch.tensor(logits))
 
 
 def test_soft_labels_of_masked_words_alone_are_another_loss(student, teacher):

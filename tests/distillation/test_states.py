@@ -11,6 +11,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 
 from compress import training
 from compress.data.corpus import resolve_corpus
+from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, load_task_data, tokenize_split
 from compress.distillation.answers import TaskTeacher, distill_answers
@@ -148,6 +149,28 @@ def test_killed_and_started_again_ends_in_the_undisturbed_weights(run, monkeypat
     assert (again["best_step"], again["steps"]) == (facts["best_step"], facts["steps"])
     if kind != "relations":
         assert same(newest(folder, PROJECTIONS_FILE), newest(other, PROJECTIONS_FILE))
+
+
+def test_masks_are_drawn_anew_each_epoch_but_the_hold_out_s(run, monkeypatch):
+    """Guards a collator that is never told: a resumed run would then agree with an undisturbed one, too.
+
+    The hold-out's losses are compared over epochs, so its masks stay.
+    """
+    collators, epochs = [], {}
+    call = MaskingCollator.__call__
+
+    def note(self, rows):
+        collators.append(self)  # so that no id is used twice
+        epochs.setdefault(id(self), []).append(self.epoch)
+        return call(self, rows)
+
+    monkeypatch.setattr(MaskingCollator, "__call__", note)
+    run("masked", "a", num_train_epochs=3)
+    learned, *held = epochs.values()
+    assert learned == sorted(learned)
+    assert set(learned) == {0, 1, 2}
+    assert len(held) > 3  # looks
+    assert {epoch for look in held for epoch in look} == {0}
 
 
 def test_a_run_is_repeatable_and_depends_on_its_seed(run):
