@@ -244,40 +244,35 @@ SMALL_TRIPLE = Triple(
 )
 
 
-class TinyBertBudgets(Frozen):
-    """TinyBERT's schedules. A file says what differs from the ones that are meant, number by number."""
+class Budgets(Frozen):
+    """A method's schedules. A file says what differs from the ones that are meant, number by number."""
+
+    @field_validator("published", "small", mode="before", check_fields=False)
+    @classmethod
+    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
+        usual = cls.model_fields[str(info.field_name)].default
+        return _changed(usual, value) if isinstance(value, Mapping) else value
+
+
+class TinyBertBudgets(Budgets):
+    """TinyBERT's schedules."""
 
     published: TinyBert = TinyBert()
     small: TinyBert = SMALL_TINYBERT
 
-    @field_validator("published", "small", mode="before")
-    @classmethod
-    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
-        return _changed(TinyBert() if info.field_name == "published" else SMALL_TINYBERT, value)
 
-
-class MiniLmBudgets(Frozen):
-    """MiniLM's schedules. A file says what differs from the ones that are meant, number by number."""
+class MiniLmBudgets(Budgets):
+    """MiniLM's schedules."""
 
     published: MiniLm = MiniLm()
     small: MiniLm = SMALL_MINILM
 
-    @field_validator("published", "small", mode="before")
-    @classmethod
-    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
-        return _changed(MiniLm() if info.field_name == "published" else SMALL_MINILM, value)
 
-
-class TripleBudgets(Frozen):
-    """The triple loss's schedules. A file says what differs from the ones that are meant, number by number."""
+class TripleBudgets(Budgets):
+    """The triple loss's schedules."""
 
     published: Triple = Triple()
     small: Triple = SMALL_TRIPLE
-
-    @field_validator("published", "small", mode="before")
-    @classmethod
-    def _change_number_by_number(cls, value: Any, info: ValidationInfo) -> Any:
-        return _changed(Triple() if info.field_name == "published" else SMALL_TRIPLE, value)
 
 
 class Distillation(Frozen):
@@ -298,10 +293,8 @@ class Distillation(Frozen):
     triple: TripleBudgets = TripleBudgets()
 
 
-def _changed(recipe: Frozen, value: Any) -> Any:
+def _changed(recipe: Frozen, value: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe with a file's changes, table by table; what is no table is replaced whole."""
-    if not isinstance(value, Mapping):
-        return value
     base = recipe.model_dump()
     augmentation = value.get("augmentation")
     if isinstance(augmentation, Mapping) and "copies" in augmentation:
