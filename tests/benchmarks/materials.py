@@ -61,12 +61,14 @@ def shapes(size: Size):
 def make_models(folder: Path, size: Size) -> None:
     """Write `teacher` and `student`, classifiers of two labels, and `words`, the teacher's shape with an MLM head."""
     from transformers import BertForMaskedLM, BertForSequenceClassification, set_seed
+    from transformers.utils.logging import disable_progress_bar
 
     from compress.encoder import Encoder, build_config, build_student, load_tokenizer, save_encoder
     from compress.recipes.resolve import resolve_student
     from compress.sources import resolve_model
     from compress.tasks import resolve_task
 
+    disable_progress_bar()
     tokenizer = load_tokenizer(resolve_model(TOKENIZER, store=folder).path)
     big, small = shapes(size)
     config = build_config(big, "bert", tokenizer)
