@@ -85,6 +85,6 @@ def split_time(operators: Any, seconds: float) -> dict[str, Any]:
         "share_in_products": round(products / seconds, 3),
         "share_in_fused_attention": round(attention / seconds, 3),
         "gflop_a_step_in_products": round(flops / PROFILED_STEPS / 1e9, 3),
-        "gflops_in_products": round(flops / products / 1e9, 1) if products else None,
+        "gflops_in_products": round(flops / products / 1e9, 1) if products else 0.0,
         "shares_of_the_rest": {name: round(others[name] / seconds, 3) for name in named},
     }

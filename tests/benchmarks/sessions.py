@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+PATIENCE = 30.0
+"""Seconds until a process that was told to end is ended."""
 CONTEXT = multiprocessing.get_context("spawn")
 
 Take = Callable[..., Any]
@@ -68,8 +70,9 @@ class Awake:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pipe.close()
-        self._process.terminate()
+        self._pipe.close()  # at which it ends by itself, unless it is in the middle of a turn
+        self._process.join(PATIENCE if error[0] is None else 0)
+        self._process.kill()
         self._process.join()
 
 

@@ -36,6 +36,7 @@ def test_a_quick_run_compares_every_case(tmp_path):
     for split in outcome["cases"]["intermediate"]["split"].values():
         assert 0 < split["share_in_products"] < 1
         assert split["gflop_a_step_in_products"] > 0
+        assert 0 <= split["share_of_peak"] < 1.5
     assert outcome["augmented_per_second"] > 0
 
 

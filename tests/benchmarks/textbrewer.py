@@ -162,6 +162,10 @@ def run(size: Size, *, sessions: int, peer: bool, wanted: Sequence[str] = ()) ->
         make_models(folder, size)
         outcomes = {case.name: run_case(case, folder, size, sessions=sessions, peer=peer) for case in cases}
         rest = measure_rest(folder, size, task=own.task if own and own.task else "sample")
+    for outcome in outcomes.values():
+        for name, split in outcome["split"].items():
+            peak = rest["peak_gflops"]["bfloat16" if name == "best" else "float32"]
+            split["share_of_peak"] = round(split["gflops_in_products"] / peak, 3)
     if peer and {"intermediate", "soft"} <= outcomes.keys():
         outcomes["intermediate"]["ratio_three_epochs"] = three_epochs(outcomes, size)
     return {
