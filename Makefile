@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/sample
 
-.PHONY: install demo test benchmark clean
+.PHONY: install demo test benchmark benchmark-peers clean
 
 install: $(INSTALLED)
 
@@ -31,6 +31,10 @@ test: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/pytest -m benchmark -s
+
+benchmark-peers: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement tests/benchmarks/peers/requirements.txt
+	$(BIN)/python -m tests.benchmarks.textbrewer
 
 clean:
 	rm -rf $(VENV) build dist
