@@ -75,10 +75,10 @@ QUANTIZE = ("quantize", "classifier", "--task", "reviews.toml")
 @pytest.mark.parametrize(
     ("where", "function", "limit", "command"),
     [
-        ("checkpoint's weights", "pipeline.finetune_encoder", 20_000, FINETUNE),
-        ("checkpoint's optimizer", "pipeline.finetune_encoder", 120_000, FINETUNE),
-        ("final weights", "pipeline.save_encoder", 20_000, FINETUNE),
-        ("configuration", "pipeline.save_encoder", 200, FINETUNE),
+        ("checkpoint's weights", "making.finetune_encoder", 20_000, FINETUNE),
+        ("checkpoint's optimizer", "making.finetune_encoder", 120_000, FINETUNE),
+        ("final weights", "making.save_encoder", 20_000, FINETUNE),
+        ("configuration", "making.save_encoder", 200, FINETUNE),
         ("predictions", "pipeline.evaluate", 500, FINETUNE),
         ("card", "pipeline.write_atomically", 100, FINETUNE),
         ("record", "workspace.write_record", 100, FINETUNE),
@@ -113,7 +113,7 @@ def test_a_run_that_ran_out_of_room_goes_on_from_its_checkpoint(house, tmp_path,
     monkeypatch.chdir(house)
     store = tmp_path / "runs"
     with monkeypatch.context() as full:
-        limit_while(full, "pipeline.save_encoder", 20_000)
+        limit_while(full, "making.save_encoder", 20_000)
         assert compress(*FINETUNE, store=store).exit_code == 1
     done = compress(*FINETUNE, "--json", store=store)
     assert done.exit_code == 0, done.stderr
@@ -210,11 +210,11 @@ def test_training_asks_for_the_room_of_its_checkpoints(house, tmp_path, monkeypa
     import shutil
     from collections import namedtuple
 
-    from compress import pipeline
+    from compress import making
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10**5, 10**5))
-    monkeypatch.setattr(pipeline, "finetune_encoder", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(making, "finetune_encoder", lambda *_, **__: pytest.fail("training began"))
     monkeypatch.chdir(house)
     result = CliRunner().invoke(app, [*FINETUNE, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 1
