@@ -8,7 +8,7 @@ any term, weight, layer map or number.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from compress.recipes.terms import (
     AttentionTerm,
@@ -20,7 +20,7 @@ from compress.recipes.terms import (
     SoftTerm,
     Terms,
 )
-from compress.recipes.values import Frozen, Number, PositiveInt, Training
+from compress.recipes.values import Frozen, Number, PositiveInt, Training, TrainingFor, choose_training
 
 MethodName = Literal["logits", "tinybert", "minilm", "triple"]
 Budget = Literal["published", "small"]
@@ -89,16 +89,11 @@ class StageRecipe(Frozen):
 
     terms: Terms
     training: Training = Training()
-    training_for: dict[str, Training] = Field(default={})
-
-    @field_serializer("training_for")
-    def _only_what_differs(self, value: dict[str, Training]) -> dict[str, dict[str, Any]]:
-        return {task: training.model_dump(exclude_unset=True) for task, training in value.items()}
+    training_for: TrainingFor = Field(default={})
 
     def training_on(self, task: str) -> Training:
         """The schedule for a task."""
-        changes = self.training_for.get(task, Training())
-        return self.training.model_copy(update=changes.model_dump(exclude_unset=True))
+        return choose_training(self.training, self.training_for, task)
 
 
 class Logits(Frozen):

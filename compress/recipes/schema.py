@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, mod
 
 from compress.recipes.methods import Distillation
 from compress.recipes.start import Start
-from compress.recipes.values import Frozen, PositiveInt, Share, Training
+from compress.recipes.values import Frozen, PositiveInt, Share, Training, TrainingFor, choose_training
 
 Family = Literal["bert", "roberta", "electra", "albert"]
 
@@ -128,21 +128,16 @@ class Teacher(Frozen):
     architecture: Architecture
     vocab_size: PositiveInt
     training: Training = Training()
-    training_for: dict[str, Training] = Field(default={})
+    training_for: TrainingFor = Field(default={})
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
         return self
 
-    @field_serializer("training_for")
-    def _only_what_differs(self, value: dict[str, Training]) -> dict[str, dict[str, Any]]:
-        return {task: training.model_dump(exclude_unset=True) for task, training in value.items()}
-
     def training_on(self, task: str) -> Training:
         """The schedule for a task."""
-        changes = self.training_for.get(task, Training())
-        return self.training.model_copy(update=changes.model_dump(exclude_unset=True))
+        return choose_training(self.training, self.training_for, task)
 
 
 class Student(Frozen):

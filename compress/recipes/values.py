@@ -1,8 +1,9 @@
 """The numbers that recipes are made of, and how weights are moved."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
@@ -47,3 +48,17 @@ class Training(Frozen):
         if value == 0:
             raise ValueError("max_steps is 1 or more, or -1 for as many as the epochs have")
         return value
+
+
+def _only_what_differs(schedules: Mapping[str, Training]) -> dict[str, dict[str, Any]]:
+    return {task: training.model_dump(exclude_unset=True) for task, training in schedules.items()}
+
+
+TrainingFor = Annotated[dict[str, Training], PlainSerializer(_only_what_differs)]
+"""By a task's name, what differs there from the usual schedule; what it leaves open is as usual."""
+
+
+def choose_training(usual: Training, training_for: TrainingFor, task: str) -> Training:
+    """The schedule for a task."""
+    changes = training_for.get(task, Training())
+    return usual.model_copy(update=changes.model_dump(exclude_unset=True))
