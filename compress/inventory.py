@@ -207,9 +207,7 @@ def _finished_entry(store: Path, id_: str, stored: StoredRun, superseded: dict[s
         changed=datetime.fromisoformat(run.started),
         held=_is_held(folder),
         superseded_by=superseded.get(run.id),
-        parents=tuple(
-            parent.origin.removeprefix("run ") for parent in run.parents if parent.origin.startswith("run ")
-        ),
+        parents=tuple(parent.run_id for parent in run.parents if parent.run_id is not None),
     )
 
 
@@ -227,7 +225,7 @@ def _kind(run: Run, by_id: dict[str, Run]) -> Any:
     stage = run.stage.model_dump_json(exclude={"student": {"description"}})
     parents = []
     for parent in run.parents:
-        made = by_id.get(parent.origin.removeprefix("run "))
+        made = by_id.get(parent.run_id or "")
         parents.append((parent.role, _kind(made, by_id) if made else parent.name))
     return run.place, run.name, stage, run.seed, tuple(parents)
 

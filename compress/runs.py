@@ -7,6 +7,7 @@ which is written last and never changed; scores and timings are added beside it,
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ TOKENIZER_FILES = (
     "merges.txt",
 )
 
+HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))?")
+"""The origin of a parent that was fetched from the Hub: its id, then the revision."""
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -57,6 +61,17 @@ class Parent(Frozen):
     name: str
     origin: str
     key: str
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that it is, None where it is none."""
+        return self.origin.removeprefix("run ") if self.origin.startswith("run ") else None
+
+    @property
+    def hub_id(self) -> str | None:
+        """The repository of the Hub that it was fetched from, None where it was not."""
+        found = HUB_ORIGIN.fullmatch(self.origin)
+        return found["id"] if found else None
 
 
 class Run(Frozen):

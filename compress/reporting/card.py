@@ -1,7 +1,6 @@
 """The model card: what an artefact is, what it scores, what it came from, and how to load it without us."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 
 from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
@@ -16,8 +15,6 @@ from compress.reporting.wording import (
 )
 from compress.runs import Evaluation, Parent, Run
 
-HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))?")
-"""The origin of a parent that was fetched from the Hub: its id, then the revision."""
 PIPELINES: dict[Head, str] = {
     "task": "text-classification",
     "masked_lm": "fill-mask",
@@ -80,7 +77,7 @@ def _front_matter(run: Run) -> Iterator[str]:
     if isinstance(run.stage, Quantize):
         tags.append(run.stage.method.kind)
     yield from (f"- {json.dumps(tag)}" for tag in tags)
-    bases = [match["id"] for parent in run.parents if (match := HUB_ORIGIN.fullmatch(parent.origin))]
+    bases = [parent.hub_id for parent in run.parents if parent.hub_id]
     if bases:
         yield "base_model:"
         yield from (f"- {json.dumps(base)}" for base in bases)

@@ -6,7 +6,6 @@ from itertools import chain
 
 from compress.recipes.stages import Distill, Finetune
 from compress.reporting.data import RunData
-from compress.reporting.lineage import parent_id
 from compress.reporting.schema import Caveat, CaveatKind, Interval, Row, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import (
@@ -165,7 +164,7 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
     rows = [
         row
         for row in section.rows
-        if any(parent.role == "teacher" and parent_id(parent) not in here for parent in row.run.parents)
+        if any(parent.role == "teacher" and parent.run_id not in here for parent in row.run.parents)
     ]
     yield from _about("teacher-missing", rows, "The teacher of {} is no run of this report.")
 

@@ -8,7 +8,7 @@ from compress.errors import CompressError
 from compress.reporting.caveats import find_caveats
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.headline import find_headline
-from compress.reporting.lineage import Known, describe_making, find_family, list_links, name_runs, parent_id
+from compress.reporting.lineage import Known, describe_making, find_family, list_links, name_runs
 from compress.reporting.schema import Curve, Report, Row, Section
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds
@@ -100,7 +100,7 @@ def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     if named:
         return named[0].id
-    taught = Counter(parent_id(parent) for run in runs for parent in run.parents if parent.role == "teacher")
+    taught = Counter(parent.run_id for run in runs for parent in run.parents if parent.role == "teacher")
     return max(runs, key=lambda run: (taught[run.id], run.parameters, run.started, run.id)).id
 
 

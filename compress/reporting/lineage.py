@@ -7,21 +7,13 @@ from compress.recipes.stages import Distill, Export, Finetune, General, Intermed
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
 
-RUN_ORIGIN = "run "
-"""How the origin of a parent that is a run begins; its id follows."""
-
 Known = Mapping[str, Run]
 """The section's runs by their ids."""
 
 
-def parent_id(parent: Parent) -> str:
-    """The id of the run that a parent is, empty where it is none."""
-    return parent.origin.removeprefix(RUN_ORIGIN) if parent.origin.startswith(RUN_ORIGIN) else ""
-
-
 def _parent_runs(run: Run, known: Known) -> list[Run]:
-    ids = [parent_id(parent) for parent in run.parents]
-    return [known[name] for name in ids if name in known]
+    found = (known.get(parent.run_id or "") for parent in run.parents)
+    return [made for made in found if made is not None]
 
 
 def _without(run: Run, known: Known) -> Known:
@@ -114,9 +106,9 @@ def list_links(run: Run, shorts: Mapping[str, str]) -> Iterator[Link]:
     for parent in run.parents:
         yield Link(
             child=run.id,
-            parent=shorts.get(parent_id(parent)) or _describe_parent(parent),
+            parent=shorts.get(parent.run_id or "") or _describe_parent(parent),
             role=parent.role,
-            run=parent_id(parent) if parent_id(parent) in shorts else None,
+            run=parent.run_id if parent.run_id in shorts else None,
         )
 
 
