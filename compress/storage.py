@@ -28,12 +28,17 @@ def require_space(directory: Path, needed: int) -> None:
     Raises:
         CompressError: Fewer are free.
     """
-    free = shutil.disk_usage(nearest_directory(directory)).free
+    free = free_bytes(directory)
     if free < needed:
         raise CompressError(
-            f"This needs about {_size(needed)} in {directory}, and {_size(free)} are free there.",
+            f"This needs about {show_bytes(needed)} in {directory}, and {show_bytes(free)} are free there.",
             f"Free some. {OTHER_STORE} on a disk that has room.",
         )
+
+
+def free_bytes(directory: Path) -> int:
+    """Bytes that the disk of a directory, which need not be there yet, has left."""
+    return shutil.disk_usage(nearest_directory(directory)).free
 
 
 def require_writable(directory: Path) -> None:
@@ -132,5 +137,6 @@ def find_failed_write(error: BaseException) -> str | None:
     return find_failed_write(cause) if cause is not None else None
 
 
-def _size(count: int) -> str:
+def show_bytes(count: int) -> str:
+    """A number of bytes as people read it."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
