@@ -17,7 +17,7 @@ from compress.distillation.cache import cached_logits
 from compress.distillation.capture import recording
 from compress.distillation.objective import DistillationObjective, compare_models, student_needs
 from compress.distillation.states import Place, log_terms
-from compress.distillation.teachers import load_teacher
+from compress.distillation.teaching import Lesson, prepare_lesson
 from compress.encoder import Encoder, load_config
 from compress.errors import CompressError
 from compress.evaluation import align_labels, predict_split, primary_score
@@ -121,17 +121,24 @@ def _learn(
     theirs = load_config(teachers[0].source)
     comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
     log_terms(comparisons)
-    inside = any(term.loss in STATES for term in stage.terms)
-    teach = (
-        load_teacher(teachers[0].source, comparisons, masked_lm=False, bf16=bool(stage.training.bf16))
-        if inside
-        else None
-    )
+    lesson: Lesson | None = None
+    if any(term.loss in STATES for term in stage.terms):
+        lesson = prepare_lesson(
+            teachers[0].source,
+            comparisons,
+            examples,
+            holdout,
+            tokenizer=student.tokenizer,
+            training=stage.training,
+            masked_lm=False,
+            store=place.store,
+            checkpoints=place.checkpoints,
+        )
     objective = DistillationObjective(
         comparisons,
         student=student.model.config,
         teacher=theirs,
-        teach=teach,
+        teach=lesson.teach if lesson else None,
         teacher_weights=stage.teacher_weights,
         seed=seed,
     )
@@ -139,8 +146,8 @@ def _learn(
         outcome = train(
             student,
             objective,
-            examples=examples,
-            holdout=holdout,
+            examples=lesson.examples if lesson else examples,
+            holdout=lesson.holdout if lesson else holdout,
             collate=partial(pad_rows, tokenizer=student.tokenizer),
             task=task,
             training=stage.training,
@@ -148,7 +155,8 @@ def _learn(
             directory=place.directory,
             checkpoints=place.checkpoints,
         )
-    return {**outcome.facts, "terms": {each.name: each.detail for each in comparisons}}
+    terms = {each.name: each.detail for each in comparisons}
+    return {**outcome.facts, **(lesson.facts if lesson else {}), "terms": terms}
 
 
 def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> float:

@@ -17,7 +17,7 @@ from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
 from compress.distillation.capture import recording
 from compress.distillation.objective import Comparison, DistillationObjective, compare_models, student_needs
-from compress.distillation.teachers import load_teacher
+from compress.distillation.teaching import prepare_lesson
 from compress.encoder import Encoder, load_config
 from compress.recipes.stages import General, Intermediate
 from compress.training import Collate, train
@@ -121,16 +121,26 @@ def _match_states(
     comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
     log_terms(comparisons)
     masked_lm = isinstance(stage, General) and stage.masking is not None
-    frozen = load_teacher(teacher, comparisons, masked_lm=masked_lm, bf16=bool(stage.training.bf16))
+    lesson = prepare_lesson(
+        teacher,
+        comparisons,
+        examples,
+        holdout,
+        tokenizer=student.tokenizer,
+        training=stage.training,
+        masked_lm=masked_lm,
+        store=place.store,
+        checkpoints=place.checkpoints,
+    )
     objective = DistillationObjective(
-        comparisons, student=student.model.config, teacher=theirs, teach=frozen, seed=seed
+        comparisons, student=student.model.config, teacher=theirs, teach=lesson.teach, seed=seed
     )
     with recording(student.model, student_needs(comparisons)):
         outcome = train(
             student,
             objective,
-            examples=examples,
-            holdout=holdout,
+            examples=lesson.examples,
+            holdout=lesson.holdout,
             collate=collate,
             task=None,
             training=stage.training,
@@ -138,7 +148,8 @@ def _match_states(
             directory=place.directory,
             checkpoints=place.checkpoints,
         )
-    return {**outcome.facts, "terms": {each.name: each.detail for each in comparisons}}
+    terms = {each.name: each.detail for each in comparisons}
+    return {**outcome.facts, **lesson.facts, "terms": terms}
 
 
 def log_terms(comparisons: Sequence[Comparison]) -> None:
