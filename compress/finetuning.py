@@ -1,7 +1,6 @@
 """Fine-tuning: a model learns a task from its labels."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,7 +11,7 @@ from compress.encoder import MODEL_INPUTS, Encoder
 from compress.losses.task import task_loss
 from compress.objective import Batch, Judgement, Mean, Objective
 from compress.recipes.stages import Finetune
-from compress.training import train
+from compress.training import Place, train
 
 
 class TaskObjective(Objective):
@@ -25,7 +24,7 @@ class TaskObjective(Objective):
 
 
 def finetune_encoder(
-    encoder: Encoder, data: TaskData, stage: Finetune, *, seed: int, directory: Path, checkpoints: Path
+    encoder: Encoder, data: TaskData, stage: Finetune, *, seed: int, place: Place
 ) -> dict[str, Any]:
     """Fine-tune a model in place.
 
@@ -34,8 +33,7 @@ def finetune_encoder(
         data: The task's examples.
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
-        directory: Where the history goes.
-        checkpoints: Where to resume from.
+        place: Where to work.
 
     Returns:
         Facts for the run's record.
@@ -54,7 +52,6 @@ def finetune_encoder(
         task=data.task,
         training=stage.training,
         seed=seed,
-        directory=directory,
-        checkpoints=checkpoints,
+        place=place,
     )
     return {**outcome.facts, "truncated_training_texts": examples.truncated}

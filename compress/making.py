@@ -85,9 +85,7 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
     else:
         encoder = load_encoder(inputs["model"].path, data.task, seed=step.seed)
     _require_room(encoder.parameters, workspace)
-    facts = finetune_encoder(
-        encoder, data, stage, seed=step.seed, directory=workspace.path, checkpoints=workspace.checkpoints
-    )
+    facts = finetune_encoder(encoder, data, stage, seed=step.seed, place=_place(step, workspace))
     return _saved(encoder, stage.training.max_length, facts, workspace)
 
 

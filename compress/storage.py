@@ -31,7 +31,7 @@ def require_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(nearest_directory(directory)).free
     if free < needed:
         raise CompressError(
-            f"This needs about {_size(needed)} in {directory}, and {_size(free)} are free there.",
+            f"This needs about {show_bytes(needed)} in {directory}, and {show_bytes(free)} are free there.",
             f"Free some. {OTHER_STORE} on a disk that has room.",
         )
 
@@ -132,5 +132,6 @@ def find_failed_write(error: BaseException) -> str | None:
     return find_failed_write(cause) if cause is not None else None
 
 
-def _size(count: int) -> str:
+def show_bytes(count: int) -> str:
+    """A number of bytes as people read it."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -232,8 +232,7 @@ def train(
     task: Task | None,
     training: Training,
     seed: int,
-    directory: Path,
-    checkpoints: Path,
+    place: Place,
 ) -> Outcome:
     """Train a model in place and leave it at the weights that did best on the hold-out.
 
@@ -246,8 +245,7 @@ def train(
         task: Its primary metric decides on the hold-out, once an epoch; without a task the loss decides.
         training: The schedule; its `bf16` is decided.
         seed: Of batches and dropout.
-        directory: Where `history.jsonl` goes.
-        checkpoints: Where checkpoints lie; from the newest whole one training resumes.
+        place: Where to work; from the newest whole checkpoint there training resumes.
 
     Raises:
         InvalidInputError: The model has no positions for so many tokens.
@@ -256,11 +254,11 @@ def train(
     _require_positions(encoder, training)
     trainer = Trainer(
         learner=Learner(encoder.model, objective),
-        checkpoints=checkpoints,
+        checkpoints=place.checkpoints,
         examples=examples,
         holdout=holdout,
         args=_arguments(
-            training, seed=seed, checkpoints=checkpoints, rows=len(examples), scored=task is not None
+            training, seed=seed, checkpoints=place.checkpoints, rows=len(examples), scored=task is not None
         ),
         data_collator=collate,
         compute_metrics=(lambda prediction: _score_holdout(task, prediction)) if task else None,
@@ -272,16 +270,16 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if is_main():
-        prepare_to_resume(checkpoints)
+        prepare_to_resume(place.checkpoints)
     wait()
-    newest = find_newest(checkpoints)
+    newest = find_newest(place.checkpoints)
     if newest:
         logger.info("  resuming from %s", newest.name)
     transformers.set_seed(seed + rank())  # dropout differs between processes; batches do not ask it
     rate = trainer.go_on(newest)
     _require_finite(trainer.state.log_history)
     if is_main():
-        _write_history(directory / HISTORY_FILE, trainer.state.log_history)
+        _write_history(place.directory / HISTORY_FILE, trainer.state.log_history)
     encoder.model.train(False)
     return Outcome(
         resumed_from=step_of(newest) if newest else 0,

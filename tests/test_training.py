@@ -20,7 +20,7 @@ from compress.objective import Judgement, Mean
 from compress.recipes.resolve import resolve_student
 from compress.recipes.terms import HardTerm, SoftTerm
 from compress.tasks import resolve_task
-from compress.training import Trainer, steps_of, train
+from compress.training import Place, Trainer, steps_of, train
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def setting(tmp_path, task_file, student_file, tokenizer):
             task=data.task,
             training=student.training.model_copy(update=changes),
             seed=seed,
-            directory=tmp_path / name,
-            checkpoints=tmp_path / name / "checkpoints",
+            place=Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints"),
         )
         return encoder.model, outcome
 

@@ -11,22 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.batching import TokenizedSet, pad_rows
+from compress.data.batching import pad_rows
 from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
 from compress.distillation.cache import cached_logits
-from compress.distillation.capture import recording
-from compress.distillation.objective import DistillationObjective, compare_models, student_needs
-from compress.distillation.states import log_terms
-from compress.distillation.teachers import load_teacher
-from compress.encoder import Encoder, load_config
+from compress.distillation.learning import learn
+from compress.encoder import Encoder
 from compress.errors import CompressError
 from compress.evaluation import align_labels, predict_split, primary_score
 from compress.inference import Logits, Predictor
 from compress.recipes.stages import Distill
-from compress.recipes.terms import STATES
 from compress.statistics import best_constant_score
 from compress.tasks import Task
-from compress.training import Place, train
+from compress.training import Place
 
 logger = logging.getLogger(__name__)
 
@@ -98,57 +94,23 @@ def distill_answers(
     )
     seen = np.stack([answer(each.predictor, data.task, watched) for each in teachers], axis=1)
     holdout = tokenize_split(watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen})
-    facts = _learn(student, teachers, examples, holdout, stage, task=data.task, seed=seed, place=place)
+    facts = learn(
+        student,
+        teachers[0].source,
+        stage,
+        examples=examples,
+        holdout=holdout,
+        collate=partial(pad_rows, tokenizer=student.tokenizer),
+        seed=seed,
+        place=place,
+        task=data.task,
+    )
     return {
         **facts,
         "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
         "teacher_seconds": round(seconds, 1),
         "truncated_training_texts": examples.truncated,
     }
-
-
-def _learn(
-    student: Encoder,
-    teachers: Sequence[TaskTeacher],
-    examples: TokenizedSet,
-    holdout: TokenizedSet,
-    stage: Distill,
-    *,
-    task: Task,
-    seed: int,
-    place: Place,
-) -> dict[str, Any]:
-    theirs = load_config(teachers[0].source)
-    comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
-    log_terms(comparisons)
-    inside = any(term.loss in STATES for term in stage.terms)
-    teach = (
-        load_teacher(teachers[0].source, comparisons, masked_lm=False, bf16=bool(stage.training.bf16))
-        if inside
-        else None
-    )
-    objective = DistillationObjective(
-        comparisons,
-        student=student.model.config,
-        teacher=theirs,
-        teach=teach,
-        teacher_weights=stage.teacher_weights,
-        seed=seed,
-    )
-    with recording(student.model, student_needs(comparisons)):
-        outcome = train(
-            student,
-            objective,
-            examples=examples,
-            holdout=holdout,
-            collate=partial(pad_rows, tokenizer=student.tokenizer),
-            task=task,
-            training=stage.training,
-            seed=seed,
-            directory=place.directory,
-            checkpoints=place.checkpoints,
-        )
-    return {**outcome.facts, "terms": {each.name: each.detail for each in comparisons}}
 
 
 def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> float:

@@ -1,7 +1,5 @@
 """Stages in which a student learns what its teacher's layers say: of documents (general), or of a task's texts."""
 
-import logging
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,25 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.batching import Examples, pad_rows
+from compress.data.batching import pad_rows
 from compress.data.corpus import Corpus
 from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
-from compress.distillation.capture import recording
-from compress.distillation.objective import (
-    Comparison,
-    DistillationObjective,
-    compare_models,
-    describe_comparison,
-    student_needs,
-)
-from compress.distillation.teachers import load_teacher
-from compress.encoder import Encoder, load_config
+from compress.distillation.learning import learn
+from compress.encoder import Encoder
 from compress.recipes.stages import General, Intermediate
-from compress.training import Collate, Place, train
-
-logger = logging.getLogger(__name__)
+from compress.training import Collate, Place
 
 
 def distill_general(
@@ -52,7 +40,9 @@ def distill_general(
     collate: Collate = partial(pad_rows, tokenizer=student.tokenizer)
     if stage.masking is not None:
         collate = MaskingCollator(student.tokenizer, stage.masking, sequences=sequences, seed=seed)
-    facts = _match_states(student, teacher, rest, held, stage, collate=collate, seed=seed, place=place)
+    facts = learn(
+        student, teacher, stage, examples=rest, holdout=held, collate=collate, seed=seed, place=place
+    )
     return {**facts, "corpus_sequences": len(sequences), "corpus_tokens": int(sequences.lengths.sum())}
 
 
@@ -89,49 +79,15 @@ def distill_intermediate(
     if stage.select_on == "validation":
         learned, watched = texts, data.validation[0]
     length = stage.training.max_length
-    collate: Collate = partial(pad_rows, tokenizer=student.tokenizer)
     examples = tokenize_split(learned, student.tokenizer, max_length=length)
-    holdout = tokenize_split(watched, student.tokenizer, max_length=length)
-    facts = _match_states(student, teacher, examples, holdout, stage, collate=collate, seed=seed, place=place)
-    return {**facts, "truncated_training_texts": examples.truncated}
-
-
-def _match_states(
-    student: Encoder,
-    teacher: Path,
-    examples: Examples,
-    holdout: Examples,
-    stage: General | Intermediate,
-    *,
-    collate: Collate,
-    seed: int,
-    place: Place,
-) -> dict[str, Any]:
-    theirs = load_config(teacher)
-    comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
-    log_terms(comparisons)
-    masked_lm = isinstance(stage, General) and stage.masking is not None
-    frozen = load_teacher(teacher, comparisons, masked_lm=masked_lm, bf16=bool(stage.training.bf16))
-    objective = DistillationObjective(
-        comparisons, student=student.model.config, teacher=theirs, teach=frozen, seed=seed
+    facts = learn(
+        student,
+        teacher,
+        stage,
+        examples=examples,
+        holdout=tokenize_split(watched, student.tokenizer, max_length=length),
+        collate=partial(pad_rows, tokenizer=student.tokenizer),
+        seed=seed,
+        place=place,
     )
-    with recording(student.model, student_needs(comparisons)):
-        outcome = train(
-            student,
-            objective,
-            examples=examples,
-            holdout=holdout,
-            collate=collate,
-            task=None,
-            training=stage.training,
-            seed=seed,
-            directory=place.directory,
-            checkpoints=place.checkpoints,
-        )
-    return {**outcome.facts, "terms": {each.name: each.detail for each in comparisons}}
-
-
-def log_terms(comparisons: Sequence[Comparison]) -> None:
-    """Say what is compared, a term a line."""
-    for each in comparisons:
-        logger.info("  %s", describe_comparison(each))
+    return {**facts, "truncated_training_texts": examples.truncated}

@@ -56,8 +56,7 @@ def pretrain_encoder(
         task=None,
         training=stage.training,
         seed=seed,
-        directory=place.directory,
-        checkpoints=place.checkpoints,
+        place=place,
     )
     return {
         **outcome.facts,
