@@ -103,17 +103,13 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
     student = build_bare(
         stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
     )
-    started = _initialize(student, stage.student, source)
-    if started and stage.masking is not None:
-        guessing = load_masked_lm(source, seed=step.seed, allow_new_head=False).model
-        started["mlm_head_copied"] = copy_mlm_head(student.model, guessing)
+    started = _initialize(student, stage.student, source, masked_lm=stage.masking is not None)
     _require_room(student.parameters, workspace)
     facts = distill_general(
         student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)
     )
-    return _saved(
-        student, stage.training.max_length, {**_stages(step, inputs), **started, **facts}, workspace
-    )
+    facts = _stages(step, inputs) | started | facts
+    return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
@@ -130,12 +126,8 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
     facts = distill_intermediate(
         student, source, data, texts.split, texts.origin, stage, seed=step.seed, place=_place(step, workspace)
     )
-    return _saved(
-        student,
-        stage.training.max_length,
-        {**_stages(step, inputs), **started, **_augmentation_facts(stage, texts), **facts},
-        workspace,
-    )
+    facts = _stages(step, inputs) | started | texts.facts | facts
+    return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
@@ -160,12 +152,8 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
         seed=step.seed,
         place=_place(step, workspace),
     )
-    return _saved(
-        student,
-        stage.training.max_length,
-        {**_stages(step, inputs), **started, **_augmentation_facts(stage, texts), **facts},
-        workspace,
-    )
+    facts = _stages(step, inputs) | started | texts.facts | facts
+    return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
@@ -206,7 +194,8 @@ def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:
     """
     if isinstance(step.stage, Distill):
         for teacher in _teachers(inputs, seed=step.seed):
-            gate_teacher(_examples(step), teacher, allow_weak=step.stage.allow_weak_teacher)
+            allow_weak = step.stage.allow_weak_teacher
+            gate_teacher(_examples(step), teacher, store=step.store, allow_weak=allow_weak)
 
 
 def _teachers(inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
@@ -234,12 +223,17 @@ def _place(step: Step, workspace: Workspace) -> Place:
     return Place(store=step.store, directory=workspace.path, checkpoints=workspace.checkpoints)
 
 
-def _initialize(encoder: Encoder, student: Student, teacher: Path) -> dict[str, Any]:
-    """Start a student from its teacher, where its recipe says so."""
+def _initialize(
+    encoder: Encoder, student: Student, teacher: Path, *, masked_lm: bool = False
+) -> dict[str, Any]:
+    """Start a student, and its MLM head where it has one, from its teacher, where its recipe says so."""
     if student.initialize == "random":
         return {}
-    provenance = initialize_from_teacher(encoder.model, load_base(teacher).model, student.initialize)
-    return {"initialized": json.loads(json.dumps(asdict(provenance)))}
+    # The seed is of a head that is drawn: none is.
+    model = (load_masked_lm(teacher, seed=0, allow_new_head=False) if masked_lm else load_base(teacher)).model
+    provenance = initialize_from_teacher(encoder.model, model, student.initialize)
+    facts = {"initialized": json.loads(json.dumps(asdict(provenance)))}
+    return facts | ({"mlm_head_copied": copy_mlm_head(encoder.model, model)} if masked_lm else {})
 
 
 def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:
@@ -258,10 +252,6 @@ def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]
         teacher=load(inputs["teacher"].path) if asked else None,
         teacher_source=inputs["teacher"].path if asked else None,
     )
-
-
-def _augmentation_facts(stage: Intermediate | Distill, texts: Augmented) -> dict[str, Any]:
-    return texts.facts if stage.augmentation else {}
 
 
 def _stages(step: Step, inputs: dict[str, Model]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from compress.distillation.cache import cached_logits
 from compress.distillation.learning import learn
 from compress.encoder import Encoder
 from compress.errors import CompressError
-from compress.evaluation import align_labels, predict_split, primary_score
+from compress.evaluation import align_labels, primary_score
 from compress.inference import Logits, Predictor
 from compress.recipes.stages import Distill
 from compress.statistics import best_constant_score
@@ -79,10 +79,13 @@ def distill_answers(
     watched, rows = data.train.select(held, name="holdout"), np.flatnonzero(~np.isin(origin, held))
     if stage.select_on == "validation":
         rows, watched = np.arange(len(texts)), data.validation[0]
-    scores = [gate_teacher(data, each, allow_weak=stage.allow_weak_teacher) for each in teachers]
+    scores = [
+        gate_teacher(data, each, store=place.store, allow_weak=stage.allow_weak_teacher) for each in teachers
+    ]
     started = time.monotonic()
-    answers = np.stack(
-        [_answer_texts(each, data.task, texts, rows, store=place.store) for each in teachers], axis=1
+    said, seen = (
+        np.stack([answer(each, split, task=data.task, store=place.store) for each in teachers], axis=1)
+        for split in (texts, watched)
     )
     seconds = time.monotonic() - started
     length = stage.training.max_length
@@ -90,9 +93,8 @@ def distill_answers(
         texts.select(rows, name="train"),
         student.tokenizer,
         max_length=length,
-        columns={"teacher_logits": answers},
+        columns={"teacher_logits": said[rows]},
     )
-    seen = np.stack([answer(each.predictor, data.task, watched) for each in teachers], axis=1)
     holdout = tokenize_split(watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen})
     facts = learn(
         student,
@@ -113,8 +115,14 @@ def distill_answers(
     }
 
 
-def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> float:
+def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_weak: bool) -> float:
     """A teacher's score on its own hold-out, if it beats the best constant answer.
+
+    Args:
+        data: The task's examples.
+        teacher: Who is asked.
+        store: The directory of runs; answers are kept in it.
+        allow_weak: Warn only.
 
     Raises:
         CompressError: It does not, and neither the user nor the task allows that.
@@ -122,7 +130,7 @@ def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> f
     task = data.task
     _, rows = hold_out_rows(len(data.train), seed=teacher.seed)
     held = data.train.select(rows, name="holdout")
-    score = primary_score(task, answer(teacher.predictor, task, held), held.labels)
+    score = primary_score(task, answer(teacher, held, task=task, store=store), held.labels)
     constant = best_constant_score(task.primary_metric, held.labels)  # type: ignore[arg-type]
     if score > constant:
         logger.info("  the teacher scores %.4f on the hold-out", score)
@@ -141,14 +149,12 @@ def gate_teacher(data: TaskData, teacher: TaskTeacher, *, allow_weak: bool) -> f
     return score
 
 
-def answer(teacher: Predictor, task: Task, split: Split) -> Logits:
-    """A teacher's logits `[N, C]`, in the task's order of labels."""
-    return predict_split(teacher, task, split)[0].astype(np.float32)
+def answer(teacher: TaskTeacher, split: Split, *, task: Task, store: Path) -> Logits:
+    """A teacher's logits `[N, C]`, in the task's order of labels; it is asked once, and its answers are kept.
 
-
-def _answer_texts(
-    teacher: TaskTeacher, task: Task, texts: Split, rows: NDArray[np.int64], *, store: Path
-) -> Logits:
-    """The cached answers to some of the texts, in the task's order of labels."""
-    answers = cached_logits(teacher.predictor, teacher.source, texts, store=store)
-    return answers[rows][:, align_labels(teacher.predictor.labels, task)]
+    Raises:
+        CompressError: Its labels are not the task's.
+    """
+    order = align_labels(teacher.predictor.labels, task)
+    answers = cached_logits(teacher.predictor, teacher.source, split, store=store)
+    return answers[np.arange(len(split))][:, order]

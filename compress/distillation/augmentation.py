@@ -67,7 +67,9 @@ class Augmented:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the record of the run."""
+        """For the record of the run; none without copies."""
+        if self.candidates is None:
+            return {}
         return {
             "augmented_copies": len(self.origin) - len(np.unique(self.origin)),
             "augmentation_candidates": self.candidates,

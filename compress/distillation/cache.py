@@ -92,7 +92,7 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
                 )
                 write_record(folder / ABOUT_FILE, about)
                 logger.info(
-                    "  the teacher answers %d of %d shards of the train split", len(missing), len(starts)
+                    "  the teacher answers %d of %d shards of %s", len(missing), len(starts), split.name
                 )
             for start in missing:
                 texts = split.texts[start : start + SHARD_ROWS]

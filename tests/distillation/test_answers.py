@@ -32,9 +32,9 @@ def gate(monkeypatch):
         data = TaskData(GLUE[task], Split("train", [str(row) for row in range(ROWS)], whole), ())
         said = dict(zip(map(str, HELD), logits, strict=True))
         monkeypatch.setattr(
-            answers, "answer", lambda teacher, task, split: np.array([said[text] for text in split.texts])
+            answers, "answer", lambda teacher, split, **_: np.array([said[text] for text in split.texts])
         )
-        return gate_teacher(data, TaskTeacher(None, Path("t"), SEED), allow_weak=allow_weak)
+        return gate_teacher(data, TaskTeacher(None, Path("t"), SEED), store=Path("s"), allow_weak=allow_weak)
 
     return run
 
@@ -60,7 +60,12 @@ def test_it_is_gated_on_its_own_hold_out(gate):
 def gate_teacher_of_another_seed(gate):
     gate("sst2", [1, 1, 1, 0], ALWAYS_ONE, allow_weak=True)
     split = Split("train", [str(row) for row in range(ROWS)], np.zeros(ROWS, dtype=np.int64))
-    gate_teacher(TaskData(GLUE["sst2"], split, ()), TaskTeacher(None, Path("t"), SEED + 1), allow_weak=True)
+    gate_teacher(
+        TaskData(GLUE["sst2"], split, ()),
+        TaskTeacher(None, Path("t"), SEED + 1),
+        store=Path("s"),
+        allow_weak=True,
+    )
 
 
 def test_wnli_is_exempt_and_says_so(gate, caplog):
