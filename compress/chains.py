@@ -4,16 +4,18 @@ Everything that can be refused is refused here, before the hours of work.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+from transformers import PretrainedConfig
 
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models, describe_comparison
 from compress.encoder import build_config, load_config, load_tokenizer
 from compress.errors import CompressError, InvalidInputError
-from compress.heads import has_mlm_head
+from compress.feasibility import LearnedFrom, require_mlm_head, require_possible
 from compress.planning import (
     Options,
     Teaching,
@@ -31,31 +33,24 @@ from compress.recipes.methods import (
     Logits,
     MethodName,
     MiniLm,
-    StageRecipe,
     TinyBert,
     Triple,
 )
 from compress.recipes.resolve import resolve_student
 from compress.recipes.schema import Student
 from compress.recipes.stages import Distill, General, Intermediate
-from compress.recipes.terms import ANSWERS, STATES, HardTerm, SoftTerm, Term
-from compress.runs import Parent, find_runs
+from compress.recipes.terms import HardTerm, SoftTerm, Term
+from compress.recipes.values import Training
+from compress.runs import RUN_FILE, Parent, read_run
 from compress.sources import STARTING_STAGES, Model, model_of_run, resolve_model
 from compress.steps import Step, Workplace
 
 TEACHER_SEED = 42
 """Of a teacher that is fine-tuned on the way, whatever the student's seed: several students share it."""
-METHODS = ("logits", "tinybert", "minilm", "triple")
-BUDGETS = ("published", "small")
-Place = Literal["documents", "masked documents", "a task's texts", "a task's answers"]
-POSSIBLE: Mapping[Place, frozenset[str]] = {
-    "documents": STATES,
-    "masked documents": STATES | {"soft", "masked_lm"},
-    "a task's texts": STATES,
-    "a task's answers": STATES | ANSWERS,
-}
-"""What a stage learns from → the terms that it can have."""
-Method = Logits | TinyBert | MiniLm | Triple
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+BUDGETS: tuple[Budget, ...] = get_args(Budget)
+Staged = TinyBert | MiniLm | Triple
+"""Methods whose student learns a language before it learns a task."""
 
 
 def plan_distillation(
@@ -83,99 +78,136 @@ def plan_distillation(
         UnknownNameError: Teacher, student, task, method or corpus is unknown.
         InvalidInputError: The task's data or an option is wrong, or the method cannot work with these two models.
     """
-    recipe = resolve_student(student)
     given = options.distillation
+    recipe = resolve_student(student)
     name, budget = _chosen(recipe.distill, given)
     method = _method(recipe.distill, name, budget)
     sources = [resolve_model(teacher, store=workplace.store, stages=STARTING_STAGES) for teacher in teachers]
     weights = _teacher_weights(given.teacher_weights or (), teachers)
-    if task is None:
-        if isinstance(method, Logits) or not given.general:
-            raise InvalidInputError(
-                "Without --task the student is a general-purpose one, which takes a method with a general stage; "
-                "logits teaches a task.",
-                "Name the task (--task sst2, any GLUE task, `sample`, a task file), or take --method tinybert or minilm.",
-            )
-        _require_none_of_the_task(given, teachers)
-        given, language = replace(given, general_seed=seed), _before_fine_tuning(sources[0], workplace)
-        return _plan_general(recipe, name, budget, method, language, workplace, given, options.training)
-    data = load_examples(task, workplace, select_on=options.select_on)
-    before: Step | None = None
-    if given.general and not isinstance(method, Logits):
-        language = _before_fine_tuning(sources[0], workplace)
-        before = _plan_general(recipe, name, budget, method, language, workplace, given, {})
-    taught_by = [_knowing(source, data, task, workplace) for source in sources]
-    bare = without_defaults(recipe)
-    augmentation = _augmentation(method, data, given)
-    inputs: dict[str, Model | Step] = {"teacher": taught_by[0]}
-    if augmentation:
-        inputs["candidates"] = _before_fine_tuning(sources[0], workplace)
-    if isinstance(method, TinyBert):
-        stage = Intermediate(
-            student=bare,
-            method=name,
-            budget=budget,
-            terms=method.intermediate.terms,
-            augmentation=augmentation,
-            training=decide_training(method.intermediate.training_on(data.task.name), {}),
-            select_on=options.select_on,
+    course = _Course(recipe, name, budget, sources, weights, given, workplace)
+    if task is not None:
+        data = load_examples(task, workplace, select_on=options.select_on)
+        return _plan_task(course, method, data, task, seed=seed, options=options)
+    if isinstance(method, Logits) or not given.general:
+        raise InvalidInputError(
+            "Without --task the student is a general-purpose one, which takes a method with a general stage; "
+            "logits teaches a task.",
+            "Name the task (--task sst2, any GLUE task, `sample`, a task file), or take --method tinybert or minilm.",
         )
-        details = _describe_terms(stage.terms, recipe, sources[0], place="a task's texts")
-        before = Step(
-            recipe.name, stage, _starting(inputs, before), data, task, seed, workplace.store, details
-        )
-    last, training = _last_stage(method, recipe, data)
-    terms = _reweighted(last, given)
-    details = _describe_terms(terms, recipe, sources[0], place="a task's answers")
-    final = Distill(
-        student=bare,
-        method=name,
-        budget=None if isinstance(method, Logits) else budget,
-        terms=terms,
-        teacher_weights=weights,
-        augmentation=augmentation,
-        training=decide_training(training, options.training),
-        select_on=options.select_on,
-        allow_weak_teacher=given.allow_weak_teacher,
-    )
-    inputs |= {f"teacher {place}": taught for place, taught in enumerate(taught_by[1:], start=2)}
-    return Step(recipe.name, final, _starting(inputs, before), data, task, seed, workplace.store, details)
+    _require_none_of_the_task(given, teachers)
+    return course.general(method, seed=seed, changes=options.training)
 
 
-def _plan_general(
-    recipe: Student,
-    name: MethodName,
-    budget: Budget,
-    method: Method,
-    source: Model,
-    workplace: Workplace,
-    given: Teaching,
-    changes: Mapping[str, Any],
+@dataclass(frozen=True)
+class _Course:
+    """Who teaches whom, and how: what all stages of a chain have in common.
+
+    Attributes:
+        recipe: The student's.
+        name: The method's.
+        budget: The schedule's.
+        teachers: What is inside the first is learned, what all answer.
+        weights: Of the teachers.
+        given: What the user changes.
+        workplace: Where to work.
+    """
+
+    recipe: Student
+    name: MethodName
+    budget: Budget
+    teachers: Sequence[Model]
+    weights: tuple[float, ...]
+    given: Teaching
+    workplace: Workplace
+
+    @cached_property
+    def student(self) -> Student:
+        """The student as a run records it."""
+        return without_defaults(self.recipe)
+
+    @cached_property
+    def language_teacher(self) -> Model:
+        """The first teacher as it was before it learned a task."""
+        return _before_fine_tuning(self.teachers[0], self.workplace)
+
+    @cached_property
+    def configs(self) -> tuple[PretrainedConfig, PretrainedConfig]:
+        """The student's and its first teacher's."""
+        path = self.teachers[0].path
+        ours = build_config(self.recipe.architecture, self.recipe.family, load_tokenizer(path))
+        return ours, load_config(path)
+
+    def describe(self, terms: Sequence[Term], source: LearnedFrom) -> tuple[str, ...]:
+        """What each term compares in these two models.
+
+        Raises:
+            InvalidInputError: Heads, layers or widths do not fit, or the data have nothing for a term.
+        """
+        require_possible(terms, source)
+        ours, theirs = self.configs
+        return tuple(map(describe_comparison, compare_models(terms, student=ours, teacher=theirs)))
+
+    def general(self, method: Staged, *, seed: int, changes: Mapping[str, Any]) -> Step:
+        """The stage on documents, beside a teacher that was not fine-tuned."""
+        teacher = self.language_teacher
+        masking = method.masking if isinstance(method, Triple) else None
+        corpus = _corpus_name(self.recipe, teacher, self.given)
+        stage = General(
+            student=self.student,
+            method=self.name,
+            budget=self.budget,
+            terms=method.general.terms,
+            masking=masking,
+            training=decide_training(method.general.training, changes),
+        )
+        details = self.describe(stage.terms, "masked documents" if masking else "documents")
+        if masking:
+            require_mlm_head(teacher)
+        store, data = self.workplace.store, resolve_corpus(corpus)
+        return Step(self.recipe.name, stage, {"teacher": teacher}, data, corpus, seed, store, details)
+
+
+def _plan_task(
+    course: _Course, method: Logits | Staged, data: TaskData, task: str, *, seed: int, options: Options
 ) -> Step:
-    assert not isinstance(method, Logits)  # noqa: S101 - the callers have asked
-    masking = method.masking if isinstance(method, Triple) else None
-    corpus_name = _corpus_name(recipe, source, given)
-    stage = General(
-        student=without_defaults(recipe),
-        method=name,
-        budget=budget,
-        terms=method.general.terms,
-        masking=masking,
-        training=decide_training(method.general.training, changes),
+    """The stages on a task, and those before them."""
+    given, workplace = course.given, course.workplace
+    student: dict[str, Model | Step] = {}
+    if given.general and not isinstance(method, Logits):
+        student["student"] = course.general(method, seed=given.general_seed, changes={})
+    first, *others = (_knowing(teacher, data, task, workplace) for teacher in course.teachers)
+    inputs: dict[str, Model | Step] = {"teacher": first}
+    augmentation = _augmentation(method, data, given)
+    if augmentation:
+        inputs["candidates"] = course.language_teacher
+    shared: dict[str, Any] = {
+        "student": course.student,
+        "method": course.name,
+        "augmentation": augmentation,
+        "select_on": options.select_on,
+    }
+
+    def step(stage: Intermediate | Distill, source: LearnedFrom) -> Step:
+        details = course.describe(stage.terms, source)
+        starting = inputs | student
+        return Step(course.recipe.name, stage, starting, data, task, seed, workplace.store, details)
+
+    if isinstance(method, TinyBert):
+        training = decide_training(method.intermediate.training_on(data.task.name), {})
+        terms = method.intermediate.terms
+        stage = Intermediate(budget=course.budget, terms=terms, training=training, **shared)
+        student["student"] = step(stage, "a task's texts")
+    last, usual = _last_stage(method, course.recipe, data)
+    final = Distill(
+        budget=None if isinstance(method, Logits) else course.budget,
+        terms=_reweighted(last, given),
+        teacher_weights=course.weights,
+        training=decide_training(usual, options.training),
+        allow_weak_teacher=given.allow_weak_teacher,
+        **shared,
     )
-    details = _describe_terms(
-        stage.terms, recipe, source, place="masked documents" if masking else "documents"
-    )
-    return Step(
-        recipe.name,
-        stage,
-        {"teacher": source},
-        resolve_corpus(corpus_name),
-        corpus_name,
-        given.general_seed,
-        workplace.store,
-        details,
-    )
+    inputs |= {f"teacher {place}": taught for place, taught in enumerate(others, start=2)}
+    return step(final, "a task's answers")
 
 
 def _require_none_of_the_task(given: Teaching, teachers: Sequence[str]) -> None:
@@ -194,35 +226,30 @@ def _require_none_of_the_task(given: Teaching, teachers: Sequence[str]) -> None:
         )
 
 
-def _starting(inputs: Mapping[str, Model | Step], before: Step | None) -> dict[str, Model | Step]:
-    return {**inputs, "student": before} if before else dict(inputs)
-
-
 def _chosen(usual: Distillation, given: Teaching) -> tuple[MethodName, Budget]:
     name, budget = given.method or usual.method, given.budget or usual.budget
     if name not in METHODS:
         raise InvalidInputError(f"There is no method {name!r}.", f"The methods are: {', '.join(METHODS)}.")
     if budget not in BUDGETS:
         raise InvalidInputError(f"There is no budget {budget!r}.", f"The budgets are: {', '.join(BUDGETS)}.")
-    return name, budget  # type: ignore[return-value]
+    return name, budget
 
 
-def _method(usual: Distillation, name: MethodName, budget: Budget) -> Method:
+def _method(usual: Distillation, name: MethodName, budget: Budget) -> Logits | Staged:
     if name == "logits":
         return usual.logits
     budgets = {"tinybert": usual.tinybert, "minilm": usual.minilm, "triple": usual.triple}[name]
-    found: Method = getattr(budgets, budget)
+    found: Staged = getattr(budgets, budget)
     return found
 
 
-def _last_stage(method: Method, recipe: Student, data: TaskData) -> tuple[Sequence[Term], Any]:
+def _last_stage(method: Logits | Staged, recipe: Student, data: TaskData) -> tuple[Sequence[Term], Training]:
     if isinstance(method, Logits):
         return method.terms, recipe.training
-    prediction: StageRecipe = method.prediction
-    return prediction.terms, prediction.training_on(data.task.name)
+    return method.prediction.terms, method.prediction.training_on(data.task.name)
 
 
-def _augmentation(method: Method, data: TaskData, given: Teaching) -> Augmentation | None:
+def _augmentation(method: Logits | Staged, data: TaskData, given: Teaching) -> Augmentation | None:
     """The recipe with as many copies as this task gets; None where there are none."""
     usual = method.augmentation if isinstance(method, TinyBert) else Augmentation(copies=0, copies_for={})
     copies = usual.copies_on(data.task.name) if given.copies is None else given.copies
@@ -297,14 +324,14 @@ def _before_fine_tuning(source: Model, workplace: Workplace) -> Model:
 
 def _find_parent(parent: Parent, workplace: Workplace) -> Model | None:
     """The model that a run was made from, where it is still what it was."""
-    for stored in find_runs(workplace.store):
-        if parent.origin == f"run {stored.run.id}" and stored.run.key == parent.key:
-            return model_of_run(stored)
-    hub = parent.origin.removeprefix("hub ").split(" ")[0] if parent.origin.startswith("hub ") else None
-    try:
-        found = resolve_model(hub or parent.name, store=workplace.store)
-    except CompressError:
-        return None
+    folder = workplace.store / parent.run_id if parent.run_id else None
+    if folder is not None and (folder / RUN_FILE).is_file():
+        found = model_of_run(read_run(folder))
+    else:
+        try:
+            found = resolve_model(parent.hub_id or parent.name, store=workplace.store)
+        except CompressError:
+            return None
     return found if found.key == parent.key else None
 
 
@@ -315,56 +342,3 @@ def _corpus_name(recipe: Student, source: Model, given: Teaching) -> str:
     if source.run is not None and source.run.run.task is None:
         return source.run.run.subject
     return recipe.distill.corpus
-
-
-def _describe_terms(
-    terms: Sequence[Term], recipe: Student, source: Model, *, place: Place
-) -> tuple[str, ...]:
-    """What each term compares in these two models.
-
-    Raises:
-        InvalidInputError: Heads, layers or widths do not fit, or the terms ask for an MLM head that is not there.
-    """
-    _require_possible(terms, place)
-    theirs = load_config(source.path)
-    ours = build_config(recipe.architecture, recipe.family, load_tokenizer(source.path))
-    comparisons = compare_models(terms, student=ours, teacher=theirs)
-    if place == "masked documents":
-        _require_masked_lm_head(source.path, source.name, theirs.model_type)
-    return tuple(map(describe_comparison, comparisons))
-
-
-def _require_possible(terms: Sequence[Term], place: Place) -> None:
-    """Refuse terms that a stage's data have nothing for.
-
-    Raises:
-        InvalidInputError: There are such terms, or none that a last stage can be scored by.
-    """
-    allowed = POSSIBLE[place]
-    unfit = sorted({str(term.loss) for term in terms} - allowed)
-    if unfit:
-        raise InvalidInputError(
-            f"The terms {', '.join(unfit)} cannot be had of {place}.",
-            f"That stage may have {', '.join(sorted(allowed))}: mend its terms in the student's file.",
-        )
-    if place == "a task's answers" and not any(term.loss in ANSWERS for term in terms):
-        raise InvalidInputError(
-            "The last stage has no term for the classifier, which would stay as it was drawn.",
-            "Add soft or hard to its terms in the student's file.",
-        )
-
-
-def _require_masked_lm_head(path: Path, name: str, model_type: str) -> None:
-    if has_mlm_head(path):
-        return
-    if model_type == "electra":
-        raise InvalidInputError(
-            f"{name!r} is an ELECTRA discriminator, which has no MLM head: it says which words were replaced, not which "
-            "they were; the triple loss needs its guesses.",
-            "Take --method tinybert or minilm, or a BERT, RoBERTa or ALBERT teacher.",
-        )
-    raise InvalidInputError(
-        f"{name!r} has no MLM head, and the triple loss needs its guesses.",
-        f"Continue its pretraining with one: compress pretrain --from {name} --objective mlm --corpus CORPUS; "
-        "or take --method tinybert or minilm.",
-    )

@@ -67,7 +67,7 @@ class Teaching:
     temperature: float | None = None
     soft_weight: float | None = None
     hard_weight: float | None = None
-    teacher_weights: Sequence[float] = ()
+    teacher_weights: Sequence[float] | None = None
     allow_weak_teacher: bool = False
 
 

@@ -67,7 +67,9 @@ def complete_distillation(incomplete: str) -> list[str]:
 
 def complete_budget(incomplete: str) -> list[str]:
     """Whose schedule a method takes."""
-    return _starting(incomplete, ("published", "small"))
+    from compress.recipes.methods import Budget
+
+    return _starting(incomplete, typing.get_args(Budget))
 
 
 def complete_objective(incomplete: str) -> list[str]:
