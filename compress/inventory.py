@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from compress.errors import CompressError, InvalidInputError
+from compress.kinds import kind_of
 from compress.recipes.values import Frozen
 from compress.runs import (
     CACHES,
@@ -86,8 +87,9 @@ def find_superseded(runs: Sequence[Run]) -> dict[str, str]:
     """
     by_id = {run.id: run for run in runs}
     ordered = sorted(runs, key=lambda run: (datetime.fromisoformat(run.started), run.id))
-    newest = {_kind(run, by_id): run.id for run in ordered}
-    return {run.id: newest[_kind(run, by_id)] for run in ordered if newest[_kind(run, by_id)] != run.id}
+    kinds = {run.id: kind_of(run, by_id, seeds=True) for run in ordered}
+    newest = {kind: id_ for id_, kind in kinds.items()}
+    return {id_: newest[kind] for id_, kind in kinds.items() if newest[kind] != id_}
 
 
 def select_below(inventory: Inventory, paths: Sequence[Path]) -> tuple[Entry, ...]:
@@ -219,15 +221,6 @@ def _scores(stored: StoredRun) -> dict[str, Score]:
     own = stored.run.place
     primary = {each.split: each.primary for each in evaluations if each.task == own}
     return {split: score for split, score in primary.items() if score is not None}
-
-
-def _kind(run: Run, by_id: dict[str, Run]) -> Any:
-    stage = run.stage.model_dump_json(exclude={"student": {"description"}})
-    parents = []
-    for parent in run.parents:
-        made = by_id.get(parent.run_id or "")
-        parents.append((parent.role, _kind(made, by_id) if made else parent.name))
-    return run.place, run.name, stage, run.seed, tuple(parents)
 
 
 def _is_held(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from compress.data.task_data import TaskData, count_held_out
 from compress.environment import describe, device
 from compress.processes import world_size
 from compress.recipes.stages import (
-    Export,
+    COMPUTED,
     General,
     Pretrain,
     Quantize,
@@ -24,8 +24,6 @@ from compress.training import steps_of
 
 UNDECISIVE = {"description", "training", "distill"}
 """What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
-COMPUTED = (Quantize, Export)
-"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,8 @@ class Export(Frozen):
     format: Literal["transformers"] = "transformers"
 
 
+COMPUTED = (Quantize, Export)
+"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[

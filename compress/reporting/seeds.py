@@ -1,12 +1,12 @@
 """Means over seeds: runs of one kind, told together."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from compress.kinds import kind_of, seed_of
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Row, SeedGroup
 from compress.reporting.scores import align, choose_evaluations
-from compress.runs import Run
 from compress.statistics import Estimate, estimate_over_seeds
 
 
@@ -18,26 +18,23 @@ def group_seeds(rows: Sequence[Row], runs: Sequence[RunData], reference: RunData
         runs: Their data.
         reference: The baseline's.
     """
-    kinds: dict[object, list[Row]] = defaultdict(list)
-    for row in rows:
+    known = {row.run.id: row.run for row in rows}
+    kinds: dict[object, dict[int, Row]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row.run.started):  # of two from one seed the newer counts
         if row.primary is not None and row.primary.comparable:
-            kinds[_kind(row.run)].append(row)
-    known = {each.run.id: each for each in runs}
+            kinds[kind_of(row.run, known, seeds=False)][seed_of(row.run, known)] = row
+    data = {each.run.id: each for each in runs}
     groups = [
-        _average(members, [known[row.run.id] for row in members], reference)
-        for members in kinds.values()
-        if len({row.run.seed for row in members}) > 1
+        _average(by_seed, [data[by_seed[seed].run.id] for seed in sorted(by_seed)], reference)
+        for by_seed in kinds.values()
+        if len(by_seed) > 1
     ]
     found = [group for group in groups if group is not None]
     return tuple(sorted(found, key=lambda group: (-group.score.value, group.name, group.runs)))
 
 
-def _kind(run: Run) -> object:
-    parents = tuple((parent.role, parent.name) for parent in run.parents)
-    return run.name, run.stage.model_dump_json(), parents, run.facts.get("stages")
-
-
-def _average(rows: Sequence[Row], runs: Sequence[RunData], reference: RunData) -> SeedGroup | None:
+def _average(by_seed: Mapping[int, Row], runs: Sequence[RunData], reference: RunData) -> SeedGroup | None:
+    rows = [by_seed[seed] for seed in sorted(by_seed)]
     primary = rows[0].primary
     if primary is None:
         return None
@@ -60,7 +57,7 @@ def _average(rows: Sequence[Row], runs: Sequence[RunData], reference: RunData) -
         name=rows[0].run.name,
         made=rows[0].made,
         runs=tuple(row.run.id for row in rows),
-        seeds=tuple(sorted(row.run.seed for row in rows)),
+        seeds=tuple(sorted(by_seed)),
         n=primary.n,
         score=_interval(estimate_over_seeds(primary.metric, labels, predictions)),
         lowest=min(scores),

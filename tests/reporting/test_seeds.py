@@ -1,0 +1,94 @@
+"""Means over seeds: which runs are told together, and what is said of them."""
+
+import numpy as np
+import pytest
+
+from compress.recipes.terms import SoftTerm
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.runs import read_run
+
+WRONG = {42: 70, 43: 80, 44: 75}
+"""Seed → how many of 400 a student answers wrongly; its teacher answers 40 so."""
+
+
+@pytest.fixture
+def teacher(store, kit):
+    found = store.add("minilm-l6", kit.FINETUNE, size=90_000_000, parameters=22_700_000)
+    store.evaluate(found, kit.answers(40, 1))
+    return found
+
+
+@pytest.fixture
+def student(store, kit, teacher):
+    """Distil a student from a seed, or make another run of it."""
+
+    def make(seed, wrong, *, stage=kit.DISTILL, of=None, **changes):
+        parents = [kit.child_of(of, "model") if of else kit.child_of(teacher, "teacher")]
+        found = store.add("albert-tiny", stage, size=9, parameters=9, parents=parents, seed=seed, **changes)
+        store.evaluate(found, kit.answers(wrong, seed))
+        return found
+
+    return make
+
+
+@pytest.fixture
+def groups(teacher, tmp_path):
+    def of(*runs):
+        runs = [read_run(stored.path) for stored in (teacher, *runs)]
+        write_data(runs, tmp_path / "report", title="T", command="c", baseline=teacher.run.id)
+        (section,) = compare(read_data(tmp_path / "report")).sections
+        return section.groups
+
+    return of
+
+
+def test_seeds_of_one_kind_are_told_together(student, groups):
+    runs = [student(seed, wrong) for seed, wrong in WRONG.items()]
+    (group,) = groups(*reversed(runs))
+    assert (group.name, group.seeds, group.n) == ("albert-tiny", (42, 43, 44), 400)
+    assert group.runs == tuple(stored.run.id for stored in runs)
+    assert group.score.value == pytest.approx(1 - 75 / 400)
+    assert group.score.low < group.score.value < group.score.high
+    assert (group.lowest, group.highest) == (1 - 80 / 400, 1 - 70 / 400)
+    assert group.retention.value == pytest.approx((1 - 75 / 400) / (1 - 40 / 400))
+
+
+def test_what_was_made_otherwise_is_not_among_them(student, groups, kit):
+    hot = kit.DISTILL.model_copy(update={"terms": (SoftTerm(temperature=4.0),)})
+    others = [
+        student(44, 10, stage=hot),
+        student(44, 10, facts={"stages": "general on corpus, distill on sample"}),
+        student(44, 10, stage=kit.FINETUNE),
+    ]
+    pair = [student(seed, WRONG[seed]) for seed in (42, 43)]
+    (group,) = groups(*pair, *others)
+    assert group.runs == tuple(stored.run.id for stored in pair)
+
+
+def test_one_seed_has_no_mean_and_of_two_runs_from_it_the_newer_counts(student, groups):
+    newer, older = student(42, 70, started="2026-11-21T09:00:00+00:00"), student(42, 90)
+    assert groups(older, newer) == ()
+    other = student(43, 80)
+    (group,) = groups(newer, other, older)
+    assert group.runs == (newer.run.id, other.run.id)
+
+
+def test_what_was_computed_from_seeds_is_of_those_seeds(student, groups, kit):
+    """Quantizing draws nothing: three students in 8 bits all say seed 42, and are three seeds all the same."""
+    runs = [student(seed, wrong) for seed, wrong in WRONG.items()]
+    hot = student(45, 10, stage=kit.DISTILL.model_copy(update={"terms": (SoftTerm(temperature=4.0),)}))
+    small = [student(42, 90, stage=kit.QUANTIZE, of=stored) for stored in (*runs, hot)]
+    full, int8 = groups(*runs, hot, *small)
+    assert full.runs == tuple(stored.run.id for stored in runs)
+    assert int8.runs == tuple(stored.run.id for stored in small[:3])
+    assert int8.seeds == (42, 43, 44)
+
+
+def test_the_interval_is_wider_than_one_seed_s(student, groups, kit):
+    """Guards an interval over examples alone: seeds that differ widely are less sure."""
+    alike = groups(*(student(seed, 75) for seed in (50, 51)))
+    apart = groups(*(student(seed, wrong) for seed, wrong in ((60, 5), (61, 145))))
+    widths = [group.score.high - group.score.low for (group,) in (alike, apart)]
+    assert np.isclose(alike[0].score.value, apart[0].score.value)
+    assert widths[1] > 2 * widths[0]
