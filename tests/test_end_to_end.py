@@ -14,6 +14,7 @@ from compress.errors import CompressError
 from compress.pipeline import _make
 from compress.planning import Workplace, plan_quantization
 from compress.tasks import resolve_task
+from tests.conftest import write_corpus
 
 FAST = ["--num-train-epochs", "5"]
 SHAPES = ["--rounds", "2", "--shape", "1x32", "--shape", "8x32"]
@@ -162,6 +163,20 @@ def test_the_teacher_is_gated_on_rows_that_it_has_not_learned(chain, house, monk
     train = load_task_data(resolve_task("reviews.toml")).train
     assert gated == [hold_out(train, seed=42)[1].texts]
     assert gated != [hold_out(train, seed=7)[1].texts]
+
+
+def test_teachers_are_gated_before_the_stages_on_documents(chain, house, monkeypatch):
+    """Guards hours on a corpus, at whose end the teacher is found to have nothing to teach."""
+
+    def answer(*_, **__):
+        raise CompressError("no better than a constant", "")
+
+    monkeypatch.setattr("compress.distillation.answers.answer", answer)
+    write_corpus(house / "documents")
+    general = ["--method", "minilm", "--corpus", "documents"]
+    failed = compress("distill", *chain["teacher"], *general, expect=1)
+    assert "no better than a constant" in failed.stderr
+    assert not list(house.glob("runs/documents/*/general-*"))
 
 
 def test_changed_validation_data_is_scored_anew_without_training(chain, house):
