@@ -1,5 +1,8 @@
 """Which stages a method has, what each starts from; and what cannot work is refused before any work."""
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 from transformers import (
     AutoModelForMaskedLM,
@@ -13,9 +16,16 @@ from compress.chains import plan_distillation
 from compress.cli.commands import app
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.planning import Options, Teaching, Workplace
-from compress.recipes.methods import MiniLm, TinyBert, Triple
+from compress.recipes.methods import Masking, MiniLm, TinyBert, Triple
+from compress.recipes.stages import Finetune, Pretrain
 from compress.recipes.terms import HardTerm, SoftTerm
+from compress.recipes.values import Training
+from compress.runs import Parent, list_files
+from compress.sources import model_of_run, resolve_model
+from compress.tasks import resolve_task
+from compress.workspace import Workspace
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
+from tests.test_runs import a_run
 
 THREE_HEADS = STUDENT.replace("hidden_size = 32", "hidden_size = 36").replace(
     "num_attention_heads = 2", "num_attention_heads = 3"
@@ -305,3 +315,57 @@ def test_a_dry_run_shows_the_chain(house, monkeypatch, more):
     for kind in ("finetune", "intermediate", "distill", *(["general"] if "--no-general" not in more else [])):
         assert kind in result.stdout
     assert not (house / "runs").exists()
+
+
+@pytest.fixture
+def trained(house, tmp_path, monkeypatch):
+    """A store with tiny-bert's pretraining gone on with, and a classifier that was fine-tuned from a given model."""
+    monkeypatch.chdir(house)
+    store = tmp_path / "runs"
+
+    def keep(name, stage, source, weights, key, **fields):
+        parent = Parent(role="model", name=source.name, origin=source.origin, key=source.key)
+        id_ = f"{fields.pop('place')}/{name}/{stage.kind}-{key}"
+        run = a_run(key, id=id_, name=name, stage=stage, parents=(parent,), **fields)
+        with Workspace.open(store / id_) as workspace:
+            shutil.copytree(house / weights, workspace.path, dirs_exist_ok=True)
+            return workspace.finish(run.model_copy(update={"files": list_files(workspace.path)}))
+
+    bert = resolve_model("tiny-bert", store=store)
+    pretrain = Pretrain(masking=Masking(), training=Training())
+    documents = {"place": "corpus", "subject": "corpus", "task": None}
+    longer = model_of_run(keep("tiny-bert", pretrain, bert, "tiny-bert", "aaaaaaaa", **documents))
+
+    def classifier(source, key="cccccccc"):
+        fields = {"place": "reviews", "task": resolve_task("reviews.toml"), "subject": "reviews.toml"}
+        stage = Finetune(training=Training())
+        return model_of_run(keep("tiny-bert", stage, source, "classifier", key, **fields))
+
+    return SimpleNamespace(store=store, bert=bert, longer=longer, classifier=classifier)
+
+
+def planned_beside(trained, teacher, **teaching):
+    given = Teaching(**({"method": "minilm", "corpus": "corpus"} | teaching))
+    options = Options(distillation=given)
+    return plan_distillation(
+        [str(teacher.path)], "tiny.toml", "reviews.toml", Workplace(trained.store), seed=1, options=options
+    )
+
+
+@pytest.mark.parametrize("source", ["bert", "longer"])
+def test_language_is_taught_by_whom_a_fine_tuned_teacher_was_made_from(trained, source):
+    before = getattr(trained, source)
+    once = trained.classifier(before)
+    step = planned_beside(trained, trained.classifier(once, "dddddddd"))
+    found = general_of(step).inputs["teacher"]
+    assert (found.key, found.origin) == (before.key, before.origin)
+    assert kinds(step) == ["general", "distill"]  # it knows the task already
+
+
+def test_whom_it_was_made_from_must_still_be_there(trained):
+    teacher = trained.classifier(trained.longer)
+    shutil.rmtree(trained.longer.path)
+    with pytest.raises(CompressError, match="cannot be found") as caught:
+        planned_beside(trained, teacher)
+    assert "--no-general --copies 0" in caught.value.fix
+    assert kinds(planned_beside(trained, teacher, general=False)) == ["distill"]
