@@ -1,0 +1,44 @@
+"""Which runs a name or a directory stands for."""
+
+import pytest
+
+from compress.errors import CompressError
+from compress.recipes.methods import Masking
+from compress.recipes.stages import Pretrain
+from compress.recipes.values import Training
+from compress.sources import collect_runs
+from tests.test_inventory import finetuned, put
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A classifier, and a model that answers no task."""
+    documents = {
+        "id": "corpus/m/pretrain-00000002",
+        "task": None,
+        "subject": "corpus",
+        "stage": Pretrain(masking=Masking(), training=Training()),
+    }
+    put(tmp_path / "runs", finetuned(1))
+    put(tmp_path / "runs", finetuned(2, **documents))
+    return tmp_path / "runs"
+
+
+def ids(*names, store):
+    return [stored.run.id for stored in collect_runs([str(name) for name in names], runs=store)]
+
+
+def test_a_directory_stands_for_what_can_be_compared(store):
+    assert ids(store, store=store) == ["sst2/m/finetune-00000001"]
+    assert ids(store / "sst2", store / "sst2/m", store=store) == ["sst2/m/finetune-00000001"]
+
+
+def test_what_is_named_is_taken_although_it_answers_no_task(store):
+    """A report refuses it with a reason; to leave it out would be silent."""
+    assert ids(store / "corpus/m/pretrain-00000002", store=store) == ["corpus/m/pretrain-00000002"]
+
+
+def test_an_empty_directory_is_no_run(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CompressError):
+        ids(tmp_path / "empty", store=store)
