@@ -15,7 +15,8 @@ from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models, describe_comparison
 from compress.encoder import build_config, load_config, load_tokenizer
 from compress.errors import CompressError, InvalidInputError
-from compress.feasibility import LearnedFrom, require_mlm_head, require_possible
+from compress.feasibility import LearnedFrom, require_possible
+from compress.heads import require_mlm_head
 from compress.planning import (
     Options,
     Teaching,
@@ -162,7 +163,7 @@ class _Course:
         )
         details = self.describe(stage.terms, "masked documents" if masking else "documents")
         if masking:
-            require_mlm_head(teacher)
+            require_mlm_head(teacher.path, name=teacher.name)
         store, data = self.workplace.store, resolve_corpus(corpus)
         return Step(self.recipe.name, stage, {"teacher": teacher}, data, corpus, seed, store, details)
 

@@ -52,6 +52,22 @@ def has_mlm_head(path: Path) -> bool:
     return not _missing_matrices(path, load_config(path))
 
 
+def require_mlm_head(path: Path, *, name: str) -> None:
+    """Refuse weights that guess no hidden tokens, before they are loaded.
+
+    Args:
+        path: A directory in Hugging Face format.
+        name: What its user calls it.
+
+    Raises:
+        InvalidInputError: They have no MLM head.
+    """
+    config = load_config(path)
+    if lacking := _missing_matrices(path, config):
+        _refuse_discriminator(repr(name), config)
+        raise _headless(repr(name), lacking, name=name)
+
+
 def load_masked_lm(path: Path, *, seed: int, allow_new_head: bool) -> Encoder:
     """Load an encoder with its head that guesses hidden tokens (MLM); the head's last layer is the word table.
 
@@ -68,12 +84,9 @@ def load_masked_lm(path: Path, *, seed: int, allow_new_head: bool) -> Encoder:
     require_fitting(path, tokenizer, config)
     lacking = _missing_matrices(path, config)
     if lacking:
-        _require_generator(path, config)
+        _refuse_discriminator(str(path), config)
     if lacking and not allow_new_head:
-        raise CompressError(
-            f"The weights in {path} have no MLM head ({', '.join(lacking)} missing), so they guess no hidden tokens.",
-            "Train one first: compress pretrain --from MODEL --objective mlm --corpus CORPUS",
-        )
+        raise _headless(str(path), lacking)
     set_seed(seed)
     model, report = load_weights(path, config, AutoModelForMaskedLM)
     require_whole(path, model, report, complete=False)
@@ -183,7 +196,7 @@ def require_guessing(path: Path) -> None:
     """
     config = load_config(path)
     if _missing_matrices(path, config):
-        _require_generator(path, config)
+        _refuse_discriminator(str(path), config)
     model = _build_empty(config, AutoModelForMaskedLM)
     if not any(hasattr(model, name) for name in HEADS):
         raise CompressError(
@@ -192,13 +205,22 @@ def require_guessing(path: Path) -> None:
         )
 
 
-def _require_generator(path: Path, config: PretrainedConfig) -> None:
+def _refuse_discriminator(what: str, config: PretrainedConfig) -> None:
     if config.model_type == "electra":
-        raise CompressError(
-            f"{path} is an ELECTRA discriminator: it tells which tokens were replaced, and has no MLM logits.",
-            "Distil it with a method that takes none (--method logits, tinybert or minilm), "
-            "or take a teacher with an MLM head, such as bert-base.",
+        raise InvalidInputError(
+            f"{what} is an ELECTRA discriminator, which has no MLM head: it says which tokens were replaced, not which "
+            "they were.",
+            "Take a method that asks for no guesses (--method logits, tinybert or minilm), or a BERT, RoBERTa or ALBERT "
+            "with its MLM head.",
         )
+
+
+def _headless(what: str, lacking: list[str], *, name: str = "MODEL") -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} has no MLM head ({', '.join(lacking)} missing), so it guesses no hidden tokens.",
+        f"Give it one: compress pretrain --from {name} --objective mlm --corpus CORPUS; or take a method that asks for "
+        "no guesses: --method logits, tinybert or minilm.",
+    )
 
 
 def _require_layers(path: Path, config: PretrainedConfig, layers: int) -> None:

@@ -92,6 +92,11 @@ class Sequences(Examples):
         self.rows = np.arange(len(documents)) if rows is None else rows
         self.lengths: NDArray[np.int64] = offsets[self.rows + 1] - offsets[self.rows] + len(frame)
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """For the record of a run."""
+        return {"corpus_sequences": len(self), "corpus_tokens": int(self.lengths.sum())}
+
     def __len__(self) -> int:
         return len(self.rows)
 

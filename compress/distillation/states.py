@@ -43,7 +43,7 @@ def distill_general(
     facts = learn(
         student, teacher, stage, examples=rest, holdout=held, collate=collate, seed=seed, place=place
     )
-    return {**facts, "corpus_sequences": len(sequences), "corpus_tokens": int(sequences.lengths.sum())}
+    return {**facts, **sequences.facts}
 
 
 def distill_intermediate(

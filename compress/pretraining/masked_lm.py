@@ -58,8 +58,4 @@ def pretrain_encoder(
         seed=seed,
         place=place,
     )
-    return {
-        **outcome.facts,
-        "corpus_sequences": len(sequences),
-        "corpus_tokens": int(sequences.lengths.sum()),
-    }
+    return {**outcome.facts, **sequences.facts}
