@@ -77,7 +77,7 @@ def delete(store: Path, entry: Entry) -> bool:
 
 
 def delete_cache(store: Path) -> None:
-    """Delete what teachers answered, and augmented texts."""
+    """Delete what is kept of teachers, corpora and augmented texts."""
     for cache in CACHES:
         if (store / cache).exists():
             shutil.rmtree(store / cache)

@@ -210,16 +210,16 @@ def _refuse_discriminator(what: str, config: PretrainedConfig) -> None:
         raise InvalidInputError(
             f"{what} is an ELECTRA discriminator, which has no MLM head: it says which tokens were replaced, not which "
             "they were.",
-            "Take a method that asks for no guesses (--method logits, tinybert or minilm), or a BERT, RoBERTa or ALBERT "
-            "with its MLM head.",
+            "Distil it by a method that asks for no guesses (compress distill --method logits, tinybert or minilm), or "
+            "take a BERT, RoBERTa or ALBERT with its MLM head.",
         )
 
 
 def _headless(what: str, lacking: list[str], *, name: str = "MODEL") -> InvalidInputError:
     return InvalidInputError(
         f"{what} has no MLM head ({', '.join(lacking)} missing), so it guesses no hidden tokens.",
-        f"Give it one: compress pretrain --from {name} --objective mlm --corpus CORPUS; or take a method that asks for "
-        "no guesses: --method logits, tinybert or minilm.",
+        f"Give it one: compress pretrain --from {name} --objective mlm --corpus CORPUS; or distil it by a method that "
+        "asks for no guesses: compress distill --method logits, tinybert or minilm.",
     )
 
 

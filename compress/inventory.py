@@ -52,7 +52,7 @@ class Entry(Frozen):
 
 
 class Inventory(Frozen):
-    """All runs of a store, oldest first, and what its caches (teachers' answers, augmented texts) take."""
+    """All runs of a store, oldest first, and what is kept of teachers, corpora and augmented texts takes."""
 
     store: str
     entries: tuple[Entry, ...]

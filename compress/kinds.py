@@ -17,7 +17,7 @@ def kind_of(run: Run, known: Known, *, seeds: bool) -> Hashable:
         known: Those that it may have been made from; of others the name must do, and the stages that it went through.
         seeds: Whether runs from other seeds are of another kind.
     """
-    earlier = _without(run, known)
+    earlier = others_than(run, known)
     parents = []
     for parent in run.parents:
         made = earlier.get(parent.run_id or "")
@@ -28,7 +28,7 @@ def kind_of(run: Run, known: Known, *, seeds: bool) -> Hashable:
 
 def seed_of(run: Run, known: Known) -> int:
     """The seed that its weights depend on: where they were computed from others and nothing was drawn, the others'."""
-    earlier = _without(run, known)
+    earlier = others_than(run, known)
     if isinstance(run.stage, COMPUTED):
         for parent in run.parents:
             if made := earlier.get(parent.run_id or ""):
@@ -36,6 +36,6 @@ def seed_of(run: Run, known: Known) -> int:
     return run.seed
 
 
-def _without(run: Run, known: Known) -> Known:
-    """All but itself: a forged record may name itself."""
+def others_than(run: Run, known: Known) -> Known:
+    """All but a run itself: a record that names itself as its ancestor must not keep us going round."""
     return {name: other for name, other in known.items() if name != run.id}

@@ -42,15 +42,12 @@ from compress.recipes.stages import (
 )
 from compress.sources import Model
 from compress.steps import Step
-from compress.storage import bytes_below, require_space
-from compress.training import Place
+from compress.storage import require_space
+from compress.training import BYTES_OF_WEIGHT, Place, room_for
 from compress.workspace import Workspace
 
-BYTES_OF_WEIGHT = 4
 AUGMENTATION_SEED = 42
 """Whatever the student's seed: several students share the augmented texts. Another one needs a new SCHEMA_VERSION."""
-CHECKPOINTS_AT_A_TIME = 3
-"""The newest, the best, and the one that is being written."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)
     facts = distill_intermediate(
-        student, source, data, texts.split, texts.origin, stage, seed=step.seed, place=_place(step, workspace)
+        student, source, data, texts, stage, seed=step.seed, place=_place(step, workspace)
     )
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
@@ -143,14 +140,7 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)
     facts = distill_answers(
-        student,
-        teachers,
-        data,
-        texts.split,
-        texts.origin,
-        stage,
-        seed=step.seed,
-        place=_place(step, workspace),
+        student, teachers, data, texts, stage, seed=step.seed, place=_place(step, workspace)
     )
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
@@ -268,6 +258,5 @@ def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: 
 
 
 def _require_room(parameters: int, workspace: Workspace) -> None:
-    """Refuse to train where the disk has no room for checkpoints (weights, two moments of Adam) and the result."""
-    needed = BYTES_OF_WEIGHT * parameters * (3 * CHECKPOINTS_AT_A_TIME + 1)
-    require_space(workspace.path, needed - bytes_below(workspace.checkpoints))
+    """Refuse to train where the disk has no room for checkpoints and the result."""
+    require_space(workspace.path, room_for(parameters, workspace.checkpoints))

@@ -45,7 +45,10 @@ def execute(step: Step, *, force: bool = False, save_to: Path | None = None) -> 
         _require_free(save_to)
     inputs: dict[str, Model] = {}
     for role, given in step.inputs.items():
-        if role == "student" and isinstance(given, Step) and not (given.finished or step.finished):
+        wait()
+        ahead = role == "student" and isinstance(given, Step) and not (given.finished or step.finished)
+        wait()  # no process makes what another one is still looking for
+        if ahead:
             gate_teachers(step, inputs)  # before the hours of work
         inputs[role] = model_of_run(execute(given)) if isinstance(given, Step) else given
     if is_main():

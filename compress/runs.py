@@ -31,7 +31,7 @@ TEACHER_CACHE = ".teacher-cache"
 CORPUS_CACHE = ".corpus-cache"
 AUGMENTATION_CACHE = ".augmentation-cache"
 CACHES = (TEACHER_CACHE, CORPUS_CACHE, AUGMENTATION_CACHE)
-"""Folders of a store that keep teachers' answers, tokenized corpora, augmented texts; each can be made again."""
+"""Folders of a store that keep what teachers said, tokenized corpora, augmented texts; each can be made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
 TOKENIZER_FILES = (
     "tokenizer.json",

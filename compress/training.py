@@ -44,6 +44,7 @@ from compress.objective import Learner, Objective
 from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.values import Training
 from compress.runs import HISTORY_FILE, write_atomically
+from compress.storage import bytes_below
 from compress.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ LOGS_A_RUN = 100
 LOOKS_A_RUN = 20
 STEPS_BETWEEN_LOOKS = 100
 """How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
+BYTES_OF_WEIGHT = 4
+CHECKPOINTS_AT_A_TIME = 3
+"""The newest, the best, and the one that is being written."""
 WEIGHTS_FILE = "model.safetensors"
 PROJECTIONS_FILE = "objective.safetensors"
 
@@ -289,6 +293,11 @@ def train(
         judged_by="score" if task else "loss",
         samples_per_second=rate,
     )
+
+
+def room_for(parameters: int, checkpoints: Path) -> int:
+    """Bytes that training a model has yet to write: checkpoints (weights, two moments of Adam), and the result."""
+    return BYTES_OF_WEIGHT * parameters * (3 * CHECKPOINTS_AT_A_TIME + 1) - bytes_below(checkpoints)
 
 
 def steps_of(training: Training, rows: int, *, processes: int) -> int:

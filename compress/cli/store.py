@@ -62,7 +62,7 @@ def clean(
         typer.Option("--superseded", help="Runs with a newer one of the same kind, seed and ancestry."),
     ] = False,
     cache: Annotated[
-        bool, typer.Option("--cache", help="What teachers answered; made again when needed.")
+        bool, typer.Option("--cache", help="What is kept of teachers and corpora; made again when needed.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
@@ -198,7 +198,7 @@ def _listing(inventory: "Inventory", entries: "Sequence[Entry]") -> "RenderableT
     lines = [f"{len(entries)} runs in the store {inventory.store}, {format_bytes(total)}"]
     if inventory.cache_bytes:
         lines.append(
-            f"cache of teachers' answers: {format_bytes(inventory.cache_bytes)} (compress runs clean --cache)"
+            f"kept of teachers and corpora: {format_bytes(inventory.cache_bytes)} (compress runs clean --cache)"
         )
     return Group(*([table] if entries else []), *lines)
 

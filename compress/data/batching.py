@@ -8,7 +8,7 @@ resumed run sees the batches that an undisturbed one would have seen.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -82,6 +82,27 @@ class TokenizedSet(Examples):
             columns={name: column[rows] for name, column in self.columns.items()},
             numbers=rows,
         )
+
+
+class Selection(Examples):
+    """Some examples of a set, in an order of their own; nothing is copied.
+
+    Args:
+        whole: The set.
+        rows: Which of it, `[N]`.
+    """
+
+    def __init__(self, whole: Examples, rows: NDArray[np.int64]) -> None:
+        self.whole = whole
+        self.rows = rows
+        self.lengths = np.asarray(whole.lengths)[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, rows: list[int]) -> Rows:
+        """The examples of the given numbers."""
+        return replace(self.whole.__getitems__(self.rows[rows].tolist()), numbers=rows)
 
 
 def pad_rows(rows: Rows, *, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:

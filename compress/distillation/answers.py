@@ -4,17 +4,15 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compress.data.batching import pad_rows
-from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
+from compress.data.task_data import Split, TaskData, hold_out_rows
+from compress.distillation.augmentation import Augmented
 from compress.distillation.cache import cached_logits
-from compress.distillation.learning import learn
+from compress.distillation.learning import learn_texts
 from compress.encoder import Encoder
 from compress.errors import CompressError
 from compress.evaluation import align_labels, primary_score
@@ -46,8 +44,7 @@ def distill_answers(
     student: Encoder,
     teachers: Sequence[TaskTeacher],
     data: TaskData,
-    texts: Split,
-    origin: NDArray[np.int64],
+    texts: Augmented,
     stage: Distill,
     *,
     seed: int,
@@ -63,8 +60,7 @@ def distill_answers(
         student: Its classifier has the task's labels.
         teachers: Fine-tuned on the task.
         data: The task's examples.
-        texts: What is learned: the train split, augmented perhaps.
-        origin: For each of the texts the row of the train split that it stems from, `[N]`.
+        texts: The train split, augmented perhaps.
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
         place: Where to work.
@@ -75,43 +71,33 @@ def distill_answers(
     Raises:
         CompressError: A teacher is no better than a constant, or its labels are not the task's.
     """
-    _, held = hold_out_rows(len(data.train), seed=seed)
-    watched, rows = data.train.select(held, name="holdout"), np.flatnonzero(~np.isin(origin, held))
-    if stage.select_on == "validation":
-        rows, watched = np.arange(len(texts)), data.validation[0]
     scores = [
         gate_teacher(data, each, store=place.store, allow_weak=stage.allow_weak_teacher) for each in teachers
     ]
+
+    def ask(split: Split) -> Logits:
+        return np.stack([answer(each, split, task=data.task, store=place.store) for each in teachers], axis=1)
+
     started = time.monotonic()
-    said, seen = (
-        np.stack([answer(each, split, task=data.task, store=place.store) for each in teachers], axis=1)
-        for split in (texts, watched)
-    )
+    said = ask(texts.split)
+    seen = ask(data.validation[0]) if stage.select_on == "validation" else None
     seconds = time.monotonic() - started
-    length = stage.training.max_length
-    examples = tokenize_split(
-        texts.select(rows, name="train"),
-        student.tokenizer,
-        max_length=length,
-        columns={"teacher_logits": said[rows]},
-    )
-    holdout = tokenize_split(watched, student.tokenizer, max_length=length, columns={"teacher_logits": seen})
-    facts = learn(
+    facts = learn_texts(
         student,
         teachers[0].source,
         stage,
-        examples=examples,
-        holdout=holdout,
-        collate=partial(pad_rows, tokenizer=student.tokenizer),
+        data,
+        texts,
         seed=seed,
         place=place,
+        said=said,
+        seen=seen,
         task=data.task,
     )
     return {
         **facts,
         "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
         "teacher_seconds": round(seconds, 1),
-        "truncated_training_texts": examples.truncated,
     }
 
 

@@ -31,7 +31,7 @@ from compress.processes import is_main, wait
 from compress.recipes.methods import Augmentation
 from compress.runs import AUGMENTATION_CACHE, SCHEMA_VERSION, content_key
 from compress.sources import content_hash
-from compress.storage import holding
+from compress.storage import holding, telling_failed_writes
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ def _make_missing(folder: Path, files: Sequence[Path], plan: _Plan, teacher: Pre
         The number of copies made.
     """
     made = 0
-    with holding(folder, busy="augments the texts"):
+    with holding(folder, busy="augments the texts"), telling_failed_writes(folder):
         missing = [number for number, file in enumerate(files) if not is_whole(file)]
         if not missing:
             return made

@@ -22,7 +22,7 @@ from compress.processes import is_main, wait
 from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, TEACHER_CACHE, content_key, write_record
 from compress.sources import content_hash
-from compress.storage import holding
+from compress.storage import holding, telling_failed_writes
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def cached_logits(teacher: Predictor, source: Path, split: Split, *, store: Path
     folder = store / TEACHER_CACHE / cache_key(teacher, source, split)
     starts = range(0, len(split), SHARD_ROWS)
     if is_main():
-        with holding(folder, busy="computes the teacher's answers"):
+        with holding(folder, busy="computes the teacher's answers"), telling_failed_writes(folder):
             missing = [start for start in starts if not is_whole(_file(folder, start))]
             if missing:
                 about = About(

@@ -91,13 +91,14 @@ class CachedTeacher:
     def __call__(self, batch: Batch) -> States:
         """What the teacher's layers say of a batch that `Located` examples were made into."""
         mask, rows = batch["attention_mask"].cpu().numpy(), batch[ROW].cpu().numpy()
-        if not np.array_equal(mask.sum(axis=1), self.lengths[rows]):
+        lengths = self.lengths[rows]
+        if not np.array_equal(mask.sum(axis=1), lengths):
             raise RuntimeError("the texts of a batch are not as long as those whose states were kept")
         layout, (size, length) = self.layout, mask.shape
         planes = np.zeros((layout.planes, size, length, layout.width), dtype=layout.dtype)
         cells = np.zeros((len(layout.scores), size, layout.heads, length, length), dtype=layout.dtype)
-        for place, (row, span) in enumerate(zip(rows, find_spans(mask), strict=True)):
-            text = self._read(row)
+        for place, (row, end) in enumerate(zip(rows, lengths, strict=True)):
+            text, span = self._read(row), slice(end)  # padding follows
             ours = planes[:, place, span]
             ours[...] = text[: ours.size].reshape(ours.shape)
             theirs = cells[:, place, :, span, span]
@@ -119,12 +120,6 @@ class CachedTeacher:
             vectors.setdefault(layer, {})[name] = planes[plane]
         scores = {layer: cells[place] for place, layer in enumerate(layout.scores)}
         return States(logits=None, hidden=tuple(hidden), scores=scores, vectors=vectors)
-
-
-def find_spans(mask: NDArray[Any]) -> list[slice]:
-    """Where each text of a batch lies: before its padding, or after it where the tokenizer pads on the left."""
-    begins, lengths = mask.argmax(axis=1), mask.sum(axis=1)
-    return [slice(begin, begin + length) for begin, length in zip(begins, lengths, strict=True)]
 
 
 def as_array(tensor: Tensor) -> NDArray[Any]:

@@ -1,10 +1,16 @@
 """What all stages of distillation share: a student learns what terms compare, on examples, beside its teacher."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compress.data.batching import Examples
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.batching import Examples, Selection, pad_rows
+from compress.data.task_data import TaskData, hold_out_rows, tokenize_split
+from compress.distillation.augmentation import Augmented
 from compress.distillation.capture import recording
 from compress.distillation.objective import (
     DistillationObjective,
@@ -16,9 +22,67 @@ from compress.distillation.teaching import prepare_lesson
 from compress.encoder import Encoder, load_config
 from compress.recipes.stages import Distill, General, Intermediate
 from compress.tasks import Task
-from compress.training import Collate, Place, train
+from compress.training import Collate, Place, room_for, train
 
 logger = logging.getLogger(__name__)
+
+
+def learn_texts(
+    student: Encoder,
+    teacher: Path,
+    stage: Intermediate | Distill,
+    data: TaskData,
+    texts: Augmented,
+    *,
+    seed: int,
+    place: Place,
+    said: NDArray[np.float32] | None = None,
+    seen: NDArray[np.float32] | None = None,
+    task: Task | None = None,
+) -> dict[str, Any]:
+    """Move a student, in place, towards its teacher, on the texts of a task but those of the hold-out.
+
+    Args:
+        student: Its model has the head that the terms ask for.
+        teacher: The directory of the weights that terms look into.
+        stage: Its terms and its schedule.
+        data: The task's examples.
+        texts: The train split, augmented perhaps.
+        seed: Of the hold-out, the projections, the batches and the dropout.
+        place: Where to work.
+        said: What teachers answer to the texts, `[N', T, C]`.
+        seen: What they answer to the validation split, where that is what decides.
+        task: Its metric decides on the hold-out; without one the loss does.
+
+    Returns:
+        Facts for the run's record.
+    """
+    tokenized = partial(tokenize_split, tokenizer=student.tokenizer, max_length=stage.training.max_length)
+    whole = tokenized(texts.split, columns=_columns(said))
+    examples: Examples = whole
+    if stage.select_on == "validation":
+        holdout: Examples = tokenized(data.validation[0], columns=_columns(seen))
+    else:
+        _, held = hold_out_rows(len(data.train), seed=seed)
+        examples = Selection(whole, np.flatnonzero(~np.isin(texts.origin, held)))
+        holdout = Selection(whole, held)  # the originals come first
+    collate = partial(pad_rows, tokenizer=student.tokenizer)
+    facts = learn(
+        student,
+        teacher,
+        stage,
+        examples=examples,
+        holdout=holdout,
+        collate=collate,
+        seed=seed,
+        place=place,
+        task=task,
+    )
+    return {**facts, "truncated_training_texts": whole.truncated}
+
+
+def _columns(answers: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
+    return {} if answers is None else {"teacher_logits": answers}
 
 
 def learn(
@@ -62,6 +126,7 @@ def learn(
         training=stage.training,
         masked_lm=isinstance(stage, General) and stage.masking is not None,
         store=place.store,
+        reserve=room_for(student.parameters, place.checkpoints),
     )
     objective = DistillationObjective(
         comparisons,

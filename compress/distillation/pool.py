@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.batching import Examples, Rows
+from compress.data.batching import Examples, Rows, Selection
 
 ROW = "state_row"
 """The column of a batch that says where its texts' states lie, `[B]`."""
@@ -22,7 +22,7 @@ class Pool:
     Attributes:
         sets: Where the texts are.
         homes: For each text one of the sets, by its number, and its row there.
-        places: For each set the numbers of its rows' texts, `[N]`.
+        places: For each set that was asked for the numbers of its rows' texts, `[N]`.
         lengths: Tokens of each text.
         fingerprint: A hash over all texts' tokens.
     """
@@ -39,19 +39,35 @@ class Pool:
         return Rows(tokens={name: [each[name][0] for each in tokens] for name in tokens[0]}, columns={})
 
 
+def find_wholes(*sets: Examples) -> tuple[Examples, ...]:
+    """The sets that some sets are selections of, or are themselves, each once."""
+    wholes = [each.whole if isinstance(each, Selection) else each for each in sets]
+    return tuple({id(whole): whole for whole in wholes}.values())
+
+
 def pool_texts(*sets: Examples) -> Pool:
-    """Bring the texts of several sets together, each once."""
-    prints = [_fingerprint(each) for each in sets]
+    """Bring the texts of several sets together, each once; of a selection all that it was made from.
+
+    So the pool does not depend on which rows a seed holds out.
+    """
+    wholes = find_wholes(*sets)
+    prints = {id(whole): _fingerprint(whole) for whole in wholes}
     homes: dict[bytes, tuple[int, int]] = {}
-    for number, of_set in enumerate(prints):
-        for row, text in enumerate(of_set):
+    for number, whole in enumerate(wholes):
+        for row, text in enumerate(prints[id(whole)]):
             homes.setdefault(text, (number, row))
     ordered = sorted(homes)
     turns = {text: turn for turn, text in enumerate(ordered)}
+    found = {
+        name: np.array([turns[text] for text in texts], dtype=np.int64) for name, texts in prints.items()
+    }
     return Pool(
-        sets=sets,
+        sets=wholes,
         homes=[homes[text] for text in ordered],
-        places=tuple(np.array([turns[text] for text in of_set], dtype=np.int64) for of_set in prints),
+        places=tuple(
+            found[id(each.whole)][each.rows] if isinstance(each, Selection) else found[id(each)]
+            for each in sets
+        ),
         lengths=np.array([int.from_bytes(text[:4]) for text in ordered], dtype=np.int64),
         fingerprint=hashlib.sha256(b"".join(ordered)).hexdigest(),
     )

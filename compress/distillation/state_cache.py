@@ -2,8 +2,8 @@
 
 A teacher is frozen and in eval mode; where its input is the same text each epoch, so is all that happens inside it.
 Kept are the layers that the terms compare and nothing else, in the precision that the teacher computes in, without
-padding. Texts lie in an order of their own, by length and content, each once: stages that differ in the seed of their
-hold-out alone find the same cache. A shard's batches depend on nothing outside it, so a damaged one is made again to
+padding. Texts lie in an order of their own, by length and content, each once, those of the hold-out
+among them: students and seeds share the cache. A shard's batches depend on nothing outside it, so a damaged one is made again to
 the same bits.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from compress.data.batching import pad_rows
-from compress.distillation.kept_states import CachedTeacher, Layout, as_array, find_spans
+from compress.distillation.kept_states import CachedTeacher, Layout, as_array
 from compress.distillation.objective import Comparison, Teach
 from compress.distillation.pool import Pool
 from compress.distillation.shards import is_whole, write_shard
@@ -127,7 +127,7 @@ class StateCache:
 def locate_states(
     source: Path, comparisons: tuple[Comparison, ...], layout: Layout, pool: Pool, *, store: Path
 ) -> StateCache:
-    """Where the states lie: under a hash over the teacher's files, the texts' tokens, what is kept, and the machine.
+    """Where the states lie: under a hash over the teacher's files, the texts' tokens, what is kept, the kind of device and the versions.
 
     Args:
         source: The directory of the teacher's weights.
@@ -165,7 +165,8 @@ def _compute(
         vectors = [states.vectors[layer][name] for layer, name in layout.vectors]
         planes = [as_array(each) for each in (*(states.hidden[layer] for layer in layout.hidden), *vectors)]
         cells = [as_array(states.scores[layer]) for layer in layout.scores]
-        for place, span in enumerate(find_spans(batch["attention_mask"].numpy())):
+        for place, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
+            span = slice(length)  # padding follows
             found += [each[place, span].ravel() for each in planes]
             found += [each[place, :, span, span].ravel() for each in cells]
     numbers = np.concatenate(found)

@@ -4,15 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from compress.data.batching import pad_rows
 from compress.data.corpus import Corpus
 from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
-from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
-from compress.distillation.learning import learn
+from compress.data.task_data import TaskData
+from compress.distillation.augmentation import Augmented
+from compress.distillation.learning import learn, learn_texts
 from compress.encoder import Encoder
 from compress.recipes.stages import General, Intermediate
 from compress.training import Collate, Place
@@ -50,8 +48,7 @@ def distill_intermediate(
     student: Encoder,
     teacher: Path,
     data: TaskData,
-    texts: Split,
-    origin: NDArray[np.int64],
+    texts: Augmented,
     stage: Intermediate,
     *,
     seed: int,
@@ -63,9 +60,8 @@ def distill_intermediate(
         student: A base model.
         teacher: The directory of its weights.
         data: The task's examples.
-        texts: What is learned: the train split, augmented perhaps.
-        origin: For each of the texts the row of the train split that it stems from, `[N]`; those of the hold-out,
-            which is the last stage's, are left out.
+        texts: The train split, augmented perhaps; what stems from the hold-out, which is the last stage's, is not
+            learned.
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
         place: Where to work.
@@ -73,21 +69,4 @@ def distill_intermediate(
     Returns:
         Facts for the run's record.
     """
-    _, held = hold_out_rows(len(data.train), seed=seed)
-    watched = data.train.select(held, name="holdout")
-    learned = texts.select(np.flatnonzero(~np.isin(origin, held)), name="train")
-    if stage.select_on == "validation":
-        learned, watched = texts, data.validation[0]
-    length = stage.training.max_length
-    examples = tokenize_split(learned, student.tokenizer, max_length=length)
-    facts = learn(
-        student,
-        teacher,
-        stage,
-        examples=examples,
-        holdout=tokenize_split(watched, student.tokenizer, max_length=length),
-        collate=partial(pad_rows, tokenizer=student.tokenizer),
-        seed=seed,
-        place=place,
-    )
-    return {**facts, "truncated_training_texts": examples.truncated}
+    return learn_texts(student, teacher, stage, data, texts, seed=seed, place=place)

@@ -13,8 +13,8 @@ from compress.environment import device
 from compress.heads import load_base, load_masked_lm
 from compress.objective import Batch
 
-CUTTABLE = frozenset({"bert", "roberta", "electra", "albert"})
-"""Model types whose first layers say what they say in the whole model."""
+KNOWN = frozenset({"bert", "roberta", "electra", "albert"})
+"""Model types whose first layers say what they say in the whole model, and in which all vectors are H wide."""
 
 
 class FrozenTeacher:
@@ -61,6 +61,6 @@ def load_teacher(
         config = load_config(path)
         # Elsewhere a norm may follow the last layer; and which of its groups a layer of an ALBERT belongs to depends
         # on how many layers there are.
-        cuttable = config.model_type in CUTTABLE and getattr(config, "num_hidden_groups", 1) == 1
+        cuttable = config.model_type in KNOWN and getattr(config, "num_hidden_groups", 1) == 1
         model = load_base(path, layers=max(1, deepest_layer(comparisons)) if cuttable else None).model
     return FrozenTeacher(model, needs, bf16=bf16)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from compress.data.batching import Examples
 from compress.distillation.capture import Needs
 from compress.distillation.kept_states import Layout, lay_out
 from compress.distillation.objective import Comparison, Teach, teacher_needs
-from compress.distillation.pool import Located, pool_texts
+from compress.distillation.pool import Located, find_wholes, pool_texts
 from compress.distillation.state_cache import locate_states
-from compress.distillation.teachers import load_teacher
+from compress.distillation.teachers import KNOWN, load_teacher
 from compress.encoder import load_config
 from compress.processes import world_size
 from compress.recipes.values import Training
@@ -61,6 +61,7 @@ def prepare_lesson(
     training: Training,
     masked_lm: bool,
     store: Path,
+    reserve: int = 0,
 ) -> Lesson:
     """Ask the teacher for its states beforehand where that pays, else in each step.
 
@@ -73,6 +74,7 @@ def prepare_lesson(
         training: The schedule; its `bf16` is decided.
         masked_lm: Whether words are hidden, anew each epoch, and the MLM head's logits asked for.
         store: The directory of runs; the cache lies in it.
+        reserve: Bytes that training will need there besides.
 
     Raises:
         CompressError: The disk has no room for the cache, or it cannot be written.
@@ -80,8 +82,13 @@ def prepare_lesson(
     needs, bf16 = teacher_needs(comparisons, answers=masked_lm), bool(training.bf16)
     if needs == Needs():
         return Lesson(None, examples, holdout, None)
-    layout = lay_out(comparisons, load_config(source), bf16=bf16)
-    objection = _object(layout, (examples, holdout), training, masked_lm=masked_lm)
+    config = load_config(source)
+    layout = lay_out(comparisons, config, bf16=bf16)
+    objection = (
+        ("words are hidden anew each epoch" if masked_lm else None)
+        or _object_to_models(config, tokenizer)
+        or _object_to_size(layout, (examples, holdout), training)
+    )
     if objection:
         logger.info("  the teacher runs beside the student: %s", objection)
         teach = load_teacher(source, comparisons, masked_lm=masked_lm, bf16=bf16)
@@ -92,21 +99,30 @@ def prepare_lesson(
     logger.info(
         "  the teacher's states are cached (%s): each is read %g times", show_bytes(cache.bytes), passes
     )
-    require_space(cache.folder, cache.bytes - bytes_below(cache.folder))
+    require_space(cache.folder, cache.bytes - bytes_below(cache.folder) + reserve)
     learned, watched = (
         Located(each, places) for each, places in zip((examples, holdout), pool.places, strict=True)
     )
     return Lesson(cache.open(tokenizer), learned, watched, "cached")
 
 
-def _object(layout: Layout, sets: Sequence[Examples], training: Training, *, masked_lm: bool) -> str | None:
-    """Why states should not be kept, as far as recipe and texts tell."""
-    if masked_lm:
-        return "words are hidden anew each epoch"
+def _object_to_models(teacher: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Why states of a text would not be the same in another batch, or not be of a size that is known."""
+    if teacher.model_type not in KNOWN:
+        return f"the sizes inside a model of type {teacher.model_type!r} are not known here"
+    if tokenizer.padding_side == "left":
+        return "the tokenizer pads on the left, so that a token's position depends on its batch"
+    return None
+
+
+def _object_to_size(layout: Layout, sets: Sequence[Examples], training: Training) -> str | None:
+    """Why states would be too many to keep, or read too rarely."""
     passes = _passes(training, len(sets[0]))
     if passes < FEWEST_PASSES:
         return f"{passes:.2g} passes over the texts are too few to keep its states"
-    needed = sum(int(layout.count(each.lengths).sum()) for each in sets) * layout.dtype.itemsize
+    needed = (
+        sum(int(layout.count(whole.lengths).sum()) for whole in find_wholes(*sets)) * layout.dtype.itemsize
+    )
     if needed > MOST_BYTES:
         return f"its states would take {show_bytes(needed)}, and {show_bytes(MOST_BYTES)} is the most that is kept"
     return None

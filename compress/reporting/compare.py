@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from compress.errors import CompressError
+from compress.kinds import Known
 from compress.reporting.caveats import find_caveats
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.headline import find_headline
-from compress.reporting.lineage import Known, describe_making, find_family, list_links, name_runs
+from compress.reporting.lineage import describe_making, find_family, list_links, name_runs
 from compress.reporting.schema import Curve, Report, Row, Section
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds

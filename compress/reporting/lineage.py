@@ -3,22 +3,15 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from compress.kinds import Known, others_than
 from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
-
-Known = Mapping[str, Run]
-"""The section's runs by their ids."""
 
 
 def _parent_runs(run: Run, known: Known) -> list[Run]:
     found = (known.get(parent.run_id or "") for parent in run.parents)
     return [made for made in found if made is not None]
-
-
-def _without(run: Run, known: Known) -> Known:
-    """The other runs: a record that names itself as its ancestor must not keep us going round."""
-    return {name: other for name, other in known.items() if name != run.id}
 
 
 def describe_making(run: Run, known: Known) -> str:
@@ -30,7 +23,7 @@ def describe_making(run: Run, known: Known) -> str:
         return f"distilled ({details}) from {' and '.join(teachers) or 'an unnamed teacher'}"
     if isinstance(stage, Finetune):
         return "fine-tuned" if stage.student is None else "trained on the labels alone"
-    others = _without(run, known)
+    others = others_than(run, known)
     parents = _parent_runs(run, others)
     before = f"{describe_making(parents[0], others)} · " if parents else ""
     return f"{before}{_shorten_stage(run)}"
@@ -96,7 +89,7 @@ def find_family(run: Run, known: Known) -> str | None:
         return str(student.family)
     if isinstance(run.facts.get("family"), str):
         return str(run.facts["family"])
-    others = _without(run, known)
+    others = others_than(run, known)
     families = (find_family(parent, others) for parent in _parent_runs(run, others))
     return next((family for family in families if family), None)
 

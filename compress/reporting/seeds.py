@@ -24,25 +24,22 @@ def group_seeds(rows: Sequence[Row], runs: Sequence[RunData], reference: RunData
         if row.primary is not None and row.primary.comparable:
             kinds[kind_of(row.run, known, seeds=False)][seed_of(row.run, known)] = row
     data = {each.run.id: each for each in runs}
-    groups = [
-        _average(by_seed, [data[by_seed[seed].run.id] for seed in sorted(by_seed)], reference)
-        for by_seed in kinds.values()
-        if len(by_seed) > 1
-    ]
+    groups = [_average(by_seed, data, reference) for by_seed in kinds.values() if len(by_seed) > 1]
     found = [group for group in groups if group is not None]
     return tuple(sorted(found, key=lambda group: (-group.score.value, group.name, group.runs)))
 
 
-def _average(by_seed: Mapping[int, Row], runs: Sequence[RunData], reference: RunData) -> SeedGroup | None:
-    rows = [by_seed[seed] for seed in sorted(by_seed)]
+def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference: RunData) -> SeedGroup | None:
+    seeds = tuple(sorted(by_seed))
+    rows = [by_seed[seed] for seed in seeds]
     primary = rows[0].primary
     if primary is None:
         return None
     other = choose_evaluations(reference)[primary.split]
     columns = []
-    for data in runs:
-        own = choose_evaluations(data, preferred={primary.split: other})[primary.split]
-        pair = align(data, own, reference=reference, other=other)
+    for row in rows:
+        own = choose_evaluations(data[row.run.id], preferred={primary.split: other})[primary.split]
+        pair = align(data[row.run.id], own, reference=reference, other=other)
         if pair is None:
             return None
         columns.append(pair)
@@ -57,7 +54,7 @@ def _average(by_seed: Mapping[int, Row], runs: Sequence[RunData], reference: Run
         name=rows[0].run.name,
         made=rows[0].made,
         runs=tuple(row.run.id for row in rows),
-        seeds=tuple(sorted(by_seed)),
+        seeds=seeds,
         n=primary.n,
         score=_interval(estimate_over_seeds(primary.metric, labels, predictions)),
         lowest=min(scores),

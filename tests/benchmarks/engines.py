@@ -52,6 +52,7 @@ def examples(case: Case, folder: Path, size: Size) -> Any:
 def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
     """This project's last stage, in float32 or at its best: teacher and student in bfloat16."""
     from compress.distillation.answers import TaskTeacher, distill_answers
+    from compress.distillation.augmentation import Augmented
     from compress.encoder import load_finished
     from compress.inference import load
     from compress.recipes.resolve import resolve_student
@@ -91,7 +92,7 @@ def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
             rows = np.arange(len(data.train))
             with Clock(profiled=profiled) as clock:
                 facts = distill_answers(
-                    student, [teacher], data, data.train, rows, stage, seed=SEED, place=place
+                    student, [teacher], data, Augmented(data.train, rows), stage, seed=SEED, place=place
                 )
         return clock.turn(teacher_seconds=facts["teacher_seconds"])
 

@@ -187,20 +187,6 @@ def test_the_loss_with_another_text_s_states_is_another(opened, texts, source, s
     assert loss(teacher, student, source, TERMS[name], wrong) != pytest.approx(right, rel=1e-4)
 
 
-def test_texts_padded_on_the_left_read_the_same_states(opened, texts, tokenizer):
-    teacher, (located,), _ = opened(texts)
-    rows = [0, 7, 21]
-    left = copy.deepcopy(tokenizer)
-    left.padding_side = "left"
-    usual, other = (batch_of(located, rows, each) for each in (tokenizer, left))
-    assert not torch.equal(usual["attention_mask"], other["attention_mask"])
-    states, turned = tensors_of(teacher(usual)), tensors_of(teacher(other))
-    for name, tensor in states.items():
-        assert torch.equal(
-            real(name, tensor, usual["attention_mask"]), real(name, turned[name], other["attention_mask"])
-        )
-
-
 def test_a_second_time_nobody_computes_and_the_shards_are_mapped(opened, texts, tokenizer):
     first, (located,), computed = opened(texts)
     assert computed == TEXTS
@@ -287,7 +273,16 @@ def test_other_layers_or_kinds_miss(opened, texts, terms):
     assert opened(texts, terms=terms)[2] == TEXTS
 
 
-def test_another_precision_or_device_or_version_misses(opened, texts, monkeypatch):
+def test_another_kind_of_device_misses(source, student, texts, tmp_path, monkeypatch):
+    theirs = AutoConfig.from_pretrained(source)
+    comparisons = compare_models(ALL, student=student.config, teacher=theirs)
+    asked = source, comparisons, lay_out(comparisons, theirs, bf16=False), pool_texts(texts)
+    here = locate_states(*asked, store=tmp_path)
+    monkeypatch.setattr(state_cache, "device", lambda: "cuda")
+    assert locate_states(*asked, store=tmp_path).folder != here.folder
+
+
+def test_another_precision_or_version_misses(opened, texts, monkeypatch):
     opened(texts)
     assert opened(texts, bf16=True)[2] == TEXTS
     usual = state_cache.describe()

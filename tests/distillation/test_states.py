@@ -13,8 +13,9 @@ from compress import training
 from compress.data.corpus import resolve_corpus
 from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import hold_out, tokenize_corpus
-from compress.data.task_data import Split, TaskData, hold_out_rows, load_task_data, tokenize_split
+from compress.data.task_data import Split, TaskData, hold_out_rows, load_task_data
 from compress.distillation.answers import TaskTeacher, distill_answers
+from compress.distillation.augmentation import Augmented
 from compress.distillation.objective import DistillationObjective, compare_models
 from compress.distillation.states import Place, distill_general, distill_intermediate
 from compress.encoder import build_student, load_config
@@ -76,10 +77,10 @@ def run(house, tokenizer, monkeypatch):
     named = {"student": recipe, "method": "tinybert", "budget": "small"}
 
     def run(kind, folder, *, seed=3, enlarged=None, **changes):
-        data, (texts, origin) = usual, (usual.train, np.arange(len(usual.train)))
+        data, texts = usual, Augmented(usual.train, np.arange(len(usual.train)))
         if enlarged:  # the originals come first
-            (texts, origin), rows = enlarged, np.unique(enlarged[1])
-            data = TaskData(usual.task, texts.select(rows, name="train"), usual.validation)
+            texts, rows = enlarged, np.unique(enlarged.origin)
+            data = TaskData(usual.task, texts.split.select(rows, name="train"), usual.validation)
         place = Place(house / "runs", house / folder, house / folder / "checkpoints")
         schedule = SCHEDULE.model_copy(update=changes)
         if kind in ("general", "relations", "masked"):
@@ -93,14 +94,14 @@ def run(house, tokenizer, monkeypatch):
             stage = Intermediate(**named, terms=STATES, training=schedule)
             student = build_bare(recipe, tokenizer, seed=seed)
             facts = distill_intermediate(
-                student, house / "classifier", data, texts, origin, stage, seed=seed, place=place
+                student, house / "classifier", data, texts, stage, seed=seed, place=place
             )
         else:
             terms = (SoftTerm(), HiddenTerm(weight=0.1))
             stage = Distill(**named, terms=terms, training=schedule, allow_weak_teacher=True)
             student = build_student(recipe, tokenizer, data.task, seed=seed)
             teacher = TaskTeacher(load(house / "classifier"), house / "classifier", seed=seed)
-            facts = distill_answers(student, [teacher], data, texts, origin, stage, seed=seed, place=place)
+            facts = distill_answers(student, [teacher], data, texts, stage, seed=seed, place=place)
         return student.model, facts, house / folder
 
     return run
@@ -242,23 +243,23 @@ def test_sequences_of_the_hold_out_are_not_learned(run, house, tokenizer):
 
 def test_copies_of_the_hold_out_s_rows_are_not_learned(run, monkeypatch):
     """Guards a hold-out that was learned in other words: each text is there twice."""
+    held = {int(row) for row in hold_out_rows(20, seed=3)[1]}
+    words = [" ".join(["film"] * (row + 1)) for row in range(20)]
+    texts = Split("train", [*words, *words], np.zeros(40, dtype=np.int64))
     seen = {}
 
-    def note(split, *arguments, **more):
-        seen[split.name] = split.texts
-        return tokenize_split(split, *arguments, **more)
+    def note(student, teacher, stage, *, examples, holdout, **_):
+        for name, part in (("learned", examples), ("held", holdout)):
+            tokens = part.__getitems__(list(range(len(part)))).tokens["input_ids"]
+            seen[name] = [len(ids) - 3 for ids in tokens]  # the row's number, by its words
+        return {}
 
-    monkeypatch.setattr("compress.distillation.states.tokenize_split", note)
-    monkeypatch.setattr("compress.distillation.answers.tokenize_split", note)
-    held = {str(row) for row in hold_out_rows(20, seed=3)[1]}
-    texts = Split("train", [f"{row} film" for row in (*range(20), *range(20))], np.zeros(40, dtype=np.int64))
-    origin = np.array([*range(20), *range(20)])
+    monkeypatch.setattr("compress.distillation.learning.learn", note)
     for kind in ("intermediate", "distill"):
         seen.clear()
-        run(kind, kind, enlarged=(texts, origin), max_steps=1)
-        assert {text.split()[0] for text in seen["holdout"]} == held
-        assert len(seen["train"]) == 40 - 2 * len(held)
-        assert not held & {text.split()[0] for text in seen["train"]}
+        run(kind, kind, enlarged=Augmented(texts, np.array([*range(20), *range(20)])))
+        assert sorted(seen["held"]) == sorted(held)
+        assert sorted(seen["learned"]) == sorted(2 * [row for row in range(20) if row not in held])
 
 
 def test_the_usual_attention_is_back_and_nothing_of_ours_is_saved(run, house):

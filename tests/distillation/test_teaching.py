@@ -10,9 +10,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
 from compress import storage
 from compress.data.batching import TokenizedSet
 from compress.data.sequences import Frame, Sequences, hold_out
-from compress.data.task_data import load_task_data
+from compress.data.task_data import Split, load_task_data
 from compress.distillation import state_cache, teaching
 from compress.distillation.answers import TaskTeacher, distill_answers
+from compress.distillation.augmentation import Augmented
 from compress.distillation.kept_states import CachedTeacher
 from compress.distillation.objective import compare_models
 from compress.distillation.pool import pool_texts
@@ -109,6 +110,22 @@ def test_hidden_words_differ_each_epoch(lesson, source, tokenizer, tmp_path, mon
     assert (prepared.teach, prepared.states) == (("a teacher", True), "online")
 
 
+def test_a_model_whose_sizes_are_not_known_runs_beside(lesson, monkeypatch, caplog):
+    """Guards MobileBERT, whose queries are narrower than its hidden states."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(teaching, "KNOWN", frozenset())
+    assert lesson().states == "online"
+    assert "a model of type 'bert' are not known" in caplog.text
+
+
+def test_texts_padded_on_the_left_are_not_kept(lesson, tokenizer, monkeypatch, caplog):
+    """Guards states of a token that stood elsewhere: positions count from the edge of the batch."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(tokenizer, "padding_side", "left")
+    assert lesson().states == "online"
+    assert "pads on the left" in caplog.text
+
+
 def test_states_that_are_too_large_are_not_kept(lesson, monkeypatch, caplog):
     """10 and 2 texts of 4 to 15 tokens: 3 layers of 24 numbers a token, 2 of 3 heads a pair of tokens."""
     caplog.set_level(logging.INFO)
@@ -160,13 +177,21 @@ def test_a_corpus_is_one_pool_whatever_is_held_out():
 def stage_of(tmp_path, tokenizer, source):
     """Run a stage of 120 steps in a place of its own; its student's weights and facts."""
     data = load_task_data(resolve_task(str(write_task(tmp_path, train=53, validation=10))))
-    origin = np.arange(len(data.train))
+    rows = np.arange(len(data.train))
+    plain = Augmented(data.train, rows)
+    more = Split(
+        "train",
+        [*data.train.texts, *(f"the {text}" for text in data.train.texts)],
+        np.tile(data.train.labels, 2),
+    )
+    whole = Augmented(more, np.tile(rows, 2))
     training = Training(
         learning_rate=1e-3, num_train_epochs=20, per_device_train_batch_size=8, max_length=32, bf16=False
     )
     recipe = resolve_student("albert-tiny")
 
-    def run(kind, name, **changes):
+    def run(kind, name, *, seed=3, copies=False, **changes):
+        texts = whole if copies else plain
         set_seed(1)
         config = tiny_config("albert", tokenizer, num_labels=2, hidden_dropout_prob=0.1)
         place = Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints")
@@ -174,15 +199,13 @@ def stage_of(tmp_path, tokenizer, source):
         if kind == "intermediate":
             student = Encoder(AutoModel.from_config(config), tokenizer)
             stage = Intermediate(method="tinybert", terms=TERMS, **options)
-            facts = distill_intermediate(
-                student, source, data, data.train, origin, stage, seed=3, place=place
-            )
+            facts = distill_intermediate(student, source, data, texts, stage, seed=seed, place=place)
         else:
             student = Encoder(AutoModelForSequenceClassification.from_config(config), tokenizer)
             terms = (SoftTerm(), RelationTerm(of="value"))
             stage = Distill(method="minilm", terms=terms, allow_weak_teacher=True, **options)
             teachers = [TaskTeacher(load(source), source, 3)]
-            facts = distill_answers(student, teachers, data, data.train, origin, stage, seed=3, place=place)
+            facts = distill_answers(student, teachers, data, texts, stage, seed=seed, place=place)
         return {name: each.clone() for name, each in student.model.state_dict().items()}, facts
 
     return run
@@ -227,6 +250,14 @@ def test_a_run_that_was_cut_off_ends_in_the_weights_of_one_that_was_not(stage_of
     assert facts["resumed_from_step"] == 100
     assert facts["teacher_states"] == "cached"
     assert largest_difference(undisturbed, resumed) == 0
+
+
+def test_another_seed_asks_nobody_although_it_holds_out_other_rows_and_their_copies(stage_of, monkeypatch):
+    """Guards gigabytes a seed: copies of the hold-out are not learned, and lie in the cache all the same."""
+    stage_of("intermediate", "first", copies=True, num_train_epochs=2.0)
+    monkeypatch.setattr(state_cache, "load_teacher", None)
+    _, facts = stage_of("intermediate", "second", copies=True, seed=4, num_train_epochs=2.0)
+    assert facts["teacher_states"] == "cached"
 
 
 def test_a_second_student_asks_nobody(stage_of, monkeypatch):
