@@ -121,7 +121,14 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)
     facts = distill_intermediate(
-        student, source, data, texts, stage, seed=step.seed, place=_place(step, workspace)
+        student,
+        source,
+        data,
+        texts,
+        stage,
+        seed=step.seed,
+        place=_place(step, workspace),
+        before=_before(inputs),
     )
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
@@ -140,7 +147,14 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)
     facts = distill_answers(
-        student, teachers, data, texts, stage, seed=step.seed, place=_place(step, workspace)
+        student,
+        teachers,
+        data,
+        texts,
+        stage,
+        seed=step.seed,
+        place=_place(step, workspace),
+        before=_before(inputs),
     )
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
@@ -242,6 +256,11 @@ def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]
         teacher=load(inputs["teacher"].path) if asked else None,
         teacher_source=inputs["teacher"].path if asked else None,
     )
+
+
+def _before(inputs: dict[str, Model]) -> Path | None:
+    """The directory that an earlier stage left the student in, where there was one."""
+    return inputs["student"].path if "student" in inputs else None
 
 
 def _stages(step: Step, inputs: dict[str, Model]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ AUGMENTATION_CACHE = ".augmentation-cache"
 CACHES = (TEACHER_CACHE, CORPUS_CACHE, AUGMENTATION_CACHE)
 """Folders of a store that keep what teachers said, tokenized corpora, augmented texts; each can be made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
+PROJECTIONS_FILE = "projections.safetensors"
+"""Beside a student that a further stage goes on with: the projections to its teacher's width."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -131,7 +133,11 @@ class Run(Frozen):
     @property
     def artefact_bytes(self) -> int:
         """Bytes of weights and graph: what one would ship, the tokenizer apart."""
-        return sum(file.bytes for name, file in self.files.items() if name.endswith(WEIGHT_SUFFIXES))
+        return sum(
+            file.bytes
+            for name, file in self.files.items()
+            if name.endswith(WEIGHT_SUFFIXES) and name != PROJECTIONS_FILE
+        )
 
     @property
     def tokenizer_bytes(self) -> int:

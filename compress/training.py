@@ -43,7 +43,7 @@ from compress.heartbeat import Heartbeat
 from compress.objective import Learner, Objective
 from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.values import Training
-from compress.runs import HISTORY_FILE, write_atomically
+from compress.runs import HISTORY_FILE, PROJECTIONS_FILE, write_atomically
 from compress.storage import bytes_below
 from compress.tasks import Task
 
@@ -57,7 +57,6 @@ BYTES_OF_WEIGHT = 4
 CHECKPOINTS_AT_A_TIME = 3
 """The newest, the best, and the one that is being written."""
 WEIGHTS_FILE = "model.safetensors"
-PROJECTIONS_FILE = "objective.safetensors"
 
 Collate = Callable[[Rows], dict[str, Tensor]]
 

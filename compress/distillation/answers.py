@@ -49,6 +49,7 @@ def distill_answers(
     *,
     seed: int,
     place: Place,
+    before: Path | None = None,
 ) -> dict[str, Any]:
     """Teach a student, in place, what its teachers answer on a task's texts.
 
@@ -64,6 +65,7 @@ def distill_answers(
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
         place: Where to work.
+        before: The directory that the student comes from, where a stage has left it.
 
     Returns:
         Facts for the run's record.
@@ -90,6 +92,7 @@ def distill_answers(
         texts,
         seed=seed,
         place=place,
+        before=before,
         said=said,
         seen=seen,
         task=data.task,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from compress.data.batching import Examples, Selection, pad_rows
 from compress.data.task_data import TaskData, hold_out_rows, tokenize_split
@@ -20,7 +21,9 @@ from compress.distillation.objective import (
 )
 from compress.distillation.teaching import prepare_lesson
 from compress.encoder import Encoder, load_config
+from compress.processes import is_main
 from compress.recipes.stages import Distill, General, Intermediate
+from compress.runs import PROJECTIONS_FILE
 from compress.tasks import Task
 from compress.training import Collate, Place, room_for, train
 
@@ -36,6 +39,7 @@ def learn_texts(
     *,
     seed: int,
     place: Place,
+    before: Path | None = None,
     said: NDArray[np.float32] | None = None,
     seen: NDArray[np.float32] | None = None,
     task: Task | None = None,
@@ -50,6 +54,7 @@ def learn_texts(
         texts: The train split, augmented perhaps.
         seed: Of the hold-out, the projections, the batches and the dropout.
         place: Where to work.
+        before: The directory that the student comes from, where a stage has left it.
         said: What teachers answer to the texts, `[N', T, C]`.
         seen: What they answer to the validation split, where that is what decides.
         task: Its metric decides on the hold-out; without one the loss does.
@@ -76,6 +81,7 @@ def learn_texts(
         collate=collate,
         seed=seed,
         place=place,
+        before=before,
         task=task,
     )
     return {**facts, "truncated_training_texts": whole.truncated}
@@ -95,6 +101,7 @@ def learn(
     collate: Collate,
     seed: int,
     place: Place,
+    before: Path | None = None,
     task: Task | None = None,
 ) -> dict[str, Any]:
     """Move a student, in place, towards its teacher.
@@ -107,7 +114,8 @@ def learn(
         holdout: What decides which weights are kept.
         collate: Makes a batch of rows.
         seed: Of the projections, the batches and the dropout.
-        place: Where to work.
+        place: Where to work; a student that another stage goes on with leaves its projections there.
+        before: The directory that the student comes from; its projections are gone on with.
         task: Its metric decides on the hold-out; without one the loss does.
 
     Returns:
@@ -136,6 +144,7 @@ def learn(
         teacher_weights=stage.teacher_weights if isinstance(stage, Distill) else (1.0,),
         seed=seed,
     )
+    taken = _take_over(objective, before) if before else []
     with recording(student.model, student_needs(comparisons)):
         outcome = train(
             student,
@@ -148,5 +157,27 @@ def learn(
             seed=seed,
             place=place,
         )
+    if is_main() and not isinstance(stage, Distill) and (projections := objective.state_dict()):
+        save_file(projections, place.directory / PROJECTIONS_FILE)
+    gone_on = {"projections_gone_on_with": taken} if taken else {}
     terms = {each.name: each.detail for each in comparisons}
-    return {**outcome.facts, **lesson.facts, "terms": terms}
+    return {**outcome.facts, **lesson.facts, **gone_on, "terms": terms}
+
+
+def _take_over(objective: DistillationObjective, before: Path) -> list[str]:
+    """Go on with the projections of the stage before, those that are of the same widths.
+
+    TinyBERT's are a part of its student, so that they go from stage to stage with it.
+
+    Returns:
+        Their names.
+    """
+    file = before / PROJECTIONS_FILE
+    if not file.is_file():
+        return []
+    own, found = objective.state_dict(), load_file(file)
+    taken = {
+        name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape
+    }
+    objective.load_state_dict({**own, **taken})
+    return sorted({name.split(".")[1] for name in taken})

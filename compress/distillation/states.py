@@ -53,6 +53,7 @@ def distill_intermediate(
     *,
     seed: int,
     place: Place,
+    before: Path | None = None,
 ) -> dict[str, Any]:
     """Teach a student, in place, what the layers of a fine-tuned teacher make of a task's texts.
 
@@ -65,8 +66,9 @@ def distill_intermediate(
         stage: How.
         seed: Of the hold-out, the batches and the dropout.
         place: Where to work.
+        before: The directory that the student comes from, where a stage has left it.
 
     Returns:
         Facts for the run's record.
     """
-    return learn_texts(student, teacher, stage, data, texts, seed=seed, place=place)
+    return learn_texts(student, teacher, stage, data, texts, seed=seed, place=place, before=before)

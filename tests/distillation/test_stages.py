@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -19,7 +20,7 @@ from compress.chains import plan_distillation
 from compress.errors import CompressError
 from compress.planning import Options, Teaching, Workplace
 from compress.recipes.stages import head_of
-from compress.runs import find_runs, read_run
+from compress.runs import PROJECTIONS_FILE, find_runs, read_run
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
 
 TEACHER = """
@@ -160,6 +161,26 @@ def test_stages_go_on_from_one_another(made, method, before, after):
         for kind in (before, after)
     )
     assert 0 < (start - end).norm() < 0.5 * start.norm()
+
+
+def test_projections_go_from_stage_to_stage_with_the_student(made):
+    """Guards an intermediate stage that spends its steps on learning anew what a width is projected by."""
+    start, end = (
+        load_file(made[kind, "tinybert"].path / PROJECTIONS_FILE) for kind in ("general", "intermediate")
+    )
+    assert set(start) == set(end)
+    for name in ("projections.embeddings.weight", "projections.layers.weight"):
+        assert 0 < (end[name] - start[name]).norm() < 0.5 * start[name].norm()
+    facts = made["intermediate", "tinybert"].run.facts
+    assert facts["projections_gone_on_with"] == ["embeddings", "layers"]
+
+
+def test_projections_are_kept_where_a_stage_may_follow_and_are_no_part_of_the_model(made):
+    kept = {kind for kind, stored in made.items() if (stored.path / PROJECTIONS_FILE).exists()}
+    assert kept == {("general", "tinybert"), ("intermediate", "tinybert"), ("general", "triple")}
+    run = made["general", "tinybert"].run
+    assert PROJECTIONS_FILE in run.files
+    assert run.artefact_bytes == run.files["model.safetensors"].bytes
 
 
 def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made):
