@@ -1,8 +1,8 @@
 """The command line's manners: exit status, one message, clean stdout, no waiting for torch."""
 
+import resource
 import subprocess
 import sys
-import time
 import typing
 
 import pytest
@@ -159,11 +159,12 @@ def test_help_takes_at_most_twice_a_bare_program_s_time(tmp_path):
     )
 
     def seconds(*command):
-        times = []
-        for _ in range(5):
-            before = time.perf_counter()
-            subprocess.run([sys.executable, *command, "--help"], capture_output=True, check=True)
-            times.append(time.perf_counter() - before)
-        return min(times)
+        """Of the processor: what else the machine does is not counted."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command, "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert seconds("-m", "compress") < 2 * seconds(str(bare))
+    turns = [(seconds("-m", "compress"), seconds(str(bare))) for _ in range(7)]
+    ours, theirs = (min(times) for times in zip(*turns, strict=True))
+    assert ours < 2 * theirs
