@@ -21,6 +21,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
@@ -35,6 +36,7 @@ from compress.checkpoints import (
     step_of,
 )
 from compress.data.batching import BucketSampler, Epochal, EpochDataLoader, Examples, Rows, sort_by_length
+from compress.deadline import TICKS, Deadline, stretch
 from compress.encoder import Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
@@ -51,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 LOGS_A_RUN = 100
 LOOKS_A_RUN = 20
+ENDLESS = 10**9
+"""Steps: more than any number of minutes is enough for."""
 STEPS_BETWEEN_LOOKS = 100
 """How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
 BYTES_OF_WEIGHT = 4
@@ -122,6 +126,16 @@ class Trainer(transformers.Trainer):
         self.model_accepts_loss_kwargs = False
         self._learned: Seen = defaultdict(list)
         self._held: Seen = defaultdict(list)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
+        """The schedule of the rate: over the steps, or over the minutes where these are the budget."""
+        if self._find_deadline() is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        schedule: Any = super().create_scheduler(TICKS, optimizer)
+        return stretch(schedule, self._find_deadline)
+
+    def _find_deadline(self) -> Deadline | None:
+        return next((each for each in self.callback_handler.callbacks if isinstance(each, Deadline)), None)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, this process's share of each."""
@@ -243,6 +257,7 @@ def train(
     training: Training,
     seed: int,
     place: Place,
+    minutes: float | None = None,
 ) -> Outcome:
     """Train a model in place and leave it at the weights that did best on the hold-out.
 
@@ -256,6 +271,7 @@ def train(
         training: The schedule; its `bf16` is decided.
         seed: Of batches and dropout.
         place: Where to work; from the newest whole checkpoint there training resumes.
+        minutes: Of work, instead of the schedule's epochs or steps; where they end, the rate's schedule does.
 
     Raises:
         InvalidInputError: The model has no positions for so many tokens.
@@ -268,12 +284,17 @@ def train(
         examples=examples,
         holdout=holdout,
         args=_arguments(
-            training, seed=seed, checkpoints=place.checkpoints, rows=len(examples), scored=task is not None
+            training.model_copy(update={"max_steps": ENDLESS}) if minutes else training,
+            seed=seed,
+            checkpoints=place.checkpoints,
+            rows=len(examples),
+            scored=task is not None,
         ),
         data_collator=collate,
         compute_metrics=(lambda prediction: _score_holdout(task, prediction)) if task else None,
         callbacks=[
-            Heartbeat(),
+            Heartbeat(minutes),
+            *([Deadline(minutes)] if minutes else []),
             *([EarlyStoppingCallback(training.early_stopping_patience)] if task else []),
         ],
     )
