@@ -160,7 +160,7 @@ def guess_tokens(model: Any, hidden: Tensor) -> Tensor:
     if hasattr(model, GENERATOR):
         return model.generator_lm_head(model.generator_predictions(hidden))  # type: ignore[no-any-return]
     head = next(getattr(model, name) for name in HEADS if hasattr(model, name))
-    return head(hidden)  # type: ignore[no-any-return]
+    return getattr(head, "predictions", head)(hidden)  # type: ignore[no-any-return]  # BERT's has a second one beside it
 
 
 def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:

@@ -10,9 +10,14 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat(TrainerCallback):
-    """A line now and then: step, loss, score on the hold-out, time left."""
+    """A line now and then: step, loss, score on the hold-out, time left.
 
-    def __init__(self) -> None:
+    Args:
+        minutes: The budget, where it is one of time.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self._minutes = minutes
         self._started = time.monotonic()
         self._from_step = 0
         self._spoken = 0.0
@@ -31,14 +36,22 @@ class Heartbeat(TrainerCallback):
             logger.info("  epoch %.3g: %.4f on the hold-out", state.epoch, logs["eval_score"])
         elif "loss" in logs and now - self._spoken > 10:
             done = state.global_step - self._from_step
-            left = (now - self._started) / max(done, 1) * (state.max_steps - state.global_step)
-            logger.info(
-                "  step %d of %d, loss %.4f, at most %s left",
-                state.global_step,
-                state.max_steps,
-                logs["loss"],
-                _clock(left),
-            )
+            if self._minutes:
+                logger.info(
+                    "  step %d in %g minutes at the most, loss %.4f",
+                    state.global_step,
+                    self._minutes,
+                    logs["loss"],
+                )
+            else:
+                left = (now - self._started) / max(done, 1) * (state.max_steps - state.global_step)
+                logger.info(
+                    "  step %d of %d, loss %.4f, at most %s left",
+                    state.global_step,
+                    state.max_steps,
+                    logs["loss"],
+                    _clock(left),
+                )
             self._spoken = now
 
 

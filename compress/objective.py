@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,10 +24,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The terms of one batch by name, and the model's logits where a score is made of them."""
+    """What an objective makes of one batch.
+
+    Attributes:
+        terms: By name; the loss is their sum.
+        logits: The model's, where a score is made of them.
+        measures: By name: shown beside the terms and not minimized, such as an accuracy.
+    """
 
     terms: Mapping[str, Mean]
     logits: Tensor | None
+    measures: Mapping[str, Mean] = field(default_factory=dict)
 
 
 class Objective(nn.Module, ABC):
@@ -52,14 +59,20 @@ class Learner(nn.Module):
         self.objective = objective
 
     def forward(self, **batch: Tensor) -> dict[str, Any]:
-        """The loss, the terms that it is the sum of, and the logits."""
+        """The loss, the terms that it is the sum of, what is shown beside them, and the logits."""
         judged: Judgement = self.objective(self.encoder, batch)
         shares = [term.value * _share_of_batch(term) for term in judged.terms.values()]
         return {
             "loss": torch.stack(shares).sum(),
-            "terms": {name: term.value.detach() for name, term in judged.terms.items()},
+            "seen": {name: _detached(mean) for name, mean in {**judged.terms, **judged.measures}.items()},
             "logits": judged.logits,
         }
+
+
+def _detached(mean: Mean) -> tuple[Tensor, Tensor]:
+    """A mean's value and its count, without what they were computed from."""
+    value = mean.value.detach()
+    return value, torch.as_tensor(mean.count, dtype=torch.float32, device=value.device)
 
 
 def _share_of_batch(term: Mean) -> Tensor | float:

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
@@ -35,6 +36,7 @@ from compress.checkpoints import (
     step_of,
 )
 from compress.data.batching import BucketSampler, Epochal, EpochDataLoader, Examples, Rows, sort_by_length
+from compress.deadline import TICKS, Deadline, stretch
 from compress.encoder import Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
@@ -43,7 +45,7 @@ from compress.heartbeat import Heartbeat
 from compress.objective import Learner, Objective
 from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.values import Training
-from compress.runs import HISTORY_FILE, PROJECTIONS_FILE, write_atomically
+from compress.runs import HISTORY_FILE, write_atomically
 from compress.storage import bytes_below
 from compress.tasks import Task
 
@@ -51,12 +53,15 @@ logger = logging.getLogger(__name__)
 
 LOGS_A_RUN = 100
 LOOKS_A_RUN = 20
+ENDLESS = 10**9
+"""Steps: more than any number of minutes is enough for."""
 STEPS_BETWEEN_LOOKS = 100
 """How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
 BYTES_OF_WEIGHT = 4
 CHECKPOINTS_AT_A_TIME = 3
 """The newest, the best, and the one that is being written."""
 WEIGHTS_FILE = "model.safetensors"
+OBJECTIVE_FILE = "objective.safetensors"
 
 Collate = Callable[[Rows], dict[str, Tensor]]
 
@@ -102,6 +107,10 @@ class Place:
     checkpoints: Path
 
 
+Seen = defaultdict[str, list[tuple[Tensor, Tensor]]]
+"""Means and their counts, batch by batch."""
+
+
 class Trainer(transformers.Trainer):
     """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
 
@@ -115,7 +124,18 @@ class Trainer(transformers.Trainer):
         self.checkpoints = checkpoints
         # Our losses are means over the batch: Trainer divides them by the accumulation steps, not by items.
         self.model_accepts_loss_kwargs = False
-        self._terms: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self._learned: Seen = defaultdict(list)
+        self._held: Seen = defaultdict(list)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
+        """The schedule of the rate: over the steps, or over the minutes where these are the budget."""
+        if self._find_deadline() is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        schedule: Any = super().create_scheduler(TICKS, optimizer)
+        return stretch(schedule, self._find_deadline)
+
+    def _find_deadline(self) -> Deadline | None:
+        return next((each for each in self.callback_handler.callbacks if isinstance(each, Deadline)), None)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, this process's share of each."""
@@ -147,8 +167,7 @@ class Trainer(transformers.Trainer):
         """The sum of the objective's terms."""
         outputs = model(**inputs)
         if model.training:
-            for name, term in outputs["terms"].items():
-                self._terms[name].append(term)
+            _note(self._learned, outputs["seen"])
         return outputs["loss"]
 
     def prediction_step(
@@ -162,15 +181,17 @@ class Trainer(transformers.Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
+        _note(self._held, outputs["seen"])
         loss = outputs["loss"].detach()
         return (loss, None, None) if prediction_loss_only else (loss, outputs["logits"], inputs["labels"])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add each term's mean since the last log."""
-        if "loss" in logs and len(self._terms) > 1:
-            logs |= {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
-        if "loss" in logs:
-            self._terms.clear()
+        """Add each term's mean, and what is shown beside them: since the last log, or over the hold-out."""
+        for sign, prefix, seen in (("loss", "", self._learned), ("eval_loss", "eval_", self._held)):
+            if sign in logs:
+                if len(seen) > 1:
+                    logs |= {f"{prefix}{name}": _mean_of(means) for name, means in seen.items()}
+                seen.clear()
         super().log(logs, start_time)
 
     def go_on(self, newest: Path | None) -> float:
@@ -187,11 +208,11 @@ class Trainer(transformers.Trainer):
         return float(result.metrics.get("train_samples_per_second", 0.0))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """The model as `save_pretrained` writes it, each shared tensor once; the projections beside it."""
+        """The model as `save_pretrained` writes it, each shared tensor once; what its objective learns beside it."""
         folder = Path(output_dir or self.checkpoints)
         self.learner.encoder.save_pretrained(folder)
-        if projections := self.learner.objective.state_dict():
-            save_file(projections, folder / PROJECTIONS_FILE)
+        if self.learner.objective.state_dict():
+            save_model(self.learner.objective, str(folder / OBJECTIVE_FILE))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -205,7 +226,7 @@ class Trainer(transformers.Trainer):
                 "Delete the run's directory and start it again.",
             )
         if objective.state_dict():
-            objective.load_state_dict(load_file(folder / PROJECTIONS_FILE))
+            load_model(objective, folder / OBJECTIVE_FILE)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -236,6 +257,7 @@ def train(
     training: Training,
     seed: int,
     place: Place,
+    minutes: float | None = None,
 ) -> Outcome:
     """Train a model in place and leave it at the weights that did best on the hold-out.
 
@@ -249,6 +271,7 @@ def train(
         training: The schedule; its `bf16` is decided.
         seed: Of batches and dropout.
         place: Where to work; from the newest whole checkpoint there training resumes.
+        minutes: Of work, instead of the schedule's epochs or steps; where they end, the rate's schedule does.
 
     Raises:
         InvalidInputError: The model has no positions for so many tokens.
@@ -261,12 +284,17 @@ def train(
         examples=examples,
         holdout=holdout,
         args=_arguments(
-            training, seed=seed, checkpoints=place.checkpoints, rows=len(examples), scored=task is not None
+            training.model_copy(update={"max_steps": ENDLESS}) if minutes else training,
+            seed=seed,
+            checkpoints=place.checkpoints,
+            rows=len(examples),
+            scored=task is not None,
         ),
         data_collator=collate,
         compute_metrics=(lambda prediction: _score_holdout(task, prediction)) if task else None,
         callbacks=[
-            Heartbeat(),
+            Heartbeat(minutes),
+            *([Deadline(minutes)] if minutes else []),
             *([EarlyStoppingCallback(training.early_stopping_patience)] if task else []),
         ],
     )
@@ -292,6 +320,17 @@ def train(
         judged_by="score" if task else "loss",
         samples_per_second=rate,
     )
+
+
+def _note(seen: Seen, means: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    for name, mean in means.items():
+        seen[name].append(mean)
+
+
+def _mean_of(means: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The mean over all that batches' means were taken over."""
+    values, counts = (torch.stack(part) for part in zip(*means, strict=True))
+    return float((values * counts).sum() / counts.sum().clamp(min=1))
 
 
 def room_for(parameters: int, checkpoints: Path) -> int:

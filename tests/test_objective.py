@@ -27,8 +27,9 @@ class Told(Objective):
 def test_the_loss_is_the_sum_of_the_terms():
     outputs = Learner(nn.Linear(2, 2), Told(one=(3.0, 4), two=(0.5, 9)))(logits=torch.ones(2))
     assert outputs["loss"].item() == 3.5
-    assert {name: value.item() for name, value in outputs["terms"].items()} == {"one": 3.0, "two": 0.5}
-    assert not any(value.requires_grad for value in outputs["terms"].values())
+    seen = {name: (value.item(), count.item()) for name, (value, count) in outputs["seen"].items()}
+    assert seen == {"one": (3.0, 4.0), "two": (0.5, 9.0)}
+    assert not any(value.requires_grad for value, _ in outputs["seen"].values())
     assert torch.equal(outputs["logits"], torch.ones(2))
 
 
@@ -63,7 +64,7 @@ def test_the_mean_over_processes_is_the_mean_over_the_batch(processes):
     one, two = processes({"a": (2.0, 30), "b": (1.0, 1)}, {"a": (6.0, 10), "b": (4.0, 2)})
     expected = (30 * 2.0 + 10 * 6.0) / 40 + (1 * 1.0 + 2 * 4.0) / 3
     assert ((one["loss"] + two["loss"]) / 2).item() == pytest.approx(expected)
-    assert one["terms"]["a"].item() == 2.0  # what is logged is this process's own
+    assert one["seen"]["a"][0].item() == 2.0  # what is logged is this process's own
 
 
 def test_a_process_that_has_nothing_to_judge_adds_nothing(processes):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from functools import partial
 
 import numpy as np
@@ -30,7 +31,7 @@ def setting(tmp_path, task_file, student_file, tokenizer):
     student = resolve_student(str(student_file))
     rest, held = hold_out(data.train, seed=0)
 
-    def run(name, objective=None, columns=None, seed=3, **changes):
+    def run(name, objective=None, columns=None, seed=3, minutes=None, **changes):
         encoder = build_student(student, tokenizer, data.task, seed=seed)
 
         def tokenized(split):
@@ -47,6 +48,7 @@ def setting(tmp_path, task_file, student_file, tokenizer):
             training=student.training.model_copy(update=changes),
             seed=seed,
             place=Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints"),
+            minutes=minutes,
         )
         return encoder.model, outcome
 
@@ -229,3 +231,17 @@ def test_steps_are_counted_before_anything_runs(setting):
     assert outcome.steps == steps_of(
         training.model_copy(update={"num_train_epochs": 1.5}), setting.rows, processes=1
     )
+
+
+def test_a_budget_of_minutes_ends_in_time_with_the_rate_at_its_end(setting):
+    """Three seconds; the few steps that they are enough for are all there is."""
+    began = time.monotonic()
+    _, outcome = setting("minutes", minutes=0.05, early_stopping_patience=10**6)
+    assert 3 <= time.monotonic() - began < 30
+    assert outcome.steps > 5
+    history = [
+        json.loads(line) for line in (setting.path / "minutes" / "history.jsonl").read_text().splitlines()
+    ]
+    rates = [line["learning_rate"] for line in history if "learning_rate" in line]
+    assert max(rates) > 5 * rates[-1]
+    assert len([line for line in history if "eval_loss" in line]) > 1

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from compress.data.corpus import Corpus
 from compress.data.masked_batches import MaskingCollator
@@ -23,9 +23,28 @@ class MaskedLmObjective(Objective):
         """One term, the mean over the hidden tokens."""
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
         hidden = model.base_model(**inputs).last_hidden_state  # type: ignore[operator]
-        asked = batch["labels"] != IGNORED_LABEL
-        logits = guess_tokens(model, hidden[asked]).float()
-        return Judgement({"masked_lm": Mean(task_loss(logits, batch["labels"][asked]), len(logits))}, None)
+        return judge_guesses(model, hidden, batch["labels"])
+
+
+def judge_guesses(model: nn.Module, hidden: Tensor, labels: Tensor) -> Judgement:
+    """What the MLM head makes of the hidden words, and of them alone.
+
+    Args:
+        model: Has the head.
+        hidden: The last hidden states, `[B, L, H]`.
+        labels: The hidden words, −100 elsewhere, `[B, L]`.
+
+    Returns:
+        One term, the mean over the hidden words; and the share that is guessed rightly.
+    """
+    asked = labels != IGNORED_LABEL
+    logits, words = guess_tokens(model, hidden[asked]).float(), labels[asked]
+    right = (logits.argmax(dim=-1) == words).float().mean()
+    return Judgement(
+        {"masked_lm": Mean(task_loss(logits, words), len(words))},
+        None,
+        {"masked_lm_accuracy": Mean(right, len(words))},
+    )
 
 
 def pretrain_encoder(
