@@ -23,7 +23,7 @@ from typing import cast
 
 import tokenizers
 import transformers
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.normalizers import Normalizer
 from transformers import AlbertTokenizer, BertTokenizer, PreTrainedTokenizerFast, RobertaTokenizer
 
@@ -52,6 +52,8 @@ ROBERTA_MASK = "<mask>"
 WORD_MARK = "▁"
 """What stands for the space before a word (sentencepiece)."""
 
+ONE_KIND = rf"{WORD_MARK}?(?:[\p{{L}}\p{{M}}]+|\p{{N}}+|[^\p{{L}}\p{{M}}\p{{N}}{WORD_MARK}]+)"
+"""No unigram piece holds letters and other characters, as sentencepiece has it: `life.` is two."""
 ASCII = "".join(map(chr, range(33, 127)))
 """Characters that no alphabet lacks: what is not in the corpus may be in a task."""
 COVERAGE = 0.9999
@@ -169,7 +171,9 @@ def train_unigram(corpus: Corpus, recipe: TokenizerRecipe) -> AlbertTokenizer:
     _require_room(recipe, len(ALBERT_SPECIAL), len(characters), "characters")
     unseen = characters - counts.keys() - {WORD_MARK}
     core = Tokenizer(models.Unigram())
-    core.pre_tokenizer = parts.pre_tokenizer
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [parts.pre_tokenizer, pre_tokenizers.Split(Regex(ONE_KIND), "isolated")]
+    )
     core.train_from_iterator(
         _plain_lines(corpus, alphabet, parts.normalizer),
         trainers.UnigramTrainer(

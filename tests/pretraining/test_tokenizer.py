@@ -138,9 +138,11 @@ def test_everything_but_the_vocabulary_is_as_the_class_in_transformers_makes_it(
 @pytest.mark.parametrize("kind", ["unigram", "byte-bpe"])
 def test_the_mask_takes_the_space_on_its_left(trained, kind):
     tokenizer, _ = trained[kind]
-    mask = tokenizer.mask_token
-    tokens = tokenizer.tokenize(f"so {mask} it")
-    assert tokens == [*tokenizer.tokenize("so"), mask, *tokenizer.tokenize(" it")]
+    so, it, masked = (
+        tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in ("so", " it", f"so {tokenizer.mask_token} it")
+    )
+    assert masked == [*so, tokenizer.mask_token_id, *it]
 
 
 @pytest.mark.parametrize(
@@ -281,8 +283,17 @@ def test_hardly_anything_of_its_own_corpus_is_unknown(trained, corpus, kind):
     assert tokenizer.unk_token not in tokenizer.tokenize(ASCII)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_no_piece_holds_letters_and_punctuation(trained, kind):
+    """Guards `life.` beside `life`: a vocabulary of 30,000 would be full of them."""
+    pieces = {piece.removeprefix("##").strip("▁") for piece in trained[kind][0].get_vocab()}
+    pieces -= set(trained[kind][0].all_special_tokens)
+    assert not [piece for piece in pieces if re.search(r"[^\W_]", piece) and not piece.isalnum()]
+    assert len([piece for piece in pieces if piece.isalpha()]) > 400
+
+
 def test_an_alphabet_covers_its_text():
-    counts = {"a": 90_000, "é": 9_990, "b": 5, "z": 4, "c": 1, " ": 50_000, "\x00": 70_000, "\u200d": 9_000}
+    counts = {"a": 90_000, "é": 9_989, "b": 6, "z": 4, "c": 1, " ": 50_000, "\x00": 70_000, "\u200d": 9_000}
     assert choose_alphabet(counts) == ["a", "b", "é"]
     assert choose_alphabet(counts, always="zA") == ["A", "a", "b", "z", "é"]
     assert choose_alphabet({"b": 1, "a": 1}) == ["a", "b"]
@@ -316,8 +327,9 @@ def test_masking_knows_where_words_begin(trained, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_smallest_vocabulary_is_named_and_works(tmp_path, kind):
-    corpus = corpus_of(["a story of a film, so warm and so bright " * 20])
+def test_the_smallest_vocabulary_is_named_and_works(corpus, tmp_path, kind):
+    text = next(corpus.documents())[:4000]
+    corpus = corpus_of([text])
     with pytest.raises(InvalidInputError) as error:
         train_tokenizer(corpus, recipe_of(kind, 60), store=tmp_path)
     smallest = int(re.search(r"vocab_size to (\d+) or more", error.value.fix)[1])
@@ -326,14 +338,16 @@ def test_the_smallest_vocabulary_is_named_and_works(tmp_path, kind):
     for size in (smallest, smallest + 1, smallest + 7):
         found = train_tokenizer(corpus, recipe_of(kind, size), store=tmp_path)
         assert len(found) == size == len(set(found.get_vocab().values()))
-        assert found.unk_token_id not in found("a story of a film")["input_ids"]
+        assert found.unk_token_id not in found(text)["input_ids"]
 
 
 def test_bytes_are_counted_before_the_corpus_is_read(tmp_path):
     def unread():
         raise AssertionError
 
-    with pytest.raises(InvalidInputError, match=r"vocabulary of 260 pieces .* 5 special tokens and 256 bytes"):
+    with pytest.raises(
+        InvalidInputError, match=r"vocabulary of 260 pieces .* 5 special tokens and 256 bytes"
+    ):
         train_tokenizer(Corpus("mine", "mine", "f", unread), recipe_of("byte-bpe", 260), store=tmp_path)
 
 
