@@ -29,8 +29,9 @@ from compress.integrity import (
     require_whole,
 )
 from compress.models.configuration import PartiallySharedAlbertConfig
-from compress.recipes.schema import Architecture, Family, Student
+from compress.recipes.schema import Architecture, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
+from compress.recipes.values import Family
 from compress.tasks import Task
 
 COUNTED_FROM_PADDING = frozenset(

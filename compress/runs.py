@@ -29,9 +29,11 @@ LOCK_FILE = ".lock"
 REDO_SUFFIX = ".redo"
 TEACHER_CACHE = ".teacher-cache"
 CORPUS_CACHE = ".corpus-cache"
+TOKENIZER_CACHE = ".tokenizer-cache"
 AUGMENTATION_CACHE = ".augmentation-cache"
-CACHES = (TEACHER_CACHE, CORPUS_CACHE, AUGMENTATION_CACHE)
-"""Folders of a store that keep what teachers said, tokenized corpora, augmented texts; each can be made again."""
+CACHES = (TEACHER_CACHE, CORPUS_CACHE, TOKENIZER_CACHE, AUGMENTATION_CACHE)
+"""Folders of a store that keep what teachers said, tokenized corpora, trained tokenizers, augmented texts; each can be
+made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
 PROJECTIONS_FILE = "projections.safetensors"
 """Beside a student that a further stage goes on with: the projections to its teacher's width."""

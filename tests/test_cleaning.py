@@ -168,7 +168,7 @@ def test_what_is_gone_since_the_survey_is_no_failure(store):
     assert not delete(store, entry)
 
 
-@pytest.mark.parametrize("caches", [(".teacher-cache", ".augmentation-cache"), (".augmentation-cache",)])
+@pytest.mark.parametrize("caches", [(".teacher-cache", ".augmentation-cache"), (".tokenizer-cache",)])
 def test_the_caches_go_only_while_no_run_is_made(store, caches):
     assert not cache_may_go(an_inventory())
     assert cache_may_go(an_inventory(an_entry("a"), cache_bytes=1))

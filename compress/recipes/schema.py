@@ -10,9 +10,15 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, mod
 
 from compress.recipes.methods import Distillation
 from compress.recipes.start import Start
-from compress.recipes.values import Frozen, PositiveInt, Share, Training, TrainingFor, choose_training
-
-Family = Literal["bert", "roberta", "electra", "albert"]
+from compress.recipes.values import (
+    Family,
+    Frozen,
+    PositiveInt,
+    Share,
+    Training,
+    TrainingFor,
+    choose_training,
+)
 
 
 class Architecture(Frozen):

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from compress.recipes.schema import Architecture, Family
+from compress.recipes.schema import Architecture
+from compress.recipes.values import Family
 
 BERT_VOCABULARY = 30522
 """Pieces of bert-base's vocabulary: what students' sizes refer to unless a teacher is named."""

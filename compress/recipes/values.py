@@ -1,10 +1,11 @@
-"""The numbers that recipes are made of, and how weights are moved."""
+"""The values that recipes are made of, and how weights are moved."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
+Family = Literal["bert", "roberta", "electra", "albert"]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
