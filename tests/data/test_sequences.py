@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from compress.data import sequences as module
+from compress.data import tokenizing
 from compress.data.batching import BucketSampler, pad_rows
 from compress.data.corpus import Corpus, resolve_corpus
 from compress.data.sequences import SHORTEST, corpus_key, cut, hold_out, tokenize_corpus
@@ -131,7 +132,7 @@ def test_no_sequence_crosses_documents(tokenizer, tmp_path):
 def test_chunks_leave_no_trace(tokenizer, tmp_path, monkeypatch):
     """Guards a document that is torn where the texts that are tokenized together end."""
     expected = tokenize_corpus(corpus_of(DOCUMENTS), tokenizer, max_length=30, store=tmp_path / "a")
-    monkeypatch.setattr(module, "CHUNK", 50)
+    monkeypatch.setattr(tokenizing, "CHUNK", 50)
     found = tokenize_corpus(corpus_of(DOCUMENTS), tokenizer, max_length=30, store=tmp_path / "b")
     for name in ("ids", "offsets", "documents"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -320,7 +321,7 @@ def test_text_that_cannot_be_cut(tokenizer, tmp_path):
 
 def test_memory_does_not_grow_with_the_corpus(tokenizer, tmp_path, monkeypatch):
     """Guards a machine that dies of a large corpus: ten times the text may take a fifth more, no more."""
-    monkeypatch.setattr(module, "CHUNK", 1 << 14)
+    monkeypatch.setattr(tokenizing, "CHUNK", 1 << 14)
     line = json.dumps({"text": "the story was dull and cold and so very stale .\n" * 20}) + "\n"
     peaks = []
     for size in (50, 50, 500):  # the first warms up what is kept for good
