@@ -102,7 +102,7 @@ def test_copies_are_cut_otherwise(plan):
     for other in kinds[1:]:
         assert len(kinds[0] & other) < 0.75 * len(kinds[0])
     counts = [len(rows) for rows in copies_of(found, total)]
-    assert max(counts) < 1.1 * counts[0], "another cut takes hardly more examples"
+    assert max(counts) < 1.15 * counts[0], "another cut takes few more examples"
 
 
 def test_one_document_is_cut_otherwise_too():
