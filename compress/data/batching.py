@@ -51,6 +51,21 @@ class Examples(Dataset[Rows], ABC):
         return self.__getitems__([row])
 
 
+class CorpusExamples(Examples):
+    """Examples cut from a corpus, where nothing is known of a text but its tokens."""
+
+    lengths: NDArray[np.int64]
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """For the record of a run."""
+        return {"corpus_sequences": len(self), "corpus_tokens": int(self.lengths.sum())}
+
+    @abstractmethod
+    def content(self, row: int) -> NDArray[Any]:
+        """The tokens of one example, special ones left out."""
+
+
 class TokenizedSet(Examples):
     """Tokenized texts and what is known of each; a batch is fetched whole.
 
@@ -142,6 +157,37 @@ def sort_by_length(lengths: Sequence[int] | NDArray[np.int64], *, batch_size: in
     """Cut examples, sorted by length, into batches: for predictions, where order does not matter."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+
+
+def bucket_by_tokens(
+    lengths: Sequence[int] | NDArray[np.int64], *, batch_tokens: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Shuffle examples into batches of like length and nearly equal tokens (RoBERTa's doc-sentences, section 4.2).
+
+    As `bucket_by_length`, but a batch is as many examples as keep within `batch_tokens` when padded to the longest of
+    them, and one at the least. The number of batches may differ from epoch to epoch.
+
+    Args:
+        lengths: Tokens of each example, `[N]`.
+        batch_tokens: Of a batch, padding included, over all processes.
+        seed: Of the run.
+        epoch: Counted from 0; each has an order of its own.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    sizes = np.asarray(lengths)
+    bucket = max(1, math.ceil(batch_tokens / max(1.0, float(sizes.mean())))) * BATCHES_A_BUCKET
+    batches: list[list[int]] = []
+    for start in range(0, len(order), bucket):
+        rows = order[start : start + bucket]
+        rows = rows[np.argsort(sizes[rows], kind="stable")]
+        begin = 0
+        for end in range(1, len(rows) + 1):
+            # Sorted, so that the last of a batch is its longest.
+            if end == len(rows) or sizes[rows[end]] * (end + 1 - begin) > batch_tokens:
+                batches.append(rows[begin:end].tolist())
+                begin = end
+    return [batches[i] for i in generator.permutation(len(batches))]
 
 
 @runtime_checkable

@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from compress.data.batching import Rows, pad_rows
+from compress.data.batching import CorpusExamples, Rows, pad_rows
 from compress.data.masking import count_tokens, mask_batch, read_vocabulary
-from compress.data.sequences import Sequences
 from compress.recipes.methods import Masking
 
 
@@ -25,7 +24,7 @@ class MaskingCollator:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, masking: Masking, *, sequences: Sequences, seed: int
+        self, tokenizer: PreTrainedTokenizerBase, masking: Masking, *, sequences: CorpusExamples, seed: int
     ) -> None:
         self.tokenizer = tokenizer
         self.masking = masking

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from compress.data.sequences import Sequences
+from compress.data.batching import CorpusExamples
 from compress.errors import CompressError, InvalidInputError
 from compress.recipes.methods import Masking
 
@@ -69,7 +69,7 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     return Vocabulary(mask_id=tokenizer.mask_token_id, special=special, word_starts=starts)
 
 
-def count_tokens(sequences: Sequences, vocab_size: int) -> NDArray[np.int64]:
+def count_tokens(sequences: CorpusExamples, vocab_size: int) -> NDArray[np.int64]:
     """How often each token of the vocabulary occurs, special ones around sequences left out: `[V]`."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     for start in range(0, len(sequences), BLOCK):

@@ -4,10 +4,10 @@ A sequence lies within one document. Its paragraphs (lines) follow one another, 
 written; special tokens are added when it is fetched, as the tokenizer itself would add them.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from compress.data.arrays import ArrayWriter
-from compress.data.batching import Examples, Rows
+from compress.data.batching import CorpusExamples, Rows
 from compress.data.corpus import Corpus
 from compress.data.documents import LONGEST_LINE, split_lines
-from compress.errors import CompressError, InvalidInputError
-from compress.processes import is_main, wait
-from compress.recipes.values import Frozen
-from compress.runs import CORPUS_CACHE, SCHEMA_VERSION, content_key, hash_file, read_record, write_record
-from compress.storage import holding, telling_failed_writes
+from compress.data.mapped_arrays import AboutArrays, map_arrays
+from compress.data.tokenizing import smallest_type, tokenize_texts, tokenizer_state
+from compress.errors import InvalidInputError
+from compress.runs import CORPUS_CACHE, content_key
 
 logger = logging.getLogger(__name__)
 
@@ -33,24 +32,16 @@ FORMAT = 1
 """Of what lies in the cache; another number makes every corpus be cut anew."""
 SHORTEST = 8
 """Tokens, special ones not counted: a shorter rest teaches nothing and is left out."""
-CHUNK = 1 << 20
-"""Characters that are tokenized together."""
 HELD_OUT = 256
 """Sequences that are held out, at the most."""
-ABOUT_FILE = "about.json"
 ARRAYS = ("ids", "offsets", "documents")
 
 
-class About(Frozen):
-    """What a tokenized corpus holds; written last, so that what has it is whole."""
+class AboutSequences(AboutArrays):
+    """What a corpus in sequences holds."""
 
-    schema_version: int = SCHEMA_VERSION
-    corpus: str
     max_length: int
-    documents: int
     sequences: int
-    tokens: int
-    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,8 +55,17 @@ class Frame:
     def __len__(self) -> int:
         return len(self.before) + len(self.after)
 
+    def enclose(self, contents: Iterable[NDArray[Any]]) -> dict[str, list[list[int]]]:
+        """The model's inputs for texts of one segment each, special tokens around them."""
+        texts = [[*self.before, *content.tolist(), *self.after] for content in contents]
+        fill = {"attention_mask": 1, "token_type_ids": 0}
+        return {
+            name: texts if name == "input_ids" else [[fill[name]] * len(text) for text in texts]
+            for name in self.inputs
+        }
 
-class Sequences(Examples):
+
+class Sequences(CorpusExamples):
     """Sequences of tokens, fetched a batch at a time as `TokenizedSet` is; a view of some, where `rows` says which.
 
     Args:
@@ -92,23 +92,12 @@ class Sequences(Examples):
         self.rows = np.arange(len(documents)) if rows is None else rows
         self.lengths: NDArray[np.int64] = offsets[self.rows + 1] - offsets[self.rows] + len(frame)
 
-    @property
-    def facts(self) -> dict[str, int]:
-        """For the record of a run."""
-        return {"corpus_sequences": len(self), "corpus_tokens": int(self.lengths.sum())}
-
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitems__(self, rows: list[int]) -> Rows:
         """The sequences of the given numbers, special tokens around them; what PyTorch's loader asks for."""
-        texts = [[*self.frame.before, *self.content(row).tolist(), *self.frame.after] for row in rows]
-        fill = {"attention_mask": 1, "token_type_ids": 0}
-        tokens = {
-            name: texts if name == "input_ids" else [[fill[name]] * len(text) for text in texts]
-            for name in self.frame.inputs
-        }
-        return Rows(tokens=tokens, columns={}, numbers=rows)
+        return Rows(tokens=self.frame.enclose([self.content(row) for row in rows]), columns={}, numbers=rows)
 
     def content(self, row: int) -> NDArray[Any]:
         """The tokens of one sequence, special ones left out."""
@@ -170,26 +159,20 @@ def tokenize_corpus(
             f"Set max_length to {SHORTEST + len(frame)} or more.",
         )
     folder = store / CORPUS_CACHE / corpus_key(corpus, tokenizer, max_length=max_length)
-    if is_main():
-        with holding(folder, busy="tokenizes the corpus"), telling_failed_writes(folder):
-            if not _is_whole(folder):
-                _build(folder, corpus, tokenizer, max_length=max_length)
-    wait()
-    ids, offsets, documents = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
+    build = partial(_build, folder, corpus, tokenizer, max_length=max_length)
+    ids, offsets, documents = map_arrays(
+        folder, ARRAYS, about=AboutSequences, build=build, busy="tokenizes the corpus"
+    )
     return Sequences(ids, offsets, documents, frame=frame)
 
 
 def corpus_key(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> str:
     """A hash over the documents, everything that decides the tokens, and the length."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    state = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
-    if backend is not None:  # set anew by each call, and no part of what a tokenizer is
-        state |= {"truncation": None, "padding": None}
     return content_key(
         {
             "format": FORMAT,
             "corpus": corpus.fingerprint,
-            "tokenizer": [type(tokenizer).__name__, state, tokenizer.all_special_ids],
+            "tokenizer": tokenizer_state(tokenizer),
             "max_length": max_length,
             "cutting": [SHORTEST, LONGEST_LINE],
         }
@@ -225,18 +208,21 @@ def cut(paragraphs: Iterable[Sequence[int]], *, room: int) -> Iterator[list[int]
         yield sequence
 
 
-def _build(folder: Path, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+def _build(
+    folder: Path, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, *, max_length: int
+) -> dict[str, Any]:
     room = max_length - len(read_frame(tokenizer))
-    largest = max(tokenizer.get_vocab().values(), default=0)
     logger.info("  tokenizing the corpus %s", corpus.name)
     seen = -1
     with (
-        ArrayWriter(folder / "ids.npy", np.uint16 if largest < 1 << 16 else np.int32) as ids,
+        ArrayWriter(folder / "ids.npy", smallest_type(tokenizer)) as ids,
         ArrayWriter(folder / "offsets.npy", np.int64) as offsets,
         ArrayWriter(folder / "documents.npy", np.int64) as documents,
     ):
         offsets.append(np.zeros(1))
-        for seen, paragraphs in groupby(_tokenize(corpus.documents(), tokenizer), key=itemgetter(0)):
+        for seen, paragraphs in groupby(
+            tokenize_texts(_paragraphs(corpus.documents()), tokenizer), key=itemgetter(0)
+        ):
             for sequence in cut((tokens for _, tokens in paragraphs), room=room):
                 ids.append(np.array(sequence))
                 offsets.append(np.array([ids.length]))
@@ -245,56 +231,13 @@ def _build(folder: Path, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, *, 
             raise InvalidInputError(
                 f"No document of the corpus {corpus.name!r} has {SHORTEST} tokens.", "Bring more text."
             )
-    about = About(
-        corpus=corpus.origin,
-        max_length=max_length,
-        documents=seen + 1,
-        sequences=documents.length,
-        tokens=ids.length,
-        sha256={name: hash_file(folder / f"{name}.npy") for name in ARRAYS},
-    )
-    write_record(folder / ABOUT_FILE, about)
-
-
-def _is_whole(folder: Path) -> bool:
-    if not (folder / ABOUT_FILE).exists():
-        return False
-    try:
-        about = read_record(folder / ABOUT_FILE, About)
-        whole = about.sha256 == {name: hash_file(folder / f"{name}.npy") for name in ARRAYS}
-    except (CompressError, OSError):
-        whole = False
-    if not whole:
-        logger.warning("  the tokenized corpus %s is damaged: it is made again", folder.name)
-    return whole
-
-
-def _tokenize(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[int, list[int]]]:
-    """The number of a document and the tokens of a paragraph of it, for each in order."""
-    for chunk in _chunks(_paragraphs(documents)):
-        encoded = tokenizer(
-            [text for _, text in chunk],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        yield from zip((number for number, _ in chunk), encoded["input_ids"], strict=True)
-
-
-def _chunks(paragraphs: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    chunk: list[tuple[int, str]] = []
-    characters = 0
-    for number, text in paragraphs:
-        chunk.append((number, text))
-        characters += len(text)
-        if characters >= CHUNK:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
+    return {
+        "corpus": corpus.origin,
+        "max_length": max_length,
+        "documents": seen + 1,
+        "sequences": documents.length,
+        "tokens": ids.length,
+    }
 
 
 def _paragraphs(documents: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,13 @@ from accelerate.data_loader import skip_first_batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.data.batching import BucketSampler, EpochDataLoader, bucket_by_length, sort_by_length
+from compress.data.batching import (
+    BucketSampler,
+    EpochDataLoader,
+    bucket_by_length,
+    bucket_by_tokens,
+    sort_by_length,
+)
 
 lengths_of = st.lists(st.integers(1, 60), min_size=1, max_size=400)
 sizes = st.integers(1, 33)
@@ -101,3 +107,21 @@ def test_whoever_follows_is_told_of_an_epoch_that_begins_in_its_middle():
     EpochDataLoader(list(range(40)), batch_sampler=sampler, collate_fn=drawing).set_epoch(3)
     assert (drawing.epoch, sampler.epoch) == (3, 3)
     BucketSampler([1] * 4, batch_size=4, seed=0, follower=list).set_epoch(1)  # it draws nothing
+
+
+@given(lengths_of, st.integers(1, 400), st.integers(0, 3), st.integers(0, 3))
+def test_batches_of_equal_tokens_hold_every_example_once_and_keep_within(lengths, tokens, seed, epoch):
+    batches = bucket_by_tokens(lengths, batch_tokens=tokens, seed=seed, epoch=epoch)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    padded = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
+    assert all(size <= tokens or len(batch) == 1 for size, batch in zip(padded, batches, strict=True))
+    assert bucket_by_tokens(lengths, batch_tokens=tokens, seed=seed, epoch=epoch) == batches
+
+
+def test_short_examples_come_in_larger_batches():
+    lengths = np.random.default_rng(0).integers(4, 128, 4000)
+    batches = bucket_by_tokens(lengths, batch_tokens=2048, seed=0, epoch=0)
+    tokens = np.array([lengths[batch].sum() for batch in batches])
+    assert np.mean(tokens > 0.85 * 2048) > 0.95
+    assert max(map(len, batches)) > 10 * min(map(len, batches))
+    assert bucket_by_tokens(lengths, batch_tokens=2048, seed=0, epoch=1) != batches

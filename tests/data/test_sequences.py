@@ -9,60 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from compress.data import sequences as module
+from compress.data import tokenizing
 from compress.data.batching import BucketSampler, pad_rows
 from compress.data.corpus import Corpus, resolve_corpus
 from compress.data.sequences import SHORTEST, corpus_key, cut, hold_out, tokenize_corpus
 from compress.errors import InvalidInputError
 from compress.runs import CORPUS_CACHE
-
-WORDS = ("the", "film", "is", "lovely", "story", "and", "dull", "music", "very", "scenes")
-DOCUMENTS = [
-    " ".join(WORDS) + "\n\n" + "so lovelys, was. " * 40 + "\nthe end of a story is very very grim.",
-    "too short",
-    "a plot with music\n" * 30,
-    "the story was dull and cold and so very stale .",
-]
-
-
-def corpus_of(documents, fingerprint="f"):
-    return Corpus("mine", "mine", fingerprint, lambda: iter(documents))
-
-
-@pytest.fixture(scope="module")
-def kinds(tokenizer):
-    """WordPiece as BERT, byte-level BPE as RoBERTa, Unigram with ▁ as ALBERT."""
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    names = {
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "mask_token": "<mask>",
-        "cls_token": "<s>",
-        "sep_token": "</s>",
-    }
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        DOCUMENTS, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
-    )
-    unigram = Tokenizer(models.Unigram())
-    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
-    unigram.train_from_iterator(
-        DOCUMENTS, trainers.UnigramTrainer(vocab_size=80, special_tokens=special, unk_token="<unk>")
-    )
-    for core in (bpe, unigram):
-        core.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    build = PreTrainedTokenizerFast
-    return {
-        "wordpiece": tokenizer,
-        "byte-level": build(tokenizer_object=bpe, model_input_names=["input_ids", "attention_mask"], **names),
-        "sentencepiece": build(tokenizer_object=unigram, **names),
-    }
+from tests.data.conftest import DOCUMENTS, corpus_of
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte-level", "sentencepiece"])
@@ -131,7 +89,7 @@ def test_no_sequence_crosses_documents(tokenizer, tmp_path):
 def test_chunks_leave_no_trace(tokenizer, tmp_path, monkeypatch):
     """Guards a document that is torn where the texts that are tokenized together end."""
     expected = tokenize_corpus(corpus_of(DOCUMENTS), tokenizer, max_length=30, store=tmp_path / "a")
-    monkeypatch.setattr(module, "CHUNK", 50)
+    monkeypatch.setattr(tokenizing, "CHUNK", 50)
     found = tokenize_corpus(corpus_of(DOCUMENTS), tokenizer, max_length=30, store=tmp_path / "b")
     for name in ("ids", "offsets", "documents"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -320,7 +278,7 @@ def test_text_that_cannot_be_cut(tokenizer, tmp_path):
 
 def test_memory_does_not_grow_with_the_corpus(tokenizer, tmp_path, monkeypatch):
     """Guards a machine that dies of a large corpus: ten times the text may take a fifth more, no more."""
-    monkeypatch.setattr(module, "CHUNK", 1 << 14)
+    monkeypatch.setattr(tokenizing, "CHUNK", 1 << 14)
     line = json.dumps({"text": "the story was dull and cold and so very stale .\n" * 20}) + "\n"
     peaks = []
     for size in (50, 50, 500):  # the first warms up what is kept for good
