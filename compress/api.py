@@ -15,12 +15,12 @@ from compress.planning import (
     Options,
     plan_export,
     plan_finetuning,
-    plan_pretraining,
     plan_quantization,
     task_of,
 )
 from compress.recipes.stages import Export
 from compress.runs import Evaluation, Session, StoredRun
+from compress.schooling import plan_pretraining
 from compress.sources import collect_runs, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
@@ -63,22 +63,24 @@ def finetune(
 
 
 def pretrain(
-    model: str,
+    teacher: str | None = None,
     *,
     corpus: str,
-    objective: str = "mlm",
+    source: str | None = None,
+    objective: str | None = None,
     seed: int = 42,
     options: Options = DEFAULTS,
     runs: Path | str = "runs",
     force: bool = False,
     save_to: Path | None = None,
 ) -> StoredRun:
-    """Go on pretraining a model on documents; one without an MLM head gets a new one.
+    """Pretrain a teacher from nothing on documents, or go on with a model's weights.
 
     Args:
-        model: A run, a directory, a teacher or a Hub id.
+        teacher: A teacher's name or file: its tokenizer and its weights are made.
         corpus: A directory or a file of documents, a Hub dataset, or `sample`.
-        objective: `mlm`, guess hidden words.
+        source: In the teacher's place, whose weights are gone on with: a run, a directory, a teacher or a Hub id.
+        objective: Of `source`: `mlm` (the default), `nsp`, `sop` or `rtd`; heads that it lacks are drawn.
         seed: Of everything random.
         options: Changes to the schedule.
         runs: The store.
@@ -88,7 +90,10 @@ def pretrain(
     Raises:
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
-    step = plan_pretraining(model, objective, corpus, Workplace(Path(runs)), seed=seed, options=options)
+    place = Workplace(Path(runs))
+    step = plan_pretraining(
+        teacher, corpus, place, source=source, objective=objective, seed=seed, options=options
+    )
     return execute(step, force=force, save_to=save_to)
 
 

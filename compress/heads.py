@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,11 +19,15 @@ from transformers import (
 from compress.encoder import Encoder, build_config, load_config, load_tokenizer, load_weights
 from compress.errors import CompressError, InvalidInputError
 from compress.integrity import explain_unloadable, find_layer, require_fitting, require_whole
+from compress.recipes.pretraining import LEARNERS, ObjectiveName
 from compress.recipes.schema import Student
+from compress.recipes.stages import NewModel
 
 GENERATOR = "generator_predictions"
 HEADS = ("cls", "lm_head", "predictions", GENERATOR)
 """What MLM heads are called: BERT's, RoBERTa's, ALBERT's, and that of ELECTRA's generator, which is in two parts."""
+
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def build_bare(
@@ -41,6 +46,75 @@ def build_bare(
     if masked_lm:
         return Encoder(AutoModelForMaskedLM.from_config(config), tokenizer)  # type: ignore[no-untyped-call]
     return Encoder(AutoModel.from_config(config, add_pooling_layer=False), tokenizer)  # type: ignore[no-untyped-call]
+
+
+def build_learner(
+    new: NewModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    objective: ObjectiveName,
+    dropout: float | None,
+    seed: int,
+) -> Encoder:
+    """A model with random weights and the heads that an objective of pretraining asks for.
+
+    Args:
+        new: Its family and its shape.
+        tokenizer: Vocabulary size and special ids are taken from it.
+        objective: What it will learn.
+        dropout: In the place of its shape's; None leaves that.
+        seed: Of the weights.
+    """
+    config = build_config(new.architecture, new.family, tokenizer)
+    _set_dropout(config, dropout)
+    set_seed(seed)
+    return Encoder(_auto_class(objective).from_config(config), tokenizer)
+
+
+def load_learner(path: Path, *, objective: ObjectiveName, dropout: float | None, seed: int) -> Encoder:
+    """Load an encoder with the heads that an objective of pretraining asks for; those that it lacks are drawn.
+
+    Args:
+        path: A directory in Hugging Face format.
+        objective: What it will learn.
+        dropout: In the place of its own; None leaves that.
+        seed: Of new heads' weights.
+
+    Raises:
+        InvalidInputError: Its family does not know the objective.
+        CompressError: The weights are damaged.
+    """
+    require_learner(path, objective=objective)
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    require_fitting(path, tokenizer, config)
+    _set_dropout(config, dropout)
+    set_seed(seed)
+    model, report = load_weights(path, config, _auto_class(objective))
+    require_whole(path, model, report, complete=False)
+    return Encoder(model, tokenizer)
+
+
+def require_learner(path: Path, *, objective: ObjectiveName) -> None:
+    """Refuse a model that cannot go on with an objective.
+
+    Raises:
+        InvalidInputError: Its family does not know it.
+        CompressError: The configuration or the weights cannot be read.
+    """
+    if objective == "mlm":
+        require_guessing(path)
+        return
+    kind = load_config(path).model_type
+    if kind not in LEARNERS[objective]:
+        raise InvalidInputError(
+            f"{path} is a {kind!r} model, which cannot learn by {objective}.",
+            f"That takes {' or '.join(sorted(LEARNERS[objective]))}. Another objective: --objective mlm",
+        )
+
+
+def dropouts_of(config: PretrainedConfig) -> dict[str, float]:
+    """A configuration's probabilities of dropout, by the names of its fields."""
+    return {name: getattr(config, name) for name in DROPOUTS if getattr(config, name, None) is not None}
 
 
 def has_mlm_head(path: Path) -> bool:
@@ -161,6 +235,15 @@ def guess_tokens(model: Any, hidden: Tensor) -> Tensor:
         return model.generator_lm_head(model.generator_predictions(hidden))  # type: ignore[no-any-return]
     head = next(getattr(model, name) for name in HEADS if hasattr(model, name))
     return getattr(head, "predictions", head)(hidden)  # type: ignore[no-any-return]  # BERT's has a second one beside it
+
+
+def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
+    if dropout is not None:
+        config.update(dict.fromkeys(dropouts_of(config), dropout))
+
+
+def _auto_class(objective: ObjectiveName) -> Any:
+    return AutoModelForMaskedLM if objective == "mlm" else AutoModelForPreTraining
 
 
 def _missing_matrices(path: Path, config: PretrainedConfig) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from compress.budgets import Budget
+
 logger = logging.getLogger(__name__)
 
 
@@ -13,11 +15,11 @@ class Heartbeat(TrainerCallback):
     """A line now and then: step, loss, score on the hold-out, time left.
 
     Args:
-        minutes: The budget, where it is one of time.
+        budget: What is spent, where it is not the steps.
     """
 
-    def __init__(self, minutes: float | None = None) -> None:
-        self._minutes = minutes
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
         self._started = time.monotonic()
         self._from_step = 0
         self._spoken = 0.0
@@ -36,11 +38,11 @@ class Heartbeat(TrainerCallback):
             logger.info("  epoch %.3g: %.4f on the hold-out", state.epoch, logs["eval_score"])
         elif "loss" in logs and now - self._spoken > 10:
             done = state.global_step - self._from_step
-            if self._minutes:
+            if self._budget:
                 logger.info(
-                    "  step %d in %g minutes at the most, loss %.4f",
+                    "  step %d in %s at the most, loss %.4f",
                     state.global_step,
-                    self._minutes,
+                    self._budget,
                     logs["loss"],
                 )
             else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
@@ -15,7 +16,9 @@ from compress.distillation.augmentation import Augmented, augmented
 from compress.distillation.states import distill_general, distill_intermediate
 from compress.encoder import (
     Encoder,
+    build_config,
     build_student,
+    load_config,
     load_encoder,
     load_finished,
     load_tokenizer,
@@ -23,11 +26,20 @@ from compress.encoder import (
     save_encoder,
 )
 from compress.finetuning import finetune_encoder
-from compress.heads import build_bare, copy_mlm_head, load_base, load_masked_lm
+from compress.heads import (
+    build_bare,
+    build_learner,
+    copy_mlm_head,
+    dropouts_of,
+    load_base,
+    load_learner,
+    load_masked_lm,
+)
 from compress.inference import load
 from compress.models.initialization import initialize_from_teacher
 from compress.models.sharing import is_partially_shared, to_plain_albert
-from compress.pretraining.masked_lm import pretrain_encoder
+from compress.pretraining.learning import pretrain_encoder
+from compress.pretraining.tokenizer import train_tokenizer
 from compress.processes import is_main
 from compress.recipes.schema import Student
 from compress.recipes.stages import (
@@ -88,9 +100,19 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
 
 @make_artefact.register
 def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    encoder = load_masked_lm(inputs["model"].path, seed=step.seed, allow_new_head=True)
+    how: dict[str, Any] = {"objective": stage.objective, "dropout": stage.dropout, "seed": step.seed}
+    before = None
+    if stage.new is None:
+        before = inputs["model"].path
+        encoder, usual = load_learner(before, **how), load_config(before)
+    else:
+        tokenizer = _tokenizer(stage, step, inputs)
+        encoder = build_learner(stage.new, tokenizer, **how)
+        usual = build_config(stage.new.architecture, stage.new.family, tokenizer)
     _require_room(encoder.parameters, workspace)
-    facts = pretrain_encoder(encoder, _documents(step), stage, seed=step.seed, place=_place(step, workspace))
+    place = _place(step, workspace)
+    facts = pretrain_encoder(encoder, _documents(step), stage, seed=step.seed, place=place, before=before)
+    encoder.model.config.update(dropouts_of(usual))  # whoever fine-tunes it wants its shape's
     return _saved(encoder, stage.training.max_length, facts, workspace)
 
 
@@ -221,6 +243,13 @@ def _documents(step: Step) -> Corpus:
     if not isinstance(step.data, Corpus):
         raise TypeError(f"a {step.stage.kind} stage learns from documents")
     return step.data
+
+
+def _tokenizer(stage: Pretrain, step: Step, inputs: dict[str, Model]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a new model: trained on its corpus, or somebody's."""
+    if stage.tokenizer is None:
+        return load_tokenizer(inputs["tokenizer"].path)
+    return train_tokenizer(_documents(step), stage.tokenizer, store=step.store)
 
 
 def _place(step: Step, workspace: Workspace) -> Place:

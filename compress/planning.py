@@ -8,13 +8,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
-from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData, load_task_data
 from compress.encoder import answers_task
 from compress.environment import multiplies_bfloat16
 from compress.errors import InvalidInputError
-from compress.heads import require_guessing
-from compress.recipes.methods import Distillation, Masking
+from compress.recipes.methods import Distillation
 from compress.recipes.resolve import (
     explain_validation,
     list_recipes,
@@ -72,6 +70,27 @@ class Teaching:
 
 
 @dataclass(frozen=True)
+class Schooling:
+    """What the command line may change of a model's way of being pretrained; None is as in the teacher's file.
+
+    Attributes:
+        budget: Whose schedule.
+        tokenizer: The model whose tokenizer is taken, in the place of one that is trained.
+        vocab_size: Of the tokenizer that is trained.
+        arrangement: Which sentences make an example together.
+        max_minutes: Of work.
+        max_tokens: That are read.
+    """
+
+    budget: str | None = None
+    tokenizer: str | None = None
+    vocab_size: int | None = None
+    arrangement: str | None = None
+    max_minutes: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class Options:
     """What the command line may change of a recipe; names are the recipe's fields.
 
@@ -79,11 +98,13 @@ class Options:
         training: Of `Training`; in a chain of stages, of the last.
         select_on: Where early stopping looks.
         distillation: Of a student's way of being taught.
+        pretraining: Of a model's way of being pretrained.
     """
 
     training: Mapping[str, Any] = field(default_factory=dict)
     select_on: Selection = "holdout"
     distillation: Teaching = field(default_factory=Teaching)
+    pretraining: Schooling = field(default_factory=Schooling)
 
 
 def plan_finetuning(
@@ -117,26 +138,6 @@ def plan_finetuning(
     source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
     data = load_examples(task, workplace, select_on=options.select_on)
     return finetuning_step(source, data, task, workplace, seed=seed, options=options)
-
-
-def plan_pretraining(
-    model: str, objective: str, corpus: str, workplace: Workplace, *, seed: int, options: Options
-) -> Step:
-    """Plan to go on pretraining a model on documents; one without an MLM head gets a new one.
-
-    Raises:
-        UnknownNameError: Model or corpus is unknown.
-        InvalidInputError: There is no such objective, or the model cannot learn by it.
-    """
-    if objective != "mlm":
-        raise InvalidInputError(f"There is no objective {objective!r}.", "The objectives are: mlm.")
-    source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
-    require_guessing(source.path)
-    stage = Pretrain(
-        masking=Masking(),
-        training=decide_training(Training(learning_rate=1e-4, num_train_epochs=1), options.training),
-    )
-    return Step(source.name, stage, {"model": source}, resolve_corpus(corpus), corpus, seed, workplace.store)
 
 
 def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str | None = None) -> Step:

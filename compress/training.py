@@ -23,9 +23,10 @@ from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, EvalPrediction
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
+from compress.budgets import TICKS, Budget, stretch
 from compress.checkpoints import (
     STATE_FILE,
     drop_others,
@@ -36,7 +37,6 @@ from compress.checkpoints import (
     step_of,
 )
 from compress.data.batching import BucketSampler, Epochal, EpochDataLoader, Examples, Rows, sort_by_length
-from compress.deadline import TICKS, Deadline, stretch
 from compress.encoder import Encoder, longest_input
 from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 LOGS_A_RUN = 100
 LOOKS_A_RUN = 20
 ENDLESS = 10**9
-"""Steps: more than any number of minutes is enough for."""
+"""Steps: more than any budget is enough for."""
 STEPS_BETWEEN_LOOKS = 100
 """How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
 BYTES_OF_WEIGHT = 4
@@ -70,7 +70,8 @@ Collate = Callable[[Rows], dict[str, Tensor]]
 class Outcome:
     """What training says of itself; the rate is that of the last process, from step `resumed_from` on.
 
-    `best` is the hold-out's score at the chosen step, or its loss where that is what was `judged_by`.
+    `best` is the hold-out's score at the chosen step, or its loss where that is what was `judged_by`. `tokens` are
+    those that were read, padding not counted; they are counted where a language is learned.
     """
 
     resumed_from: int
@@ -79,11 +80,13 @@ class Outcome:
     best: float
     judged_by: str
     samples_per_second: float
+    tokens: int
 
     @property
     def facts(self) -> dict[str, Any]:
         """For the record of the run."""
         return {
+            **({"tokens_read": self.tokens} if self.tokens else {}),
             "resumed_from_step": self.resumed_from,
             "steps": self.steps,
             "best_step": self.best_step,
@@ -128,14 +131,14 @@ class Trainer(transformers.Trainer):
         self._held: Seen = defaultdict(list)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
-        """The schedule of the rate: over the steps, or over the minutes where these are the budget."""
-        if self._find_deadline() is None:
+        """The schedule of the rate: over the steps, or over a budget of something else."""
+        if self._find_budget() is None:
             return super().create_scheduler(num_training_steps, optimizer)
         schedule: Any = super().create_scheduler(TICKS, optimizer)
-        return stretch(schedule, self._find_deadline)
+        return stretch(schedule, self._find_budget)
 
-    def _find_deadline(self) -> Deadline | None:
-        return next((each for each in self.callback_handler.callbacks if isinstance(each, Deadline)), None)
+    def _find_budget(self) -> Budget | None:
+        return next((each for each in self.callback_handler.callbacks if isinstance(each, Budget)), None)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, this process's share of each."""
@@ -257,7 +260,8 @@ def train(
     training: Training,
     seed: int,
     place: Place,
-    minutes: float | None = None,
+    budget: Budget | None = None,
+    watching: Sequence[TrainerCallback] = (),
 ) -> Outcome:
     """Train a model in place and leave it at the weights that did best on the hold-out.
 
@@ -271,7 +275,8 @@ def train(
         training: The schedule; its `bf16` is decided.
         seed: Of batches and dropout.
         place: Where to work; from the newest whole checkpoint there training resumes.
-        minutes: Of work, instead of the schedule's epochs or steps; where they end, the rate's schedule does.
+        budget: Instead of the schedule's epochs or steps; where it ends, the rate's schedule does.
+        watching: Are told of what happens.
 
     Raises:
         InvalidInputError: The model has no positions for so many tokens.
@@ -284,7 +289,7 @@ def train(
         examples=examples,
         holdout=holdout,
         args=_arguments(
-            training.model_copy(update={"max_steps": ENDLESS}) if minutes else training,
+            training.model_copy(update={"max_steps": ENDLESS}) if budget else training,
             seed=seed,
             checkpoints=place.checkpoints,
             rows=len(examples),
@@ -293,8 +298,9 @@ def train(
         data_collator=collate,
         compute_metrics=(lambda prediction: _score_holdout(task, prediction)) if task else None,
         callbacks=[
-            Heartbeat(minutes),
-            *([Deadline(minutes)] if minutes else []),
+            Heartbeat(budget),
+            *([budget] if budget else []),
+            *watching,
             *([EarlyStoppingCallback(training.early_stopping_patience)] if task else []),
         ],
     )
@@ -319,6 +325,7 @@ def train(
         best=float(trainer.state.best_metric or 0.0),
         judged_by="score" if task else "loss",
         samples_per_second=rate,
+        tokens=trainer.state.num_input_tokens_seen,
     )
 
 
@@ -371,6 +378,7 @@ def _arguments(
         metric_for_best_model="score" if scored else "loss",
         greater_is_better=scored,
         prediction_loss_only=not scored,
+        include_num_input_tokens_seen="no" if scored else "non_padding",
         restore_callback_states_from_checkpoint=True,
         logging_steps=max(1, steps // LOGS_A_RUN),
         logging_nan_inf_filter=False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compress.cli import catalogue, doctor, store
-from compress.cli.options import COMMON, DATA, MAKING, SELECTION, TEACHING, TRAINING, takes
+from compress.cli.options import COMMON, DATA, MAKING, SCHOOLING, SELECTION, TEACHING, TRAINING, takes
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
 if TYPE_CHECKING:
@@ -64,30 +64,48 @@ def finetune(
         _carry_out(step, making, output)
 
 
-@app.command(epilog="Example: compress pretrain --from minilm-l6 --objective mlm --corpus sample")
-@takes(training=TRAINING, making=MAKING, common=COMMON)
+@app.command(epilog="Example: compress pretrain bert-mini --corpus sample --max-minutes 10")
+@takes(schooling=SCHOOLING, training=TRAINING, making=MAKING, common=COMMON)
 def pretrain(
-    model: Annotated[
-        str,
-        typer.Option("--from", help="Whose pretraining goes on: a run, a directory, a teacher, or a Hub id."),
-    ],
     corpus: Annotated[
         str, typer.Option("--corpus", help="Documents: a directory or a file, a Hub dataset, or `sample`.")
     ],
+    schooling: dict[str, Any],
     training: dict[str, Any],
     making: dict[str, Any],
     common: dict[str, Any],
-    objective: Annotated[str, typer.Option("--objective", help="mlm: guess hidden words.")] = "mlm",
+    teacher: Annotated[
+        str | None, typer.Argument(help="A teacher's name or file: made from nothing.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--from", help="Whose pretraining goes on: a run, a directory, a teacher, or a Hub id."),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option("--objective", help="With --from: mlm, nsp, sop or rtd; default mlm."),
+    ] = None,
 ) -> None:
-    """Go on pretraining a model on documents; one without an MLM head gets a new one."""
+    """Pretrain TEACHER from nothing on documents, tokenizer and all; or go on with a model's weights (--from).
+
+    Objectives: mlm (hidden words), nsp (they and next sentences), sop (they and the order of sentences),
+    rtd (replaced tokens). A teacher's file says which is its own.
+    """
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.planning import Options, plan_pretraining
+        from compress.planning import Options, Schooling
+        from compress.schooling import plan_pretraining
         from compress.steps import Workplace
 
-        place = Workplace(store=common["runs"])
-        options = Options(training=training)
-        step = plan_pretraining(model, objective, corpus, place, seed=making["seed"], options=options)
+        step = plan_pretraining(
+            teacher,
+            corpus,
+            Workplace(store=common["runs"]),
+            source=model,
+            objective=objective,
+            seed=making["seed"],
+            options=Options(training=training, pretraining=Schooling(**schooling)),
+        )
         _carry_out(step, making, output)
 
 

@@ -18,7 +18,12 @@ METHODS = {
         "minilm": "self-attention relations on documents, then soft labels (Wang et al. 2021)",
         "triple": "DistilBERT's three terms on masked documents, then soft labels (Sanh et al. 2019)",
     },
-    "pretrain": {"mlm": "guess hidden words (Devlin et al. 2018)"},
+    "pretrain": {
+        "mlm": "hidden words (Devlin et al. 2018)",
+        "nsp": "hidden words, and whether a segment follows another (Devlin et al. 2018)",
+        "sop": "hidden words, and the order of two segments (Lan et al. 2020)",
+        "rtd": "words that a generator has replaced (Clark et al. 2020)",
+    },
     "quantize": {"dynamic-int8": "ONNX Runtime, 8-bit"},
 }
 """Stage → method → what it is."""
@@ -77,6 +82,13 @@ def complete_objective(incomplete: str) -> list[str]:
     return _starting(incomplete, METHODS["pretrain"])
 
 
+def complete_arrangement(incomplete: str) -> list[str]:
+    """Which sentences make an example of pretraining."""
+    from compress.recipes.pretraining import Arrangement
+
+    return _starting(incomplete, typing.get_args(Arrangement))
+
+
 def complete_quantization(incomplete: str) -> list[str]:
     """Methods of quantization."""
     return _starting(incomplete, METHODS["quantize"])
@@ -100,6 +112,8 @@ COMPLETIONS: Mapping[str, Callable[[str], list[str]]] = {
     "distill method": complete_distillation,
     "distill budget": complete_budget,
     "pretrain objective": complete_objective,
+    "pretrain budget": complete_budget,
+    "pretrain arrangement": complete_arrangement,
     "quantize method": complete_quantization,
     "show name": complete_recipe,
     "list kind": complete_kind,

@@ -92,6 +92,22 @@ TEACHING: Group = {
     ),
 }
 
+_SCHOOLING_PANEL = "Pretraining (default: the teacher's)"
+
+
+def _schooling(kind: Any, text: str, *names: str) -> tuple[Any, Any]:
+    return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=_SCHOOLING_PANEL)], None
+
+
+SCHOOLING: Group = {
+    "budget": _schooling(str, "Whose schedule: published, or small (an hour on two CPU cores)."),
+    "tokenizer": _schooling(str, "The model whose tokenizer is taken; default one that is trained."),
+    "vocab_size": _schooling(int, "Pieces of the tokenizer that is trained."),
+    "arrangement": _schooling(str, "Which sentences make an example, such as full-sentences."),
+    "max_minutes": _schooling(float, "Ends after so many minutes, the learning rate with them."),
+    "max_tokens": _schooling(int, "Ends after so many tokens, the learning rate with them."),
+}
+
 _PANEL = "Training (default: the recipe's)"
 
 

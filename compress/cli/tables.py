@@ -41,7 +41,7 @@ def plan_table(step: "Step") -> tuple[list[dict[str, Any]], "Table"]:
             entry["stage"],
             "\n".join(entry["inputs"]),
             "\n".join(entry["terms"]),
-            f"{entry['estimated_steps']:,}" if known else "as many as the epochs have",
+            f"{entry['estimated_steps']:,}" if known else "as many as the epochs or the budget have",
             state,
             entry["run"],
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,14 @@ from compress.data.pairs import PairLabel, PlannedPairs, read_pair_frame
 from compress.data.sentences import Sentences
 from compress.data.sequences import Frame, read_frame
 from compress.errors import CompressError
+from compress.recipes.pretraining import Arrangement
 
-InputFormat = Literal["segment-pairs", "sentence-pairs", "sentence-orders", "full-sentences", "doc-sentences"]
-
-PAIRED: dict[InputFormat, tuple[Callable[..., Plan], PairLabel]] = {
+PAIRED: dict[Arrangement, tuple[Callable[..., Plan], PairLabel]] = {
     "segment-pairs": (plan_segment_pairs, "next_sentence_label"),
     "sentence-pairs": (plan_sentence_pairs, "next_sentence_label"),
     "sentence-orders": (plan_sentence_orders, "sentence_order_label"),
 }
-PACKED: dict[InputFormat, Callable[..., Plan]] = {
+PACKED: dict[Arrangement, Callable[..., Plan]] = {
     "full-sentences": plan_full_sentences,
     "doc-sentences": plan_doc_sentences,
 }
@@ -69,7 +68,7 @@ def arrange_sentences(
     sentences: Sentences,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    arrangement: InputFormat,
+    arrangement: Arrangement,
     max_length: int,
     seed: int,
     copies: int = 1,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -21,14 +22,23 @@ class MaskingCollator:
         masking: Which tokens are hidden, and how.
         sequences: The corpus, whose tokens are counted where rare ones are hidden more often.
         seed: Of the draws.
+        static: Whether an example's masks are the same in all epochs, as in the data that BERT was published with;
+            they then depend on the example and not on its batch.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, masking: Masking, *, sequences: CorpusExamples, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        masking: Masking,
+        *,
+        sequences: CorpusExamples,
+        seed: int,
+        static: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.masking = masking
         self.seed = seed
+        self.static = static
         self.epoch = 0
         self.vocabulary = read_vocabulary(tokenizer)
         smoothed = masking.smoothing is not None
@@ -39,16 +49,21 @@ class MaskingCollator:
         self.epoch = epoch
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
-        """The model's inputs and `labels`, each `[B, L]`."""
+        """The model's inputs and `labels`, each `[B, L]`, and the columns of the rows."""
         batch = pad_rows(rows, tokenizer=self.tokenizer)
-        # Each example is in one batch of an epoch, so its first one tells batches apart.
-        generator = np.random.default_rng([self.seed, self.epoch, *rows.numbers[:1], len(rows.numbers)])
-        shown, labels = mask_batch(
-            batch["input_ids"].numpy(),
-            batch["attention_mask"].numpy(),
-            self.masking,
-            vocabulary=self.vocabulary,
-            generator=generator,
-            counts=self.counts,
-        )
+        ids, real = batch["input_ids"].numpy(), batch["attention_mask"].numpy()
+        if self.static:
+            alone = [self._mask(ids[[i]], real[[i]], number) for i, number in enumerate(rows.numbers)]
+            shown, labels = (np.concatenate(part) for part in zip(*alone, strict=True))
+        else:
+            # Each example is in one batch of an epoch, so its first one tells batches apart.
+            shown, labels = self._mask(ids, real, self.epoch, *rows.numbers[:1], len(rows.numbers))
         return {**batch, "input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
+
+    def _mask(
+        self, ids: NDArray[np.int64], real: NDArray[np.int64], *occasion: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        generator = np.random.default_rng([self.seed, *occasion])
+        return mask_batch(
+            ids, real, self.masking, vocabulary=self.vocabulary, generator=generator, counts=self.counts
+        )

@@ -1,19 +1,12 @@
 """Masked language modelling: an encoder learns to guess words that were hidden (Devlin et al. 2018, section 3.1)."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from compress.data.corpus import Corpus
-from compress.data.masked_batches import MaskingCollator
-from compress.data.sequences import hold_out, tokenize_corpus
-from compress.encoder import MODEL_INPUTS, Encoder
+from compress.encoder import MODEL_INPUTS
 from compress.heads import guess_tokens
 from compress.losses.masked_lm import IGNORED_LABEL
 from compress.losses.task import task_loss
 from compress.objective import Batch, Judgement, Mean, Objective
-from compress.recipes.stages import Pretrain
-from compress.training import Place, train
 
 
 class MaskedLmObjective(Objective):
@@ -45,36 +38,3 @@ def judge_guesses(model: nn.Module, hidden: Tensor, labels: Tensor) -> Judgement
         None,
         {"masked_lm_accuracy": Mean(right, len(words))},
     )
-
-
-def pretrain_encoder(
-    encoder: Encoder, corpus: Corpus, stage: Pretrain, *, seed: int, place: Place
-) -> dict[str, Any]:
-    """Go on pretraining a model, in place, on documents.
-
-    Args:
-        encoder: Has a head that guesses hidden tokens, new perhaps.
-        corpus: The documents.
-        stage: How.
-        seed: Of the hold-out, the batches, the masks and the dropout.
-        place: Where to work.
-
-    Returns:
-        Facts for the run's record.
-    """
-    sequences = tokenize_corpus(
-        corpus, encoder.tokenizer, max_length=stage.training.max_length, store=place.store
-    )
-    rest, held = hold_out(sequences, seed=seed)
-    outcome = train(
-        encoder,
-        MaskedLmObjective(),
-        examples=rest,
-        holdout=held,
-        collate=MaskingCollator(encoder.tokenizer, stage.masking, sequences=sequences, seed=seed),
-        task=None,
-        training=stage.training,
-        seed=seed,
-        place=place,
-    )
-    return {**outcome.facts, **sequences.facts}

@@ -1,12 +1,14 @@
 """ELECTRA: a small generator fills in hidden words, and the model tells which words it has replaced."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+from transformers import ElectraConfig, ElectraForMaskedLM, PreTrainedModel, set_seed
 
-from compress.encoder import MODEL_INPUTS
+from compress.encoder import MODEL_INPUTS, load_config, load_weights
+from compress.errors import CompressError
 from compress.heads import guess_tokens
 from compress.losses.masked_lm import IGNORED_LABEL
 from compress.losses.replaced_tokens import replaced_tokens_loss
@@ -75,7 +77,7 @@ def fill_in(input_ids: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
     return input_ids.masked_scatter(labels != IGNORED_LABEL, drawn)
 
 
-def build_generator(model: ElectraForPreTraining, *, share: float) -> ElectraForMaskedLM:
+def build_generator(model: PreTrainedModel, *, share: float) -> ElectraForMaskedLM:
     """A generator that is a model's own architecture made narrower, and has its embeddings.
 
     Args:
@@ -85,7 +87,7 @@ def build_generator(model: ElectraForPreTraining, *, share: float) -> ElectraFor
     Raises:
         ValueError: The width would not be a multiple of the heads.
     """
-    whole: ElectraConfig = model.config
+    whole = model.config
     heads = max(1, round(whole.num_attention_heads * share))
     config = ElectraConfig.from_dict(
         {
@@ -96,12 +98,40 @@ def build_generator(model: ElectraForPreTraining, *, share: float) -> ElectraFor
             "architectures": None,
         }
     )
-    generator = ElectraForMaskedLM(config)
-    generator.electra.embeddings = model.electra.embeddings
-    generator.tie_weights()  # its last layer is the table
-    return generator
+    return share_embeddings(ElectraForMaskedLM(config), model)
 
 
 def save_generator(generator: ElectraForMaskedLM, directory: Path) -> None:
     """Leave a generator beside its discriminator, as `transformers` loads it."""
     generator.save_pretrained(directory / GENERATOR_FOLDER)
+
+
+def find_generator(
+    model: PreTrainedModel, before: Path | None, *, share: float, seed: int
+) -> ElectraForMaskedLM:
+    """The generator that lies beside a discriminator, or a new one where there is none.
+
+    Args:
+        model: The discriminator; the generator takes its embeddings.
+        before: The directory that it came from, if any.
+        share: Of a new one.
+        seed: Of a new one's weights.
+
+    Raises:
+        CompressError: The one that is there does not fit.
+    """
+    folder = before / GENERATOR_FOLDER if before else None
+    if folder is None or not folder.is_dir():
+        set_seed(seed)
+        return build_generator(model, share=share)
+    generator, report = load_weights(folder, load_config(folder), ElectraForMaskedLM)
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise CompressError(f"{folder} holds no whole generator.", "Delete that folder: a new one is drawn.")
+    return share_embeddings(cast(ElectraForMaskedLM, generator), model)
+
+
+def share_embeddings(generator: ElectraForMaskedLM, model: PreTrainedModel) -> ElectraForMaskedLM:
+    """Give a generator its discriminator's embeddings, and with them its last layer (section 3.2)."""
+    generator.electra.embeddings = cast(nn.Module, model.base_model.embeddings)  # type: ignore[assignment]
+    generator.tie_weights()
+    return generator

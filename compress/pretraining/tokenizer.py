@@ -189,7 +189,7 @@ def train_unigram(corpus: Corpus, recipe: TokenizerRecipe) -> AlbertTokenizer:
         vocab=[*((token, 0.0) for token in ALBERT_SPECIAL), *pieces],
         do_lower_case=recipe.lowercase,
         keep_accents=not recipe.lowercase,
-        mask_token=_open_to_the_left("[MASK]"),
+        mask_token=_open_to_the_left("[MASK]"),  # type: ignore[arg-type]
         model_input_names=BertTokenizer.model_input_names,  # as published; this class leaves token types out
     )
 
@@ -237,8 +237,8 @@ def train_byte_bpe(corpus: Corpus, recipe: TokenizerRecipe) -> RobertaTokenizer:
     model = json.loads(core.to_str())["model"]
     return RobertaTokenizer(
         vocab={**model["vocab"], ROBERTA_MASK: len(model["vocab"])},
-        merges=[tuple(merge) for merge in model["merges"]],
-        mask_token=_open_to_the_left(ROBERTA_MASK),
+        merges=[tuple(merge) for merge in model["merges"]],  # type: ignore[misc]
+        mask_token=_open_to_the_left(ROBERTA_MASK),  # type: ignore[arg-type]
     )
 
 

@@ -4,11 +4,13 @@ A teacher or a student is one TOML file; its stem is its name. Field names are t
 configurations and `TrainingArguments`, so that nobody has to learn a second vocabulary.
 """
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_serializer, model_validator
 
 from compress.recipes.methods import Distillation
+from compress.recipes.pretraining import LEARNERS, Pretrainings, overlay, usual_pretraining
 from compress.recipes.start import Start
 from compress.recipes.values import (
     Family,
@@ -122,9 +124,10 @@ def _check_family(family: Family, shape: Architecture) -> None:
 
 
 class Teacher(Frozen):
-    """An encoder to learn from: where its weights come from and how it is fine-tuned on a task.
+    """An encoder to learn from: where its weights come from, how they are made from nothing, how it learns a task.
 
-    `training_for` says by the task's name what differs there; what it leaves open is as in `training`.
+    `training_for` says by the task's name what differs there; what it leaves open is as in `training`. What
+    `pretraining` leaves open is as the family was published.
     """
 
     name: str
@@ -135,10 +138,31 @@ class Teacher(Frozen):
     vocab_size: PositiveInt
     training: Training = Training()
     training_for: TrainingFor = Field(default={})
+    pretraining: Pretrainings = Pretrainings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_as_its_family(cls, value: Any) -> Any:
+        """Fill in what the file leaves open; what it says wrongly is left to be found."""
+        family = value.get("family") if isinstance(value, Mapping) else None
+        said = value.get("pretraining", {}) if isinstance(value, Mapping) else None
+        for known in get_args(Family):
+            if family == known and isinstance(said, Mapping):
+                usual = {
+                    "published": usual_pretraining(known, small=False),
+                    "small": usual_pretraining(known, small=True),
+                }
+                return {**value, "pretraining": overlay(usual, said)}
+        return value
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:
         _check_family(self.family, self.architecture)
+        for pretraining in (self.pretraining.published, self.pretraining.small):
+            if self.family not in LEARNERS[pretraining.objective]:
+                raise ValueError(
+                    f"the family {self.family} has no heads for the objective {pretraining.objective}"
+                )
         return self
 
     def training_on(self, task: str) -> Training:

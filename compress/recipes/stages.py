@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
-from compress.recipes.schema import Student
+from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.schema import Architecture, Student
 from compress.recipes.terms import Terms
-from compress.recipes.values import Frozen, Number, Training
+from compress.recipes.values import Family, Frozen, Number, Share, Training
 
 Selection = Literal["holdout", "validation"]
 """Where early stopping looks: a seeded part of the train split, or (flagged by every report) validation."""
@@ -26,13 +27,56 @@ class Finetune(Frozen):
     student: Student | None = None
 
 
+class NewModel(Frozen):
+    """A model that is built anew, with random weights."""
+
+    family: Family
+    architecture: Architecture
+
+
 class Pretrain(Frozen):
-    """A model learns language from documents, from the weights that it has."""
+    """A model learns language from documents: from nothing, or from the weights that it has.
+
+    Attributes:
+        objective: What is learned.
+        masking: Which tokens are hidden.
+        training: The schedule.
+        new: What is built; None is a model that is gone on with.
+        tokenizer: Trained first; None is the model's own, or the one that was named.
+        arrangement: Which sentences make an example; None is lines of a document, as many as fit.
+        static_copies: So many copies of the corpus, each masked once and for all; 0 draws masks anew each epoch.
+        generator: ELECTRA's.
+        dropout: While it learns; None is as in the architecture.
+        compile: Whether the encoder goes through `torch.compile` on a GPU.
+        budget: Whose schedule, where a recipe has several.
+        max_minutes: Of work, instead of the schedule's steps.
+        max_tokens: That are read, instead of the schedule's steps.
+    """
 
     kind: Literal["pretrain"] = "pretrain"
-    objective: Literal["mlm"] = "mlm"
+    objective: ObjectiveName = "mlm"
     masking: Masking
     training: Training
+    new: NewModel | None = None
+    tokenizer: TokenizerRecipe | None = None
+    arrangement: Arrangement | None = None
+    static_copies: int = 0
+    generator: Generator | None = None
+    dropout: Share | None = None
+    compile: bool = False
+    budget: Budget | None = None
+    max_minutes: float | None = None
+    max_tokens: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _what_came_later_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs keep the key that they had when there was one objective and one way to read."""
+        fields: dict[str, Any] = write(self)
+        return {
+            name: value
+            for name, value in fields.items()
+            if name in ("kind", "objective") or getattr(self, name) != type(self).model_fields[name].default
+        }
 
 
 class General(Frozen):
@@ -129,5 +173,5 @@ def head_of(stage: Stage) -> Head:
     if isinstance(stage, General):
         return "masked_lm" if stage.masking else "none"
     if isinstance(stage, Pretrain):
-        return "masked_lm"
+        return "none" if stage.objective == "rtd" else "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"
