@@ -15,6 +15,7 @@ TICKS = 10_000
 """The steps that a schedule is stretched over, whatever number of steps the budget is enough for."""
 LOGS = 100
 LOOKS = 20
+"""At the most; a budget of minutes has no more of them than minutes."""
 
 
 class Budget(TrainerCallback, ExportableState):
@@ -30,6 +31,7 @@ class Budget(TrainerCallback, ExportableState):
     def __init__(self, whole: float) -> None:
         self.whole = whole
         self.spent = 0.0
+        self.looks = LOOKS
 
     @property
     def fraction(self) -> float:
@@ -49,7 +51,7 @@ class Budget(TrainerCallback, ExportableState):
         self.spent = self.measure(state)
         if int(self.fraction * LOGS) > int(before * LOGS):
             control.should_log = True
-        if int(self.fraction * LOOKS) > int(before * LOOKS):
+        if int(self.fraction * self.looks) > int(before * self.looks):
             control.should_evaluate = control.should_save = True
         control.should_training_stop |= self.fraction >= 1
 
@@ -62,6 +64,11 @@ class Minutes(Budget):
     """Minutes of work; looks at the hold-out and checkpoints count. The clock is the main process's, for all."""
 
     unit = "minutes"
+
+    def __init__(self, whole: float) -> None:
+        super().__init__(whole)
+        self.looks = max(1, min(LOOKS, int(whole)))
+        self._since = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The clock goes on from here."""

@@ -20,6 +20,7 @@ PACKAGES = (
     "transformers",
     "tokenizers",
     "datasets",
+    "sentencex",
     "onnx",
     "onnxruntime",
     "numpy",

@@ -138,7 +138,8 @@ def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
 
 
 def _describe(step: Step) -> str:
-    made_from = ", ".join(f"{parent.role} {parent.name} ({parent.origin})" for parent in step.parents)
+    parents = (f"{parent.role} {parent.name} ({parent.origin})" for parent in step.parents)
+    made_from = ", ".join(parents) or "nothing"
     steps = f"{step.optimizer_steps:,} steps at the most" if step.optimizer_steps else step.stage.kind
     return f"from {made_from}; {steps}; seed {step.seed}"
 

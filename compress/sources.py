@@ -1,6 +1,7 @@
 """From a model's name to a directory of weights: a path, a run, a teacher, or the Hub."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -10,9 +11,11 @@ from compress.environment import installed_version
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.hub import fetch_snapshot, find_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
-from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
+from compress.recipes.schema import HereSource, HubSource, LocalSource, PackageSource, Teacher
 from compress.recipes.stages import head_of
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
+
+logger = logging.getLogger(__name__)
 
 TRAINABLE_STAGES = frozenset({"finetune", "distill", "export"})
 """Stages whose result is a PyTorch model, which can be trained or quantized further."""
@@ -57,7 +60,7 @@ def resolve_model(name: str, *, store: Path, stages: frozenset[str] = ALL_STAGES
     if path.is_dir():
         return _model_in_directory(path, stages=stages)
     if name.endswith(".toml") or name in list_recipes("teachers"):
-        return model_of_teacher(resolve_teacher(name))
+        return _model_of_teacher(resolve_teacher(name), store=store, stages=stages)
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _model_of_id(name)
     raise UnknownNameError(
@@ -99,17 +102,31 @@ def model_of_run(stored: StoredRun) -> Model:
     )
 
 
-def model_of_teacher(teacher: Teacher) -> Model:
-    """A teacher's weights, from where its recipe says.
+def _model_of_teacher(teacher: Teacher, *, store: Path, stages: frozenset[str]) -> Model:
+    """A teacher's weights, from where its recipe says; where the Hub does not give them, those pretrained here.
 
     Raises:
         CompressError: They cannot be had here; the message says what was looked for, and what would do.
     """
     match teacher.source:
+        case HereSource():
+            if found := _pretrained_here(teacher.name, store=store, stages=stages):
+                return found
+            raise CompressError(
+                f"The weights of the teacher {teacher.name!r} are nowhere published, and not in the store {store}.",
+                f"Make them: compress pretrain {teacher.name} --corpus CORPUS.",
+            )
         case PackageSource():
             model = _find_in_package(teacher.source, name=teacher.name)
         case HubSource():
-            model = _teacher_on_hub(teacher.source, name=teacher.name)
+            try:
+                model = _teacher_on_hub(teacher.source, name=teacher.name)
+            except CompressError:
+                found = _pretrained_here(teacher.name, store=store, stages=stages)
+                if found is None:
+                    raise
+                logger.warning("  %s is not to be had from the Hub: taken is %s", teacher.name, found.origin)
+                return found
         case LocalSource(path=path):
             if not Path(path).is_dir():
                 raise CompressError(
@@ -117,6 +134,13 @@ def model_of_teacher(teacher: Teacher) -> Model:
                 )
             model = _model_in_directory(Path(path), stages=ALL_STAGES)
     return Model(name=teacher.name, path=model.path, origin=model.origin, key=model.key, teacher=teacher)
+
+
+def _pretrained_here(name: str, *, store: Path, stages: frozenset[str]) -> Model | None:
+    """The newest finished run that pretrained a teacher."""
+    runs = find_runs(store) if "pretrain" in stages and store.is_dir() else []
+    found = [each for each in runs if each.run.stage.kind == "pretrain" and each.run.name == name]
+    return model_of_run(found[-1]) if found else None
 
 
 def content_hash(directory: Path) -> str:
@@ -141,6 +165,8 @@ def locate_weights(teacher: Teacher) -> Path | None:
             folder = find_snapshot(teacher.source)
         case LocalSource(path=path):
             folder = Path(path)
+        case HereSource():
+            return None
     return folder if folder is not None and _has_weights(folder) else None
 
 

@@ -67,8 +67,7 @@ class Step:
     def key(self) -> str:
         """A hash over all that decides the result (DESIGN.md, section 5)."""
         draws = not isinstance(self.stage, COMPUTED)
-        onnx = ("onnx", "onnxruntime") if isinstance(self.stage, Quantize) else ()
-        makers = ("torch", "transformers", *onnx)
+        makers = ("torch", "transformers", *_other_makers(self.stage))
         versions = describe().versions
         return content_key(
             {
@@ -160,6 +159,16 @@ class Step:
             step for given in self.inputs.values() if isinstance(given, Step) for step in given.unfold()
         ]
         return list({step.id: step for step in [*before, self]}.values())
+
+
+def _other_makers(stage: Stage) -> tuple[str, ...]:
+    """The other libraries that decide what a stage makes."""
+    match stage:
+        case Quantize():
+            return "onnx", "onnxruntime"
+        case Pretrain(arrangement=str()):
+            return "tokenizers", "sentencex"
+    return ()
 
 
 def _minor(version: str) -> str:

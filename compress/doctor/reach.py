@@ -11,7 +11,7 @@ from compress.environment import show_path
 from compress.errors import CompressError, first_line
 from compress.hub import HUB_FILES, cache_directory
 from compress.recipes.resolve import list_recipes, resolve_teacher
-from compress.recipes.schema import HubSource, LocalSource, PackageSource, Teacher
+from compress.recipes.schema import HereSource, HubSource, LocalSource, PackageSource, Teacher
 from compress.sources import locate_weights
 from compress.tasks import GLUE, GLUE_HUB_ID, Task
 
@@ -151,6 +151,7 @@ def _teacher(name: str, *, hub: Hub) -> Finding:
 _ORIGINS: dict[type, Callable[[Teacher], str]] = {
     PackageSource: lambda teacher: f"package {teacher.source.package}",  # type: ignore[union-attr]
     HubSource: lambda teacher: f"{teacher.source.id} in the Hub cache",  # type: ignore[union-attr]
+    HereSource: lambda _: "nowhere published",
     LocalSource: lambda teacher: show_path(Path(teacher.source.path)),  # type: ignore[union-attr]
 }
 
@@ -162,6 +163,8 @@ def _remedy(teacher: Teacher) -> str:
         case HubSource(id=id_, revision=revision):
             patterns = " ".join(f"--include '{pattern}'" for pattern in HUB_FILES)
             return f"Where the Hub can be reached: hf download {id_} --revision {revision} {patterns}"
+        case HereSource():
+            return f"compress pretrain {teacher.name} --corpus CORPUS"
         case LocalSource(path=path):
             return f"Put config.json and *.safetensors into {show_path(Path(path))}, or mend the recipe's source."
 

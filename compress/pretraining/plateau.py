@@ -25,7 +25,7 @@ def unigram_entropy(examples: CorpusExamples, vocab_size: int) -> float:
 
 
 class PlateauGuard(TrainerCallback):
-    """Warns once where the hold-out's loss stays at the unigram entropy.
+    """Warns where the hold-out's loss stays at the unigram entropy.
 
     Args:
         entropy: In nats.
@@ -56,10 +56,19 @@ class PlateauGuard(TrainerCallback):
             return
         self._loss = found
         self._looks += 1
-        if self._looks == LOOKS_GRANTED and self.stuck:
+        if self._looks == LOOKS_GRANTED:
+            self._speak()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Compare once more."""
+        if self._looks != LOOKS_GRANTED:
+            self._speak()
+
+    def _speak(self) -> None:
+        if self.stuck:
             logger.warning(
                 "  the masked language model guesses by frequency alone: its loss is %.2f, the unigram entropy %.2f. "
                 "Where that lasts, try a lower --learning-rate, a longer warm-up, or a larger batch.",
-                found,
+                self._loss,
                 self.entropy,
             )

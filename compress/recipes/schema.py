@@ -98,12 +98,21 @@ class LocalSource(Frozen):
     path: str
 
 
-Source = Annotated[HubSource | PackageSource | LocalSource, Field(discriminator="kind")]
+class HereSource(Frozen):
+    """No weights were published: `compress pretrain NAME --corpus CORPUS` makes them."""
+
+    kind: Literal["here"] = "here"
 
 
-def describe_source(source: HubSource | PackageSource | LocalSource) -> str:
+AnySource = HubSource | PackageSource | LocalSource | HereSource
+Source = Annotated[AnySource, Field(discriminator="kind")]
+
+
+def describe_source(source: AnySource) -> str:
     """Where weights come from, in a few words; an id with nothing before it is one on the Hub."""
     match source:
+        case HereSource():
+            return "pretrained here"
         case HubSource():
             return source.id
         case PackageSource():
