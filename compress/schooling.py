@@ -143,9 +143,8 @@ def plan_further_pretraining(
         training=decide_training(CONTINUED, options.training),
         arrangement=_arrangement(chosen, given.arrangement),
         generator=_usual_generator(source) if chosen == "rtd" else None,
-        max_minutes=given.max_minutes,
-        max_tokens=given.max_tokens,
     )
+    stage = change_recipe(stage, {"max_minutes": given.max_minutes, "max_tokens": given.max_tokens})
     details = (_describe(stage),)
     data = resolve_corpus(corpus)
     return Step(source.name, stage, {"model": source}, data, corpus, seed, workplace.store, details)
@@ -155,15 +154,15 @@ def _changed(usual: Pretraining, options: Options) -> Pretraining:
     """A teacher's pretraining with the user's changes: a budget of one kind takes the place of any other."""
     given, budgets = options.pretraining, _budgets(options)
     _refuse_together(budgets)
-    changes: dict[str, Any] = {"arrangement": given.arrangement}
-    if given.vocab_size is not None:
-        changes["tokenizer"] = change_recipe(usual.tokenizer, {"vocab_size": given.vocab_size})
-    changed = change_recipe(usual, changes)
-    training = decide_training(changed.training, options.training)
-    update: dict[str, Any] = {"training": training}
     if any(value is not None for value in budgets.values()):
-        update |= {"max_minutes": given.max_minutes, "max_tokens": given.max_tokens}
-    return Pretraining.model_validate({**changed.model_dump(), **update, "training": training.model_dump()})
+        usual = usual.model_copy(update={"max_minutes": None, "max_tokens": None})
+    said = {name: getattr(given, name) for name in ("arrangement", "max_minutes", "max_tokens")}
+    return change_recipe(usual, said).model_copy(
+        update={
+            "tokenizer": change_recipe(usual.tokenizer, {"vocab_size": given.vocab_size}),
+            "training": decide_training(usual.training, options.training),
+        }
+    )
 
 
 def _stages(

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
 
 KILLS = 20
+KILLS_OF_PRETRAINING = 10
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once by the server, so that a child's life is the run's and not the imports'.
 CONTEXT.set_forkserver_preload(
@@ -70,6 +71,8 @@ def place(tmp_path, tokenizer):
     (tmp_path / "thin.toml").write_text(
         thin.replace("num_attention_heads = 2", "num_attention_heads = 3") + GENERAL_SCHEDULE
     )
+    (tmp_path / "pairs.toml").write_text(PRETRAINED.format(family="bert", copies=2))
+    (tmp_path / "replaced.toml").write_text(PRETRAINED.format(family="electra", copies=0))
     write_corpus(tmp_path / "corpus", documents=40)
     write_task(tmp_path, train=240, validation=50)
     return tmp_path
@@ -107,19 +110,53 @@ GENERAL = [
 ]
 
 
+PRETRAINED = """
+description = "tiny"
+family = "{family}"
+vocab_size = 330
+
+[source]
+kind = "here"
+
+[architecture]
+num_hidden_layers = 2
+hidden_size = 32
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 64
+
+[pretraining.small]
+dropout = 0.1
+static_copies = {copies}
+tokenizer = {{ vocab_size = 330 }}
+max_tokens = 5000
+
+[pretraining.small.training]
+per_device_train_batch_size = 8
+max_length = 24
+bf16 = false
+"""
+
+
 @pytest.mark.parametrize(
     ("stage", "command"),
-    [("finetune", FINETUNE), ("distill", DISTILL), ("general", GENERAL)],
-    ids=["finetune", "distill", "general"],
+    [
+        ("finetune", FINETUNE),
+        ("distill", DISTILL),
+        ("general", GENERAL),
+        ("pretrain", ["pretrain", "pairs.toml", "--corpus", "corpus"]),
+        ("pretrain", ["pretrain", "replaced.toml", "--corpus", "corpus"]),
+    ],
+    ids=["finetune", "distill", "general", "pretrain pairs", "pretrain with a generator"],
 )
-def test_twenty_kills_change_nothing(place, stage, command):
+def test_kills_change_nothing(place, stage, command):
     if stage == "distill":
         run_through(place, [*FINETUNE, "--runs", "teachers-runs", "--save-to", "teacher"])
     seconds = run_through(place, [*command, "--runs", "undisturbed"])
     expected = weights_of(place / "undisturbed", stage)
     draw = random.Random(stage)
     kills = 0
-    while kills < KILLS:
+    while kills < (KILLS_OF_PRETRAINING if stage == "pretrain" else KILLS):
         process = start(place, [*command, "--runs", "killed"])
         process.join(timeout=draw.uniform(0, seconds))
         process.kill()  # nothing, where it has ended by itself meanwhile

@@ -138,6 +138,7 @@ def find_arrangement(objective: ObjectiveName, name: str) -> Arrangement:
 
 
 Fields = Mapping[str, Any]
+BUDGETS = ("max_minutes", "max_tokens")
 
 _WORDPIECE = {"kind": "wordpiece", "vocab_size": 30_522, "lowercase": True}
 _ADAM = {"weight_decay": 0.01, "adam_epsilon": 1e-6, "warmup_steps": 10_000}
@@ -224,7 +225,16 @@ _SMALL: Fields = {
 
 def usual_pretraining(family: Family, *, small: bool) -> dict[str, Any]:
     """How a family is pretrained where a teacher's file says nothing: as published, or for an hour on two cores."""
-    return overlay(_PUBLISHED[family], _SMALL) if small else overlay(_PUBLISHED[family], {})
+    return overlay(overlay({}, _PUBLISHED[family]), _SMALL if small else {})
+
+
+def complete_pretraining(family: Family, said: Fields, *, small: bool) -> dict[str, Any]:
+    """What a teacher's file says, over what its family has; a budget of one kind takes the place of any other."""
+    usual, training = usual_pretraining(family, small=small), said.get("training")
+    budgeted = {*BUDGETS, "max_steps"} & {*said, *(training if isinstance(training, Mapping) else ())}
+    if budgeted:
+        usual |= dict.fromkeys(BUDGETS)
+    return overlay(usual, said)
 
 
 def overlay(usual: Fields, changes: Fields) -> dict[str, Any]:
@@ -232,8 +242,8 @@ def overlay(usual: Fields, changes: Fields) -> dict[str, Any]:
     merged = dict(usual)
     for name, value in changes.items():
         below = merged.get(name)
-        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[name] = overlay(below, value) if nested else value  # type: ignore[arg-type]
+        table = below if isinstance(below, Mapping) else {}
+        merged[name] = overlay(table, value) if isinstance(value, Mapping) else value
     return merged
 
 

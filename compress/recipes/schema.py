@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_serializer, model_validator
 
 from compress.recipes.methods import Distillation
-from compress.recipes.pretraining import LEARNERS, Pretrainings, overlay, usual_pretraining
+from compress.recipes.pretraining import LEARNERS, Pretrainings, complete_pretraining
 from compress.recipes.start import Start
 from compress.recipes.values import (
     Family,
@@ -153,16 +153,17 @@ class Teacher(Frozen):
     @classmethod
     def _pretrained_as_its_family(cls, value: Any) -> Any:
         """Fill in what the file leaves open; what it says wrongly is left to be found."""
-        family = value.get("family") if isinstance(value, Mapping) else None
-        said = value.get("pretraining", {}) if isinstance(value, Mapping) else None
-        for known in get_args(Family):
-            if family == known and isinstance(said, Mapping):
-                usual = {
-                    "published": usual_pretraining(known, small=False),
-                    "small": usual_pretraining(known, small=True),
-                }
-                return {**value, "pretraining": overlay(usual, said)}
-        return value
+        if not isinstance(value, Mapping) or value.get("family") not in get_args(Family):
+            return value
+        said = value.get("pretraining", {})
+        if not isinstance(said, Mapping):
+            return value
+        whole = dict(said)
+        for budget in Pretrainings.model_fields:
+            part = said.get(budget, {})
+            if isinstance(part, Mapping):
+                whole[budget] = complete_pretraining(value["family"], part, small=budget == "small")
+        return {**value, "pretraining": whole}
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:

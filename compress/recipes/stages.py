@@ -9,7 +9,7 @@ from compress.recipes.methods import Augmentation, Budget, Logits, Masking, Meth
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
 from compress.recipes.schema import Architecture, Student
 from compress.recipes.terms import Terms
-from compress.recipes.values import Family, Frozen, Number, Share, Training
+from compress.recipes.values import Family, Frozen, Number, PositiveInt, Share, Training
 
 Selection = Literal["holdout", "validation"]
 """Where early stopping looks: a seeded part of the train split, or (flagged by every report) validation."""
@@ -65,8 +65,8 @@ class Pretrain(Frozen):
     dropout: Share | None = None
     compile: bool = False
     budget: Budget | None = None
-    max_minutes: float | None = None
-    max_tokens: int | None = None
+    max_minutes: Annotated[Number, Field(gt=0)] | None = None
+    max_tokens: PositiveInt | None = None
 
     @model_serializer(mode="wrap")
     def _what_came_later_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_a_corpus_larger_than_memory_is_split_planned_and_fetched(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    print(
+    sys.stdout.write(
         f"\n{CORPUS / MB:.0f} MB of text, {MEMORY / MB:.0f} MB allowed, {found['peak'] / MB:.1f} MB taken: {found}"
     )
     assert found["refused"], "the limit holds: so much text cannot be held"

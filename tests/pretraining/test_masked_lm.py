@@ -11,8 +11,9 @@ import compress
 from compress.errors import CompressError, InvalidInputError
 from compress.heads import guess_tokens, has_mlm_head
 from compress.losses.masked_lm import masked_lm_loss
-from compress.planning import Options, plan_pretraining
+from compress.planning import Options
 from compress.pretraining.masked_lm import MaskedLmObjective
+from compress.schooling import plan_further_pretraining
 from compress.sources import resolve_model
 from compress.steps import Workplace
 from tests.conftest import FAMILIES, tiny_config
@@ -51,7 +52,7 @@ def test_a_checkpoint_without_a_head_gets_one_and_can_teach(teacher_directory, c
     store = tmp_path / "runs"
     assert not has_mlm_head(teacher_directory)
     options = Options(training=QUICK)
-    stored = compress.pretrain(str(teacher_directory), corpus=str(corpus), options=options, runs=store)
+    stored = compress.pretrain(source=str(teacher_directory), corpus=str(corpus), options=options, runs=store)
     assert stored.path.parent == store / "stories" / teacher_directory.name
     assert has_mlm_head(stored.path)
     losses = [line["eval_loss"] for line in stored.history if "eval_loss" in line]
@@ -62,7 +63,7 @@ def test_a_checkpoint_without_a_head_gets_one_and_can_teach(teacher_directory, c
     assert not stored.evaluations
     assert "fill-mask" in (stored.path / "README.md").read_text(encoding="utf-8")
     # Cached, and found by its place.
-    again = compress.pretrain(str(teacher_directory), corpus=str(corpus), options=options, runs=store)
+    again = compress.pretrain(source=str(teacher_directory), corpus=str(corpus), options=options, runs=store)
     assert again.run.started == stored.run.started
     found = resolve_model(str(stored.path.parent), store=store, stages=frozenset({"pretrain"}))
     assert found.key == stored.run.key
@@ -73,9 +74,11 @@ def test_what_cannot_guess_words_is_refused_before_the_work(tokenizer, corpus, t
     ElectraForPreTraining(tiny_config("electra", tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with pytest.raises(CompressError, match="ELECTRA discriminator"):
-        plan_pretraining(
+        plan_further_pretraining(
             str(folder), "mlm", str(corpus), Workplace(tmp_path / "runs"), seed=0, options=Options()
         )
-    with pytest.raises(InvalidInputError, match="no objective 'nsp'"):
-        compress.pretrain(str(teacher_directory), corpus=str(corpus), objective="nsp", runs=tmp_path / "runs")
+    with pytest.raises(InvalidInputError, match="no objective 'clm'"):
+        compress.pretrain(
+            source=str(teacher_directory), corpus=str(corpus), objective="clm", runs=tmp_path / "runs"
+        )
     assert not (tmp_path / "runs").exists()
