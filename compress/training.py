@@ -9,6 +9,7 @@ one.
 import copy
 import json
 import logging
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ ENDLESS = 10**9
 """Steps: more than any budget is enough for."""
 STEPS_BETWEEN_LOOKS = 100
 """How often a run that is judged by its loss looks at the hold-out and leaves a checkpoint, at most, and at its end."""
+MOST_LOADERS = 8
 BYTES_OF_WEIGHT = 4
 CHECKPOINTS_AT_A_TIME = 3
 """The newest, the best, and the one that is being written."""
@@ -150,7 +152,13 @@ class Trainer(transformers.Trainer):
             world_size=self.args.world_size,
             follower=self.data_collator,
         )
-        return EpochDataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
+        return EpochDataLoader(
+            self.examples,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=_count_loaders(),
+            pin_memory=device() == "cuda",
+        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """The hold-out in batches, shortest first; every process scores all of it, always under the same masks."""
@@ -327,6 +335,12 @@ def train(
         samples_per_second=rate,
         tokens=trainer.state.num_input_tokens_seen,
     )
+
+
+def _count_loaders() -> int:
+    """Processes that make batches beside this one: where a GPU would wait for them. What they make is the same."""
+    spare = (os.cpu_count() or 1) // world_size() - 1
+    return max(0, min(MOST_LOADERS, spare)) if device() == "cuda" else 0
 
 
 def _note(seen: Seen, means: Mapping[str, tuple[Tensor, Tensor]]) -> None:

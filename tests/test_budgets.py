@@ -1,4 +1,4 @@
-"""A budget in minutes: the rate comes to its end when they do, and interruptions cost none of them."""
+"""A budget in minutes or tokens: the rate comes to its end when it does, and interruptions cost none of it."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from compress import deadline
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(seconds=1000.0)
-    monkeypatch.setattr(deadline.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(budgets.time, "monotonic", lambda: now.seconds)
     return now
 
 
@@ -26,7 +26,7 @@ def step(limit, clock, seconds):
 
 @pytest.fixture
 def limit(clock):
-    found = Deadline(10.0)
+    found = Minutes(10.0)
     found.on_train_begin(None, None, None)
     return found
 
@@ -40,15 +40,28 @@ def test_it_ends_when_the_minutes_do(limit, clock):
     assert control.should_log
 
 
-def test_it_logs_a_hundred_times_and_looks_twenty_times(limit, clock):
-    controls = [step(limit, clock, 1) for _ in range(600)]
+@pytest.mark.parametrize(("minutes", "looks"), [(0.5, 1), (10.0, 10), (60.0, 20)])
+def test_it_logs_a_hundred_times_and_looks_twenty_times_or_once_a_minute(clock, minutes, looks):
+    limit = Minutes(minutes)
+    limit.on_train_begin(None, None, None)
+    controls = [step(limit, clock, minutes / 10) for _ in range(600)]
     assert sum(control.should_log for control in controls) == pytest.approx(100, abs=2)
-    assert sum(control.should_evaluate for control in controls) == pytest.approx(20, abs=1)
+    assert sum(control.should_evaluate for control in controls) == pytest.approx(looks, abs=1)
+
+
+def test_tokens_are_those_that_were_read():
+    limit = Tokens(1000)
+    control = TrainerControl()
+    limit.on_step_end(None, SimpleNamespace(num_input_tokens_seen=400), control)
+    assert (limit.fraction, control.should_training_stop) == (0.4, False)
+    limit.on_step_end(None, SimpleNamespace(num_input_tokens_seen=1010), control)
+    assert (limit.fraction, control.should_training_stop) == (1.0, True)
+    assert str(limit) == "1,000 tokens"
 
 
 def test_an_interruption_costs_no_minutes(limit, clock):
     step(limit, clock, 240)
-    resumed = Deadline.from_state(limit.state())
+    resumed = Minutes.from_state(limit.state())
     clock.seconds += 10_000  # nobody works
     resumed.on_train_begin(None, None, None)
     assert resumed.fraction == 0.4

@@ -1,5 +1,6 @@
 """Several processes train what one would have trained; whoever asks for more than started is told."""
 
+import json
 import os
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from compress.errors import InvalidInputError
 from compress.processes import require_all_started
-from tests.conftest import STUDENT, tiny_config, write_task
+from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = ["--num-train-epochs", "3", "--no-bf16", "--max-length", "32", "--learning-rate", "2e-3"]
@@ -86,6 +87,46 @@ def torchrun(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def weights(root: Path, stage: str) -> dict:
     (file,) = root.glob(f"*/*/{stage}-*/model.safetensors")
     return load_file(file)
+
+
+def test_two_processes_pretrain_what_one_does(place):
+    """The same masks, the same pairs, the same mean over hidden words however they fall to the two."""
+    write_corpus(place / "corpus", documents=40)
+    (place / "pairs.toml").write_text(PRETRAINED)
+    pretrain = ["pretrain", "pairs.toml", "--corpus", "corpus", "--max-steps", "12"]
+    alone = launch(place, "compress", *pretrain, "--per-device-train-batch-size", "8", "--runs", "first")
+    assert alone.returncode == 0, alone.stderr
+    both = torchrun(place, *pretrain, "--per-device-train-batch-size", "4", "--runs", "second")
+    assert both.returncode == 0, both.stderr
+    expected, found = weights(place / "first", "pretrain"), weights(place / "second", "pretrain")
+    assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
+    tokens = [
+        json.loads(next((place / store).glob("*/*/pretrain-*/run.json")).read_text())["facts"]["tokens_read"]
+        for store in ("first", "second")
+    ]
+    assert tokens[0] == tokens[1] > 500
+
+
+PRETRAINED = """
+description = "tiny"
+family = "bert"
+vocab_size = 330
+
+[source]
+kind = "here"
+
+[architecture]
+num_hidden_layers = 2
+hidden_size = 32
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 64
+
+[pretraining.small.training]
+learning_rate = 2e-3
+max_length = 24
+bf16 = false
+"""
 
 
 def test_two_processes_agree_with_one(place):

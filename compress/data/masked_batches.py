@@ -14,16 +14,16 @@ from compress.recipes.methods import Masking
 class MaskingCollator:
     """Makes a padded batch of rows and hides some of its tokens; `labels` are the hidden ones, −100 elsewhere.
 
-    What is hidden depends on the seed, the epoch and the batch alone, so a resumed run sees what an undisturbed one
-    would have seen. Each process masks its own share of a batch.
+    What is hidden in an example depends on the seed, the epoch and the example alone: a resumed run sees what an
+    undisturbed one would have seen, and several processes what one would have. Only where rare tokens are hidden more
+    often it depends on the batch, over which these are drawn, and each process draws over its own share.
 
     Args:
         tokenizer: Of the model.
         masking: Which tokens are hidden, and how.
         sequences: The corpus, whose tokens are counted where rare ones are hidden more often.
         seed: Of the draws.
-        static: Whether an example's masks are the same in all epochs, as in the data that BERT was published with;
-            they then depend on the example and not on its batch.
+        static: Whether an example's masks are the same in all epochs, as in the data that BERT was published with.
     """
 
     def __init__(
@@ -52,12 +52,15 @@ class MaskingCollator:
         """The model's inputs and `labels`, each `[B, L]`, and the columns of the rows."""
         batch = pad_rows(rows, tokenizer=self.tokenizer)
         ids, real = batch["input_ids"].numpy(), batch["attention_mask"].numpy()
-        if self.static:
-            alone = [self._mask(ids[[i]], real[[i]], number) for i, number in enumerate(rows.numbers)]
+        occasion = () if self.static else (self.epoch,)
+        if self.counts is None:
+            alone = [
+                self._mask(ids[[i]], real[[i]], *occasion, number) for i, number in enumerate(rows.numbers)
+            ]
             shown, labels = (np.concatenate(part) for part in zip(*alone, strict=True))
         else:
             # Each example is in one batch of an epoch, so its first one tells batches apart.
-            shown, labels = self._mask(ids, real, self.epoch, *rows.numbers[:1], len(rows.numbers))
+            shown, labels = self._mask(ids, real, *occasion, *rows.numbers[:1], len(rows.numbers))
         return {**batch, "input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
 
     def _mask(

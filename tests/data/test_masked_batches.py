@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.data.batching import Rows
+from compress.data.batching import BucketSampler, EpochDataLoader, Rows
 from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import Frame, Sequences
 from compress.losses.masked_lm import IGNORED_LABEL
@@ -44,6 +44,35 @@ def test_a_batch_is_decided_by_seed_epoch_and_rows(tokenizer, sequences, masking
     late = collator(tokenizer, sequences, **masking)
     shown(late, sequences, [5, 6])
     assert torch.equal(shown(late, sequences, rows)["input_ids"], first["input_ids"])
+
+
+@pytest.mark.parametrize("masking", [{}, {"whole_words": True, "max_ngram": 3}])
+def test_an_examples_masks_are_its_own(tokenizer, sequences, masking):
+    """Whatever batch it is in, and whichever process has that batch; unless rare words are drawn over the batch."""
+    collate = collator(tokenizer, sequences, **masking)
+    together = shown(collate, sequences, [3, 1, 7, 12])
+    alone = [shown(collate, sequences, [row]) for row in (3, 1, 7, 12)]
+    for name in ("input_ids", "labels"):
+        assert torch.equal(together[name], torch.cat([batch[name] for batch in alone]))
+
+
+def test_who_helps_to_load_makes_the_same_batches(tokenizer, sequences):
+    """Each epoch with its own masks, although the processes that make them are others than the one that is told."""
+
+    def load(workers):
+        collate = collator(tokenizer, sequences)
+        sampler = BucketSampler(sequences.lengths, batch_size=4, seed=1, follower=collate)
+        loader = EpochDataLoader(sequences, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+        seen = []
+        for epoch in (0, 1):
+            loader.set_epoch(epoch)
+            seen += [batch["labels"] for batch in loader]
+        return seen
+
+    alone, helped = load(0), load(2)
+    assert len(alone) == len(helped) == 16
+    assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(alone[:8], alone[8:], strict=True))
 
 
 def test_two_batches_of_an_epoch_hide_other_places(tokenizer, sequences):
