@@ -120,13 +120,21 @@ class Trainer(transformers.Trainer):
     """`transformers.Trainer` with our batches, our objective, and checkpoints that are whole or ignored."""
 
     def __init__(
-        self, *, learner: Learner, examples: Examples, holdout: Examples, checkpoints: Path, **options: Any
+        self,
+        *,
+        learner: Learner,
+        examples: Examples,
+        holdout: Examples,
+        checkpoints: Path,
+        row_tokens: int | None,
+        **options: Any,
     ) -> None:
         super().__init__(model=learner, train_dataset=examples, eval_dataset=holdout, **options)
         self.learner = learner
         self.examples = examples
         self.holdout = holdout
         self.checkpoints = checkpoints
+        self.row_tokens = row_tokens
         # Our losses are means over the batch: Trainer divides them by the accumulation steps, not by items.
         self.model_accepts_loss_kwargs = False
         self._learned: Seen = defaultdict(list)
@@ -144,9 +152,11 @@ class Trainer(transformers.Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, this process's share of each."""
+        batch = self.args.per_device_train_batch_size * self.args.world_size
         sampler = BucketSampler(
             self.examples.lengths,
-            batch_size=self.args.per_device_train_batch_size * self.args.world_size,
+            batch_size=batch,
+            batch_tokens=None if self.row_tokens is None else batch * self.row_tokens,
             seed=self.args.seed,
             rank=self.args.process_index,
             world_size=self.args.world_size,
@@ -269,6 +279,7 @@ def train(
     seed: int,
     place: Place,
     budget: Budget | None = None,
+    row_tokens: int | None = None,
     watching: Sequence[TrainerCallback] = (),
 ) -> Outcome:
     """Train a model in place and leave it at the weights that did best on the hold-out.
@@ -284,6 +295,7 @@ def train(
         seed: Of batches and dropout.
         place: Where to work; from the newest whole checkpoint there training resumes.
         budget: Instead of the schedule's epochs or steps; where it ends, the rate's schedule does.
+        row_tokens: Where batches are to have equal tokens: those of a row of a full one; shorter rows are more.
         watching: Are told of what happens.
 
     Raises:
@@ -294,6 +306,7 @@ def train(
     trainer = Trainer(
         learner=Learner(encoder.model, objective),
         checkpoints=place.checkpoints,
+        row_tokens=row_tokens,
         examples=examples,
         holdout=holdout,
         args=_arguments(

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from compress.deadline import TICKS, Deadline, stretch
 from transformers import TrainerControl, get_scheduler
 
-from compress import deadline
+from compress import budgets
+from compress.budgets import TICKS, Minutes, Tokens, stretch
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from compress.budgets import Minutes
 from compress.checkpoints import COMPLETE
 from compress.data.batching import pad_rows
 from compress.data.task_data import hold_out, load_task_data, tokenize_split
@@ -48,7 +49,7 @@ def setting(tmp_path, task_file, student_file, tokenizer):
             training=student.training.model_copy(update=changes),
             seed=seed,
             place=Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints"),
-            minutes=minutes,
+            budget=Minutes(minutes) if minutes else None,
         )
         return encoder.model, outcome
 

@@ -164,8 +164,9 @@ def bucket_by_tokens(
 ) -> list[list[int]]:
     """Shuffle examples into batches of like length and nearly equal tokens (RoBERTa's doc-sentences, section 4.2).
 
-    As `bucket_by_length`, but a batch is as many examples as keep within `batch_tokens` when padded to the longest of
-    them, and one at the least. The number of batches may differ from epoch to epoch.
+    A batch is as many examples as keep within `batch_tokens` when padded to the longest of them, and one at the least.
+    How many batches there are, and how long their examples, is the same in every epoch; which examples of one length
+    are together, and when, is not.
 
     Args:
         lengths: Tokens of each example, `[N]`.
@@ -174,20 +175,24 @@ def bucket_by_tokens(
         epoch: Counted from 0; each has an order of its own.
     """
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
     sizes = np.asarray(lengths)
-    bucket = max(1, math.ceil(batch_tokens / max(1.0, float(sizes.mean())))) * BATCHES_A_BUCKET
-    batches: list[list[int]] = []
-    for start in range(0, len(order), bucket):
-        rows = order[start : start + bucket]
-        rows = rows[np.argsort(sizes[rows], kind="stable")]
-        begin = 0
-        for end in range(1, len(rows) + 1):
-            # Sorted, so that the last of a batch is its longest.
-            if end == len(rows) or sizes[rows[end]] * (end + 1 - begin) > batch_tokens:
-                batches.append(rows[begin:end].tolist())
-                begin = end
-    return [batches[i] for i in generator.permutation(len(batches))]
+    rows = np.lexsort((generator.random(len(sizes)), sizes))
+    begins = _cut_by_tokens(sizes[rows], batch_tokens)
+    batches = np.split(rows, begins[1:])
+    return [batches[i].tolist() for i in generator.permutation(len(batches))]
+
+
+def _cut_by_tokens(sizes: NDArray[np.int64], batch_tokens: int) -> list[int]:
+    """Where each batch of ascending sizes begins: its last example is its longest."""
+    begins = [0]
+    while begins[-1] < len(sizes):
+        begin = begins[-1]
+        # Of an ascending row so many times its next size is ascending, too.
+        most = batch_tokens // int(sizes[begin])
+        ahead = sizes[begin : begin + most]
+        fits = np.searchsorted(ahead * np.arange(1, len(ahead) + 1), batch_tokens, side="right")
+        begins.append(begin + max(1, int(fits)))
+    return begins[:-1]
 
 
 @runtime_checkable
@@ -199,11 +204,12 @@ class Epochal(Protocol):
 
 
 class BucketSampler(Sampler[list[int]]):
-    """`bucket_by_length` as a batch sampler: this process's share of each global batch, never empty.
+    """Batches of like length as a sampler: this process's share of each global batch, never empty.
 
     Args:
         lengths: Tokens of each example, `[N]`.
         batch_size: Examples of a batch, over all processes.
+        batch_tokens: Of a batch, over all processes, in the place of so many examples.
         seed: Of the run.
         rank: This process, counted from 0.
         world_size: Processes in all.
@@ -216,6 +222,7 @@ class BucketSampler(Sampler[list[int]]):
         lengths: Sequence[int] | NDArray[np.int64],
         *,
         batch_size: int,
+        batch_tokens: int | None = None,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -223,6 +230,7 @@ class BucketSampler(Sampler[list[int]]):
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -236,15 +244,22 @@ class BucketSampler(Sampler[list[int]]):
             self.follower.set_epoch(epoch)
 
     def __len__(self) -> int:
+        if self.batch_tokens is not None:
+            return len(_cut_by_tokens(np.sort(self.lengths), self.batch_tokens))
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = bucket_by_length(self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch)
-        for batch in batches:
+        for batch in self._shuffle():
             # A batch that is smaller than the number of processes is everybody's: none may be without work,
             # and the mean over equal means is their mean.
             shared = len(batch) < self.world_size
             yield batch if shared else batch[self.rank :: self.world_size]
+
+    def _shuffle(self) -> list[list[int]]:
+        when = {"seed": self.seed, "epoch": self.epoch}
+        if self.batch_tokens is not None:
+            return bucket_by_tokens(self.lengths, batch_tokens=self.batch_tokens, **when)
+        return bucket_by_length(self.lengths, batch_size=self.batch_size, **when)
 
 
 class EpochDataLoader(DataLoader[Any]):

@@ -61,6 +61,7 @@ def pretrain_encoder(
         seed=seed,
         place=place,
         budget=_budget(stage),
+        row_tokens=stage.training.max_length if stage.arrangement == "doc-sentences" else None,
         watching=[guard],
     )
     if isinstance(objective, ReplacedTokensObjective) and is_main():

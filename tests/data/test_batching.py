@@ -124,4 +124,22 @@ def test_short_examples_come_in_larger_batches():
     tokens = np.array([lengths[batch].sum() for batch in batches])
     assert np.mean(tokens > 0.85 * 2048) > 0.95
     assert max(map(len, batches)) > 10 * min(map(len, batches))
-    assert bucket_by_tokens(lengths, batch_tokens=2048, seed=0, epoch=1) != batches
+    other = bucket_by_tokens(lengths, batch_tokens=2048, seed=0, epoch=1)
+    assert other != batches
+    assert sorted(map(len, other)) == sorted(map(len, batches))
+
+
+def test_a_sampler_of_equal_tokens_counts_its_batches_beforehand():
+    lengths = np.random.default_rng(0).integers(4, 128, 500)
+    sampler = BucketSampler(lengths, batch_size=16, batch_tokens=2048, seed=0)
+    epochs = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+    assert len(epochs[0]) == len(epochs[1]) == len(sampler)
+    assert len(sampler) < len(BucketSampler(lengths, batch_size=16, seed=0))
+    shares = [
+        list(BucketSampler(lengths, batch_size=16, batch_tokens=2048, seed=0, rank=rank, world_size=2))
+        for rank in (0, 1)
+    ]
+    assert all(sorted(a + b) == sorted(whole) for a, b, whole in zip(*shares, epochs[0], strict=True))

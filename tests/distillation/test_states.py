@@ -34,7 +34,7 @@ from compress.recipes.terms import (
 )
 from compress.recipes.values import Training
 from compress.tasks import resolve_task
-from compress.training import PROJECTIONS_FILE, Trainer
+from compress.training import OBJECTIVE_FILE, Trainer
 from tests.conftest import STUDENT, tiny_config
 
 STRIDE = 4
@@ -149,7 +149,7 @@ def test_killed_and_started_again_ends_in_the_undisturbed_weights(run, monkeypat
     assert same(undisturbed.state_dict(), resumed.state_dict())
     assert (again["best_step"], again["steps"]) == (facts["best_step"], facts["steps"])
     if kind != "relations":
-        assert same(newest(folder, PROJECTIONS_FILE), newest(other, PROJECTIONS_FILE))
+        assert same(newest(folder, OBJECTIVE_FILE), newest(other, OBJECTIVE_FILE))
 
 
 def test_masks_are_drawn_anew_each_epoch_but_the_hold_out_s(run, monkeypatch):
@@ -186,7 +186,7 @@ def test_a_run_is_repeatable_and_depends_on_its_seed(run):
 def test_projections_learn_and_lie_in_the_checkpoint(run, house):
     """Guards projections that the optimizer never saw."""
     model, _, folder = run("general", "a")
-    learned = newest(folder, PROJECTIONS_FILE)
+    learned = newest(folder, OBJECTIVE_FILE)
     shapes = {"student": model.config, "teacher": load_config(house / "bert")}
     start = DistillationObjective(compare_models(STATES, **shapes), **shapes, seed=3).state_dict()
     assert (
@@ -199,7 +199,7 @@ def test_projections_learn_and_lie_in_the_checkpoint(run, house):
 
 def test_without_projections_there_is_no_such_file(run):
     _, _, folder = run("relations", "a", max_steps=2)
-    assert not list(folder.rglob(PROJECTIONS_FILE))
+    assert not list(folder.rglob(OBJECTIVE_FILE))
 
 
 @pytest.mark.parametrize("kind", KINDS)
