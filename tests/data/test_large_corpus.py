@@ -88,4 +88,5 @@ def test_a_corpus_larger_than_memory_is_split_planned_and_fetched(tmp_path):
     )
     assert found["refused"], "the limit holds: so much text cannot be held"
     assert found["corpus_text_tokens"] > CORPUS / 8
-    assert min(found["counts"].values()) > found["corpus_text_tokens"] / 128
+    # Pairs are cut to their room, so that some of the text is in no example.
+    assert min(found["counts"].values()) > 0.9 * found["corpus_text_tokens"] / 128
