@@ -2,12 +2,11 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from compress.data.batching import CorpusExamples, Rows, pad_rows
-from compress.data.masking import count_tokens, mask_batch, read_vocabulary
+from compress.data.masking import count_tokens, mask_batch, mask_each, read_vocabulary
 from compress.recipes.methods import Masking
 
 
@@ -54,19 +53,14 @@ class MaskingCollator:
         ids, real = batch["input_ids"].numpy(), batch["attention_mask"].numpy()
         occasion = () if self.static else (self.epoch,)
         if self.counts is None:
-            alone = [
-                self._mask(ids[[i]], real[[i]], *occasion, number) for i, number in enumerate(rows.numbers)
-            ]
-            shown, labels = (np.concatenate(part) for part in zip(*alone, strict=True))
+            generators = [np.random.default_rng([self.seed, *occasion, number]) for number in rows.numbers]
+            shown, labels = mask_each(
+                ids, real, self.masking, vocabulary=self.vocabulary, generators=generators
+            )
         else:
             # Each example is in one batch of an epoch, so its first one tells batches apart.
-            shown, labels = self._mask(ids, real, *occasion, *rows.numbers[:1], len(rows.numbers))
+            drawn = np.random.default_rng([self.seed, *occasion, *rows.numbers[:1], len(rows.numbers)])
+            shown, labels = mask_batch(
+                ids, real, self.masking, vocabulary=self.vocabulary, generator=drawn, counts=self.counts
+            )
         return {**batch, "input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
-
-    def _mask(
-        self, ids: NDArray[np.int64], real: NDArray[np.int64], *occasion: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        generator = np.random.default_rng([self.seed, *occasion])
-        return mask_batch(
-            ids, real, self.masking, vocabulary=self.vocabulary, generator=generator, counts=self.counts
-        )

@@ -5,7 +5,7 @@ Pure functions of arrays and a generator; nothing is drawn from a global random 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,12 +106,7 @@ def mask_batch(
         InvalidInputError: There is nothing but special tokens.
         ValueError: Counts are missing.
     """
-    eligible = (attention_mask != 0) & ~vocabulary.special[input_ids]
-    if not eligible.any():
-        raise InvalidInputError(
-            "A batch holds nothing but special tokens: its text is unknown to the tokenizer.",
-            "Bring a corpus in the language and the script that the tokenizer was made for.",
-        )
+    eligible = _find_eligible(input_ids, attention_mask, vocabulary)
     if masking.smoothing is not None:
         if counts is None:
             raise ValueError("smoothing takes the counts of the corpus's tokens")
@@ -124,6 +119,51 @@ def mask_batch(
         chosen = select_tokens(eligible, masking.probability, generator=generator)
     labels = np.where(chosen, input_ids, IGNORED)
     return _replace(input_ids, chosen, masking, vocabulary=vocabulary, generator=generator), labels
+
+
+def mask_each(
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    masking: Masking,
+    *,
+    vocabulary: Vocabulary,
+    generators: Sequence[np.random.Generator],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hide some tokens of each example of a batch, whatever else is in it; arguments and errors as `mask_batch`.
+
+    Args:
+        input_ids: `[B, L]`; left as it is.
+        attention_mask: 0 where there is padding, `[B, L]`.
+        masking: Which tokens are hidden, and how; without smoothing, which looks at the whole batch.
+        vocabulary: The tokenizer's.
+        generators: One an example.
+
+    Returns:
+        As `mask_batch`; nothing is hidden of an example that holds nothing but special tokens.
+    """
+    known = _find_eligible(input_ids, attention_mask, vocabulary).any(axis=1)
+    shown, labels = input_ids.copy(), np.full_like(input_ids, IGNORED)
+    for row in np.flatnonzero(known):
+        shown[[row]], labels[[row]] = mask_batch(
+            input_ids[[row]],
+            attention_mask[[row]],
+            masking,
+            vocabulary=vocabulary,
+            generator=generators[int(row)],
+        )
+    return shown, labels
+
+
+def _find_eligible(
+    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], vocabulary: Vocabulary
+) -> NDArray[np.bool_]:
+    eligible: NDArray[np.bool_] = (attention_mask != 0) & ~vocabulary.special[input_ids]
+    if not eligible.any():
+        raise InvalidInputError(
+            "A batch holds nothing but special tokens: its text is unknown to the tokenizer.",
+            "Bring a corpus in the language and the script that the tokenizer was made for.",
+        )
+    return eligible
 
 
 def select_tokens(

@@ -7,6 +7,7 @@ import torch
 from compress.data.batching import BucketSampler, EpochDataLoader, Rows
 from compress.data.masked_batches import MaskingCollator
 from compress.data.sequences import Frame, Sequences
+from compress.errors import InvalidInputError
 from compress.losses.masked_lm import IGNORED_LABEL
 from compress.recipes.methods import Masking
 
@@ -54,6 +55,23 @@ def test_an_examples_masks_are_its_own(tokenizer, sequences, masking):
     alone = [shown(collate, sequences, [row]) for row in (3, 1, 7, 12)]
     for name in ("input_ids", "labels"):
         assert torch.equal(together[name], torch.cat([batch[name] for batch in alone]))
+
+
+def test_an_example_that_the_tokenizer_does_not_know_is_left_alone(tokenizer, sequences):
+    collate = collator(tokenizer, sequences)
+    unknown = [2, *[tokenizer.unk_token_id] * 8, 3]
+    rows = Rows(
+        tokens={"input_ids": [unknown, [2, *range(5, 13), 3]], "attention_mask": [[1] * 10] * 2},
+        columns={},
+        numbers=[0, 1],
+    )
+    batch = collate(rows)
+    assert batch["input_ids"][0].tolist() == unknown
+    assert (batch["labels"][0] == IGNORED_LABEL).all()
+    assert (batch["labels"][1] != IGNORED_LABEL).any()
+    alone = Rows(tokens={name: [texts[0]] for name, texts in rows.tokens.items()}, columns={}, numbers=[0])
+    with pytest.raises(InvalidInputError, match="nothing but special tokens"):
+        collate(alone)
 
 
 def test_who_helps_to_load_makes_the_same_batches(tokenizer, sequences):
