@@ -216,9 +216,9 @@ _SMALL: Fields = {
         "warmup_steps": 0.1,
         "adam_beta2": 0.98,
         "max_grad_norm": 0.5,
-        "per_device_train_batch_size": 64,
+        "per_device_train_batch_size": 32,
         "gradient_accumulation_steps": 1,
-        "max_length": 128,
+        "max_length": 64,
     },
 }
 
