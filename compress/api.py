@@ -44,9 +44,9 @@ def finetune(
     """Fine-tune a model on a task's labels.
 
     Args:
-        model: A run, a directory, a teacher, a Hub id; or a student, which then starts from random weights.
+        model: A run, a directory, a teacher, a Hub id; or a student.
         task: A GLUE task, `sample`, or a task file.
-        tokenizer: For a student: the model whose tokenizer it takes.
+        tokenizer: For a student, or a teacher's shape, from random weights: the model whose tokenizer it takes.
         seed: Of everything random.
         options: Changes to the recipe.
         runs: The store.

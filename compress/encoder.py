@@ -29,7 +29,7 @@ from compress.integrity import (
     require_whole,
 )
 from compress.models.configuration import PartiallySharedAlbertConfig
-from compress.recipes.schema import Architecture, Student
+from compress.recipes.schema import Architecture, NewModel, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.recipes.values import Family
 from compress.tasks import Task
@@ -150,16 +150,18 @@ def load_finished(path: Path) -> Encoder:
     return Encoder(_load_classifier(path, config, complete=True), tokenizer)
 
 
-def build_student(student: Student, tokenizer: PreTrainedTokenizerBase, task: Task, *, seed: int) -> Encoder:
-    """A student with random weights and its teacher's tokenizer.
+def build_classifier(
+    new: Student | NewModel, tokenizer: PreTrainedTokenizerBase, task: Task, *, seed: int
+) -> Encoder:
+    """A model with random weights, and another's tokenizer.
 
     Args:
-        student: Its recipe.
+        new: Its family and its shape.
         tokenizer: Vocabulary size and special ids are taken from it.
         task: Its labels are known.
         seed: Of the weights.
     """
-    config = build_config(student.architecture, student.family, tokenizer)
+    config = build_config(new.architecture, new.family, tokenizer)
     _set_labels(config, task)
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]

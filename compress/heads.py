@@ -20,8 +20,7 @@ from compress.encoder import Encoder, build_config, load_config, load_tokenizer,
 from compress.errors import CompressError, InvalidInputError
 from compress.integrity import explain_unloadable, find_layer, require_fitting, require_whole
 from compress.recipes.pretraining import LEARNERS, ObjectiveName
-from compress.recipes.schema import Student
-from compress.recipes.stages import NewModel
+from compress.recipes.schema import NewModel, Student
 
 GENERATOR = "generator_predictions"
 HEADS = ("cls", "lm_head", "predictions", GENERATOR)

@@ -16,8 +16,8 @@ from compress.distillation.augmentation import Augmented, augmented
 from compress.distillation.states import distill_general, distill_intermediate
 from compress.encoder import (
     Encoder,
+    build_classifier,
     build_config,
-    build_student,
     load_config,
     load_encoder,
     load_finished,
@@ -88,9 +88,9 @@ def make_artefact(stage: Stage, step: Step, inputs: dict[str, Model], workspace:
 @make_artefact.register
 def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     data = _examples(step)
-    if stage.student is not None:
+    if stage.built_anew is not None:
         tokenizer = load_tokenizer(inputs["tokenizer"].path)
-        encoder = build_student(stage.student, tokenizer, data.task, seed=step.seed)
+        encoder = build_classifier(stage.built_anew, tokenizer, data.task, seed=step.seed)
     else:
         encoder = load_encoder(inputs["model"].path, data.task, seed=step.seed)
     _require_room(encoder.parameters, workspace)
@@ -164,7 +164,7 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     if "student" in inputs:
         student = load_encoder(inputs["student"].path, data.task, seed=step.seed)
     else:
-        student = build_student(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
+        student = build_classifier(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
         started = _initialize(student, stage.student, inputs["teacher"].path)
     _require_room(student.parameters, workspace)
     texts = _augment(stage, step, inputs)

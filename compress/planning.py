@@ -20,7 +20,7 @@ from compress.recipes.resolve import (
     resolve_student,
     resolve_teacher,
 )
-from compress.recipes.schema import Student, Teacher
+from compress.recipes.schema import NewModel, Student, Teacher
 from compress.recipes.stages import (
     DynamicInt8,
     Export,
@@ -110,34 +110,51 @@ class Options:
 def plan_finetuning(
     model: str, task: str, workplace: Workplace, *, seed: int, options: Options, tokenizer: str | None = None
 ) -> Step:
-    """Plan to fine-tune a model, or a student from random weights over another model's tokenizer.
+    """Plan to fine-tune a model, or a student or a teacher's shape from random weights over another's tokenizer.
 
     Raises:
         UnknownNameError: The model or the task is unknown.
         InvalidInputError: The task's data or an option is wrong, or a student came without a tokenizer.
     """
-    if _is_student(model, tokenizer):
-        student = resolve_student(model)
-        if tokenizer is None:
+    if tokenizer is None:
+        if _is_student(model, tokenizer):
             raise InvalidInputError(
-                f"The student {student.name!r} has no vocabulary of its own.",
+                f"The student {model!r} has no vocabulary of its own.",
                 "Say whose it takes: --tokenizer TEACHER",
             )
-        source = resolve_model(tokenizer, store=workplace.store, stages=STARTING_STAGES)
-        stage = Finetune(
-            training=decide_training(student.training, options.training),
-            select_on=options.select_on,
-            student=without_defaults(student).model_copy(update={"initialize": "random"}),
-        )
+        source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
         data = load_examples(task, workplace, select_on=options.select_on)
-        return Step(student.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
-    if tokenizer is not None:
-        raise InvalidInputError(
-            f"{model!r} brings its own tokenizer.", "Leave out --tokenizer: it is for students."
-        )
-    source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
+        return finetuning_step(source, data, task, workplace, seed=seed, options=options)
+    recipe = _recipe_of(model, tokenizer)
+    source = resolve_model(tokenizer, store=workplace.store, stages=STARTING_STAGES)
     data = load_examples(task, workplace, select_on=options.select_on)
-    return finetuning_step(source, data, task, workplace, seed=seed, options=options)
+    if isinstance(recipe, Student):
+        usual = recipe.training
+        anew: dict[str, Any] = {
+            "student": without_defaults(recipe).model_copy(update={"initialize": "random"})
+        }
+    else:
+        usual = recipe.training_on(data.task.name)
+        anew = {"new": NewModel(family=recipe.family, architecture=recipe.architecture)}
+    training = decide_training(usual, options.training)
+    stage = Finetune(training=training, select_on=options.select_on, **anew)
+    return Step(recipe.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
+
+
+def _recipe_of(model: str, tokenizer: str) -> Student | Teacher:
+    """What is built with random weights and somebody's tokenizer: a student, or a teacher's shape.
+
+    Raises:
+        InvalidInputError: It is neither, but a model.
+    """
+    if _is_student(model, tokenizer):
+        return resolve_student(model)
+    if model.endswith(".toml") or model in list_recipes("teachers"):
+        return resolve_teacher(model)
+    raise InvalidInputError(
+        f"{model!r} brings its own tokenizer.",
+        "Leave out --tokenizer: it is for students' and teachers' names, whose weights then are random.",
+    )
 
 
 def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str | None = None) -> Step:

@@ -24,8 +24,8 @@ from compress.recipes.pretraining import (
     usual_pretraining,
 )
 from compress.recipes.resolve import resolve_teacher
-from compress.recipes.schema import Teacher
-from compress.recipes.stages import NewModel, Pretrain
+from compress.recipes.schema import NewModel, Teacher
+from compress.recipes.stages import Pretrain
 from compress.recipes.values import Training
 from compress.sources import STARTING_STAGES, Model, resolve_model
 from compress.steps import Step, Workplace

@@ -6,8 +6,8 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from compress.encoder import (
+    build_classifier,
     build_config,
-    build_student,
     count_parameters,
     load_encoder,
     load_finished,
@@ -82,7 +82,7 @@ def test_a_base_model_is_not_finished(teacher_directory):
 
 def test_shared_layers_are_saved_once_and_shared_again(tmp_path, tokenizer, student_file):
     student = resolve_student(str(student_file))
-    encoder = build_student(student, tokenizer, GLUE["sst2"], seed=0)
+    encoder = build_classifier(student, tokenizer, GLUE["sst2"], seed=0)
     save_encoder(encoder, tmp_path / "saved", max_length=32)
     with safe_open(tmp_path / "saved" / "model.safetensors", "pt") as file:
         stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
@@ -93,7 +93,7 @@ def test_shared_layers_are_saved_once_and_shared_again(tmp_path, tokenizer, stud
     deeper = student.model_copy(
         update={"architecture": student.architecture.model_copy(update={"num_hidden_layers": 9})}
     )
-    assert build_student(deeper, tokenizer, GLUE["sst2"], seed=0).parameters == encoder.parameters
+    assert build_classifier(deeper, tokenizer, GLUE["sst2"], seed=0).parameters == encoder.parameters
 
 
 def test_a_shared_tensor_counts_once():
@@ -102,7 +102,9 @@ def test_a_shared_tensor_counts_once():
 
 
 def test_a_student_takes_its_teacher_s_vocabulary(tokenizer, student_file):
-    model = build_student(resolve_student(str(student_file)), tokenizer, resolve_task("stsb"), seed=0).model
+    model = build_classifier(
+        resolve_student(str(student_file)), tokenizer, resolve_task("stsb"), seed=0
+    ).model
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.pad_token_id == tokenizer.pad_token_id
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")

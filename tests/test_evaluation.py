@@ -5,7 +5,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.data.task_data import load_task_data
-from compress.encoder import build_student
+from compress.encoder import build_classifier
 from compress.errors import CompressError
 from compress.evaluation import align_labels, decide, evaluate
 from compress.inference import Predictor
@@ -16,7 +16,7 @@ from compress.tasks import GLUE, resolve_task
 
 def test_every_score_can_be_recomputed_from_the_predictions(tmp_path, task_file, student_file, tokenizer):
     data = load_task_data(resolve_task(str(task_file)))
-    student = build_student(resolve_student(str(student_file)), tokenizer, data.task, seed=0)
+    student = build_classifier(resolve_student(str(student_file)), tokenizer, data.task, seed=0)
     predictor = Predictor.of_encoder(student)
     (evaluation,) = evaluate(predictor, data.task, data.validation, run="r", directory=tmp_path)
     table = pyarrow.parquet.read_table(tmp_path / "evaluations" / evaluation.predictions).to_pydict()

@@ -1,9 +1,15 @@
 """From a command's words to what will be done."""
 
+import json
+
 import pytest
 
+from compress.encoder import load_tokenizer
 from compress.errors import InvalidInputError
+from compress.pipeline import execute
 from compress.planning import Options, Workplace, plan_finetuning
+from compress.recipes.resolve import resolve_teacher
+from compress.recipes.schema import NewModel
 from compress.recipes.stages import Finetune
 
 
@@ -33,6 +39,38 @@ def test_a_name_that_is_a_teacher_s_and_a_student_s_is_told_by_the_tokenizer(
     (tmp_path / "teachers" / "tiny-albert.toml").unlink()
     with pytest.raises(InvalidInputError, match="no vocabulary of its own"):
         plan(None)
+
+
+def test_a_teachers_shape_with_somebodys_tokenizer_starts_from_random_weights(
+    tmp_path, task_file, teacher_directory
+):
+    """What pretraining is worth is seen beside the same architecture, trained by the same recipe, without it."""
+    place = Workplace(store=tmp_path / "runs")
+
+    def plan(model):
+        return plan_finetuning(
+            model,
+            str(task_file),
+            place,
+            seed=1,
+            options=Options(training={"max_steps": 2, "max_length": 32, "bf16": False}),
+            tokenizer=str(teacher_directory),
+        )
+
+    step = plan("electra-mini")
+    recipe = resolve_teacher("electra-mini")
+    assert step.stage.new == NewModel(family="electra", architecture=recipe.architecture)
+    assert step.stage.training.learning_rate == recipe.training.learning_rate
+    assert (set(step.inputs), step.name) == ({"tokenizer"}, "electra-mini")
+    assert Finetune.model_validate_json(step.stage.model_dump_json()) == step.stage
+    stored = execute(step)
+    config = json.loads((stored.path / "config.json").read_text(encoding="utf-8"))
+    assert (config["model_type"], config["hidden_size"]) == ("electra", 256)
+    assert config["vocab_size"] == len(load_tokenizer(teacher_directory))
+    with pytest.raises(InvalidInputError, match="brings its own tokenizer"):
+        plan(str(teacher_directory))
+    usual = Finetune(training=step.stage.training)
+    assert "new" not in usual.model_dump()
 
 
 def test_rewording_a_recipe_is_no_other_run(tmp_path, task_file, teacher_directory, student_file):

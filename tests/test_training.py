@@ -15,7 +15,7 @@ from compress.checkpoints import COMPLETE
 from compress.data.batching import pad_rows
 from compress.data.task_data import hold_out, load_task_data, tokenize_split
 from compress.distillation.objective import DistillationObjective, compare_models
-from compress.encoder import build_student
+from compress.encoder import build_classifier
 from compress.errors import CompressError, InvalidInputError
 from compress.finetuning import TaskObjective
 from compress.objective import Judgement, Mean
@@ -33,7 +33,7 @@ def setting(tmp_path, task_file, student_file, tokenizer):
     rest, held = hold_out(data.train, seed=0)
 
     def run(name, objective=None, columns=None, seed=3, minutes=None, **changes):
-        encoder = build_student(student, tokenizer, data.task, seed=seed)
+        encoder = build_classifier(student, tokenizer, data.task, seed=seed)
 
         def tokenized(split):
             known = {key: value[: len(split)] for key, value in (columns or {}).items()}

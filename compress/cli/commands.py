@@ -50,10 +50,11 @@ def finetune(
     data: dict[str, Any],
     common: dict[str, Any],
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="For a student: the model whose tokenizer it takes.")
+        str | None,
+        typer.Option("--tokenizer", help="For random weights: the model whose tokenizer is taken."),
     ] = None,
 ) -> None:
-    """Fine-tune MODEL on a task; a student's name trains it from random weights."""
+    """Fine-tune MODEL on a task; a student's or a teacher's name with --tokenizer trains it from random weights."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.planning import plan_finetuning

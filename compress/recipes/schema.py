@@ -75,6 +75,13 @@ class Architecture(Frozen):
         return fields
 
 
+class NewModel(Frozen):
+    """A model that is built anew, with random weights."""
+
+    family: Family
+    architecture: Architecture
+
+
 class HubSource(Frozen):
     """Weights on the Hugging Face Hub, at one revision."""
 

@@ -7,9 +7,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
-from compress.recipes.schema import Architecture, Student
+from compress.recipes.schema import NewModel, Student
 from compress.recipes.terms import Terms
-from compress.recipes.values import Family, Frozen, Number, PositiveInt, Share, Training
+from compress.recipes.values import Frozen, Number, PositiveInt, Share, Training
 
 Selection = Literal["holdout", "validation"]
 """Where early stopping looks: a seeded part of the train split, or (flagged by every report) validation."""
@@ -18,20 +18,26 @@ Selection = Literal["holdout", "validation"]
 class Finetune(Frozen):
     """A model learns a task from its labels.
 
-    `student` is set where the model is a student built anew; it takes its parent's tokenizer only.
+    `student` or `new` is set where the model is built anew, a student or of a teacher's shape; it takes its parent's
+    tokenizer only.
     """
 
     kind: Literal["finetune"] = "finetune"
     training: Training
     select_on: Selection = "holdout"
     student: Student | None = None
+    new: NewModel | None = None
 
+    @model_serializer(mode="wrap")
+    def _no_new_model_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """That came later: what was made before it keeps its key."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if name != "new" or value is not None}
 
-class NewModel(Frozen):
-    """A model that is built anew, with random weights."""
-
-    family: Family
-    architecture: Architecture
+    @property
+    def built_anew(self) -> Student | NewModel | None:
+        """What begins with random weights, where something does."""
+        return self.student or self.new
 
 
 class Pretrain(Frozen):

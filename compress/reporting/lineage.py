@@ -22,7 +22,7 @@ def describe_making(run: Run, known: Known) -> str:
         details = ", ".join([stage.method, *_list_ablations(run, stage)])
         return f"distilled ({details}) from {' and '.join(teachers) or 'an unnamed teacher'}"
     if isinstance(stage, Finetune):
-        return "fine-tuned" if stage.student is None else "trained on the labels alone"
+        return "fine-tuned" if stage.built_anew is None else "trained on the labels alone"
     others = others_than(run, known)
     parents = _parent_runs(run, others)
     before = f"{describe_making(parents[0], others)} · " if parents else ""

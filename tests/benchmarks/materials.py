@@ -63,7 +63,7 @@ def make_models(folder: Path, size: Size) -> None:
     from transformers import BertForMaskedLM, BertForSequenceClassification, set_seed
     from transformers.utils.logging import disable_progress_bar
 
-    from compress.encoder import Encoder, build_config, build_student, load_tokenizer, save_encoder
+    from compress.encoder import Encoder, build_classifier, build_config, load_tokenizer, save_encoder
     from compress.recipes.resolve import resolve_student
     from compress.sources import resolve_model
     from compress.tasks import resolve_task
@@ -80,7 +80,7 @@ def make_models(folder: Path, size: Size) -> None:
     teacher = Encoder(BertForSequenceClassification(config), tokenizer)
     save_encoder(teacher, folder / "teacher", max_length=size.length)
     recipe = resolve_student("albert-tiny").model_copy(update={"architecture": small})
-    student = build_student(recipe, tokenizer, task, seed=SEED)
+    student = build_classifier(recipe, tokenizer, task, seed=SEED)
     save_encoder(student, folder / "student", max_length=size.length)
 
 

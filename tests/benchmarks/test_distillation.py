@@ -63,7 +63,7 @@ def prepare():
 def start_cached_and_bucketed():
     """The product's own path, each time from an empty cache."""
     from compress.distillation.answers import TaskTeacher, distill_answers
-    from compress.encoder import build_student
+    from compress.encoder import build_classifier
     from compress.inference import load
     from compress.training import Place
 
@@ -71,7 +71,7 @@ def start_cached_and_bucketed():
     teacher = TaskTeacher(load(source), source, SEED)
 
     def take() -> float:
-        student = build_student(stage.student, teacher.predictor.tokenizer, data.task, seed=SEED)
+        student = build_classifier(stage.student, teacher.predictor.tokenizer, data.task, seed=SEED)
         with tempfile.TemporaryDirectory() as room:
             place = Place(Path(room), Path(room), Path(room) / "checkpoints")
             rows = np.arange(len(data.train))
@@ -87,7 +87,7 @@ def start_padded_without_cache():
     """A plain loop over batches in the order of the file."""
     import torch
 
-    from compress.encoder import build_student, model_inputs
+    from compress.encoder import build_classifier, model_inputs
     from compress.inference import load
     from compress.losses.soft_targets import soft_cross_entropy
 
@@ -97,7 +97,7 @@ def start_padded_without_cache():
     size = stage.training.per_device_train_batch_size
 
     def take() -> float:
-        model = build_student(stage.student, teacher.tokenizer, data.task, seed=SEED).model.train()
+        model = build_classifier(stage.student, teacher.tokenizer, data.task, seed=SEED).model.train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=stage.training.learning_rate)
         before = time.monotonic()
         for step in range(PLAIN_STEPS):

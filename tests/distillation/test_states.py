@@ -18,7 +18,7 @@ from compress.distillation.answers import TaskTeacher, distill_answers
 from compress.distillation.augmentation import Augmented
 from compress.distillation.objective import DistillationObjective, compare_models
 from compress.distillation.states import Place, distill_general, distill_intermediate
-from compress.encoder import build_student, load_config
+from compress.encoder import build_classifier, load_config
 from compress.heads import build_bare
 from compress.inference import load
 from compress.recipes.methods import Masking
@@ -99,7 +99,7 @@ def run(house, tokenizer, monkeypatch):
         else:
             terms = (SoftTerm(), HiddenTerm(weight=0.1))
             stage = Distill(**named, terms=terms, training=schedule, allow_weak_teacher=True)
-            student = build_student(recipe, tokenizer, data.task, seed=seed)
+            student = build_classifier(recipe, tokenizer, data.task, seed=seed)
             teacher = TaskTeacher(load(house / "classifier"), house / "classifier", seed=seed)
             facts = distill_answers(student, [teacher], data, texts, stage, seed=seed, place=place)
         return student.model, facts, house / folder
