@@ -7,11 +7,11 @@ from torch import nn
 
 from compress.data.batching import pad_rows
 from compress.data.task_data import TaskData, hold_out, tokenize_split
-from compress.encoder import MODEL_INPUTS, Encoder
+from compress.encoder import MODEL_INPUTS
 from compress.losses.task import task_loss
 from compress.objective import Batch, Judgement, Mean, Objective
 from compress.recipes.stages import Finetune
-from compress.training import Place, train
+from compress.training import Pupil, train
 
 
 class TaskObjective(Objective):
@@ -23,35 +23,30 @@ class TaskObjective(Objective):
         return Judgement({"task": Mean(task_loss(logits, batch["labels"]), len(logits))}, logits)
 
 
-def finetune_encoder(
-    encoder: Encoder, data: TaskData, stage: Finetune, *, seed: int, place: Place
-) -> dict[str, Any]:
-    """Fine-tune a model in place.
+def finetune_encoder(pupil: Pupil, data: TaskData, stage: Finetune) -> dict[str, Any]:
+    """Fine-tune a model.
 
     Args:
-        encoder: Its classifier has the task's labels.
+        pupil: Its classifier has the task's labels.
         data: The task's examples.
         stage: How.
-        seed: Of the hold-out, the batches and the dropout.
-        place: Where to work.
 
     Returns:
         Facts for the run's record.
     """
-    rest, held = hold_out(data.train, seed=seed)
+    tokenizer = pupil.encoder.tokenizer
+    rest, held = hold_out(data.train, seed=pupil.seed)
     if stage.select_on == "validation":
         rest, held = data.train, data.validation[0]
     length = stage.training.max_length
-    examples = tokenize_split(rest, encoder.tokenizer, max_length=length)
+    examples = tokenize_split(rest, tokenizer, max_length=length)
     outcome = train(
-        encoder,
+        pupil,
         TaskObjective(),
         examples=examples,
-        holdout=tokenize_split(held, encoder.tokenizer, max_length=length),
-        collate=partial(pad_rows, tokenizer=encoder.tokenizer),
+        holdout=tokenize_split(held, tokenizer, max_length=length),
+        collate=partial(pad_rows, tokenizer=tokenizer),
         task=data.task,
         training=stage.training,
-        seed=seed,
-        place=place,
     )
     return {**outcome.facts, "truncated_training_texts": examples.truncated}

@@ -1,6 +1,7 @@
 """What each kind of stage makes of its inputs: the artefact, and facts about how it came to be."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
 from pathlib import Path
@@ -13,7 +14,8 @@ from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
 from compress.distillation.answers import TaskTeacher, distill_answers, gate_teacher
 from compress.distillation.augmentation import Augmented, augmented
-from compress.distillation.states import distill_general, distill_intermediate
+from compress.distillation.learning import learn_texts
+from compress.distillation.states import distill_general
 from compress.encoder import (
     Encoder,
     build_classifier,
@@ -55,7 +57,7 @@ from compress.recipes.stages import (
 from compress.sources import Model
 from compress.steps import Step
 from compress.storage import require_space
-from compress.training import BYTES_OF_WEIGHT, Place, room_for
+from compress.training import BYTES_OF_WEIGHT, Place, Pupil, room_for
 from compress.workspace import Workspace
 
 AUGMENTATION_SEED = 42
@@ -93,8 +95,8 @@ def _finetune(stage: Finetune, step: Step, inputs: dict[str, Model], workspace: 
         encoder = build_classifier(stage.built_anew, tokenizer, data.task, seed=step.seed)
     else:
         encoder = load_encoder(inputs["model"].path, data.task, seed=step.seed)
-    _require_room(encoder.parameters, workspace)
-    facts = finetune_encoder(encoder, data, stage, seed=step.seed, place=_place(step, workspace))
+    pupil = _pupil(encoder, step, workspace)
+    facts = finetune_encoder(pupil, data, stage)
     return _saved(encoder, stage.training.max_length, facts, workspace)
 
 
@@ -109,75 +111,52 @@ def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: 
         tokenizer = _tokenizer(stage, step, inputs)
         encoder = build_learner(stage.new, tokenizer, **how)
         usual = build_config(stage.new.architecture, stage.new.family, tokenizer)
-    _require_room(encoder.parameters, workspace)
-    place = _place(step, workspace)
-    facts = pretrain_encoder(encoder, _documents(step), stage, seed=step.seed, place=place, before=before)
+    pupil = _pupil(encoder, step, workspace, before=before)
+    facts = pretrain_encoder(pupil, _documents(step), stage)
     encoder.model.config.update(dropouts_of(usual))  # whoever fine-tunes it wants its shape's
     return _saved(encoder, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
 def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    source = inputs["teacher"].path
-    student = build_bare(
-        stage.student, load_tokenizer(source), seed=step.seed, masked_lm=stage.masking is not None
-    )
-    started = _initialize(student, stage.student, source, masked_lm=stage.masking is not None)
-    _require_room(student.parameters, workspace)
-    facts = distill_general(
-        student, source, _documents(step), stage, seed=step.seed, place=_place(step, workspace)
-    )
+    source, masked_lm = inputs["teacher"].path, stage.masking is not None
+    student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, masked_lm=masked_lm)
+    started = _initialize(student, stage.student, source, masked_lm=masked_lm)
+    facts = distill_general(_pupil(student, step, workspace), source, _documents(step), stage)
     facts = _stages(step, inputs) | started | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
 def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    data, source = _examples(step), inputs["teacher"].path
-    started: dict[str, Any] = {}
-    if "student" in inputs:
-        student = load_base(inputs["student"].path)
-    else:
-        student = build_bare(stage.student, load_tokenizer(source), seed=step.seed)
-        started = _initialize(student, stage.student, source)
-    _require_room(student.parameters, workspace)
-    texts = _augment(stage, step, inputs)
-    facts = distill_intermediate(
-        student,
-        source,
-        data,
-        texts,
+    source = inputs["teacher"].path
+    student, started = _begin(
         stage,
-        seed=step.seed,
-        place=_place(step, workspace),
-        before=_before(inputs),
+        inputs,
+        load=load_base,
+        build=lambda: build_bare(stage.student, load_tokenizer(source), seed=step.seed),
     )
+    pupil = _pupil(student, step, workspace, before=_before(inputs))
+    texts = _augment(stage, step, inputs)
+    facts = learn_texts(pupil, source, stage, _examples(step), texts)
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
 def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    data = _examples(step)
-    teachers = _teachers(inputs, seed=step.seed)
-    started: dict[str, Any] = {}
-    if "student" in inputs:
-        student = load_encoder(inputs["student"].path, data.task, seed=step.seed)
-    else:
-        student = build_classifier(stage.student, teachers[0].predictor.tokenizer, data.task, seed=step.seed)
-        started = _initialize(student, stage.student, inputs["teacher"].path)
-    _require_room(student.parameters, workspace)
-    texts = _augment(stage, step, inputs)
-    facts = distill_answers(
-        student,
-        teachers,
-        data,
-        texts,
+    data, seed = _examples(step), step.seed
+    teachers = _teachers(inputs, seed=seed)
+    tokenizer = teachers[0].predictor.tokenizer
+    student, started = _begin(
         stage,
-        seed=step.seed,
-        place=_place(step, workspace),
-        before=_before(inputs),
+        inputs,
+        load=lambda path: load_encoder(path, data.task, seed=seed),
+        build=lambda: build_classifier(stage.student, tokenizer, data.task, seed=seed),
     )
+    pupil = _pupil(student, step, workspace, before=_before(inputs))
+    texts = _augment(stage, step, inputs)
+    facts = distill_answers(pupil, teachers, data, texts, stage)
     facts = _stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
@@ -256,6 +235,26 @@ def _place(step: Step, workspace: Workspace) -> Place:
     return Place(store=step.store, directory=workspace.path, checkpoints=workspace.checkpoints)
 
 
+def _pupil(encoder: Encoder, step: Step, workspace: Workspace, *, before: Path | None = None) -> Pupil:
+    """Who learns in a step, once the disk is seen to have room for checkpoints and the result."""
+    require_space(workspace.path, room_for(encoder.parameters, workspace.checkpoints))
+    return Pupil(encoder, step.seed, _place(step, workspace), before)
+
+
+def _begin(
+    stage: Intermediate | Distill,
+    inputs: dict[str, Model],
+    *,
+    load: Callable[[Path], Encoder],
+    build: Callable[[], Encoder],
+) -> tuple[Encoder, dict[str, Any]]:
+    """A student as an earlier stage has left it, else a new one that starts as its recipe says; and how it started."""
+    if "student" in inputs:
+        return load(inputs["student"].path), {}
+    student = build()
+    return student, _initialize(student, stage.student, inputs["teacher"].path)
+
+
 def _initialize(
     encoder: Encoder, student: Student, teacher: Path, *, masked_lm: bool = False
 ) -> dict[str, Any]:
@@ -303,8 +302,3 @@ def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: 
     if is_main():
         save_encoder(encoder, workspace.path, max_length=max_length)
     return Made(encoder.parameters, facts)
-
-
-def _require_room(parameters: int, workspace: Workspace) -> None:
-    """Refuse to train where the disk has no room for checkpoints and the result."""
-    require_space(workspace.path, room_for(parameters, workspace.checkpoints))

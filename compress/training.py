@@ -112,6 +112,23 @@ class Place:
     checkpoints: Path
 
 
+@dataclass(frozen=True)
+class Pupil:
+    """Who learns in a stage, where, and by which draws.
+
+    Attributes:
+        encoder: Moved in place.
+        seed: Of the hold-out, of what is drawn anew, of batches, masks and dropout.
+        place: Where to work.
+        before: The directory that the encoder comes from, where an earlier stage has left it.
+    """
+
+    encoder: Encoder
+    seed: int
+    place: Place
+    before: Path | None = None
+
+
 Seen = defaultdict[str, list[tuple[Tensor, Tensor]]]
 """Means and their counts, batch by batch."""
 
@@ -268,7 +285,7 @@ class Trainer(transformers.Trainer):
 
 
 def train(
-    encoder: Encoder,
+    pupil: Pupil,
     objective: Objective,
     *,
     examples: Examples,
@@ -276,8 +293,6 @@ def train(
     collate: Collate,
     task: Task | None,
     training: Training,
-    seed: int,
-    place: Place,
     budget: Budget | None = None,
     row_tokens: int | None = None,
     watching: Sequence[TrainerCallback] = (),
@@ -285,15 +300,13 @@ def train(
     """Train a model in place and leave it at the weights that did best on the hold-out.
 
     Args:
-        encoder: Its model is moved.
+        pupil: Its model is moved; from the newest whole checkpoint in its place training resumes.
         objective: What is minimized; its projections are moved, too.
         examples: What is learned.
         holdout: What early stopping and the choice of weights look at.
         collate: Makes a batch of rows.
         task: Its primary metric decides on the hold-out, once an epoch; without a task the loss decides.
         training: The schedule; its `bf16` is decided.
-        seed: Of batches and dropout.
-        place: Where to work; from the newest whole checkpoint there training resumes.
         budget: Instead of the schedule's epochs or steps; where it ends, the rate's schedule does.
         row_tokens: Where batches are to have equal tokens: those of a row of a full one; shorter rows are more.
         watching: Are told of what happens.
@@ -302,6 +315,7 @@ def train(
         InvalidInputError: The model has no positions for so many tokens.
         CompressError: The loss left the finite numbers.
     """
+    encoder, seed, place = pupil.encoder, pupil.seed, pupil.place
     _require_positions(encoder, training)
     trainer = Trainer(
         learner=Learner(encoder.model, objective),

@@ -22,7 +22,7 @@ from compress.objective import Judgement, Mean
 from compress.recipes.resolve import resolve_student
 from compress.recipes.terms import HardTerm, SoftTerm
 from compress.tasks import resolve_task
-from compress.training import Place, Trainer, steps_of, train
+from compress.training import Place, Pupil, Trainer, steps_of, train
 
 
 @pytest.fixture
@@ -40,15 +40,13 @@ def setting(tmp_path, task_file, student_file, tokenizer):
             return tokenize_split(split, tokenizer, max_length=student.training.max_length, columns=known)
 
         outcome = train(
-            encoder,
+            Pupil(encoder, seed, Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints")),
             objective(encoder.model.config) if objective else TaskObjective(),
             examples=tokenized(rest),
             holdout=tokenized(held),
             collate=partial(pad_rows, tokenizer=tokenizer),
             task=data.task,
             training=student.training.model_copy(update=changes),
-            seed=seed,
-            place=Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints"),
             budget=Minutes(minutes) if minutes else None,
         )
         return encoder.model, outcome

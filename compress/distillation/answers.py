@@ -13,14 +13,13 @@ from compress.data.task_data import Split, TaskData, hold_out_rows
 from compress.distillation.augmentation import Augmented
 from compress.distillation.cache import cached_logits
 from compress.distillation.learning import learn_texts
-from compress.encoder import Encoder
 from compress.errors import CompressError
 from compress.evaluation import align_labels, primary_score
 from compress.inference import Logits, Predictor
 from compress.recipes.stages import Distill
 from compress.statistics import best_constant_score
 from compress.tasks import Task
-from compress.training import Place
+from compress.training import Pupil
 
 logger = logging.getLogger(__name__)
 
@@ -41,31 +40,24 @@ class TaskTeacher:
 
 
 def distill_answers(
-    student: Encoder,
+    pupil: Pupil,
     teachers: Sequence[TaskTeacher],
     data: TaskData,
     texts: Augmented,
     stage: Distill,
-    *,
-    seed: int,
-    place: Place,
-    before: Path | None = None,
 ) -> dict[str, Any]:
-    """Teach a student, in place, what its teachers answer on a task's texts.
+    """Teach a student what its teachers answer on a task's texts.
 
     Each teacher is gated on its hold-out first, before the hours of work. Then it answers each text once, without
     dropout, or has answered before: the answers are cached. It reads the texts through its own tokenizer, so teachers
     of several vocabularies can answer together. Terms that look inside a teacher look inside the first.
 
     Args:
-        student: Its classifier has the task's labels.
+        pupil: Its classifier has the task's labels.
         teachers: Fine-tuned on the task.
         data: The task's examples.
         texts: The train split, augmented perhaps.
         stage: How.
-        seed: Of the hold-out, the batches and the dropout.
-        place: Where to work.
-        before: The directory that the student comes from, where a stage has left it.
 
     Returns:
         Facts for the run's record.
@@ -73,6 +65,7 @@ def distill_answers(
     Raises:
         CompressError: A teacher is no better than a constant, or its labels are not the task's.
     """
+    place = pupil.place
     scores = [
         gate_teacher(data, each, store=place.store, allow_weak=stage.allow_weak_teacher) for each in teachers
     ]
@@ -84,19 +77,7 @@ def distill_answers(
     said = ask(texts.split)
     seen = ask(data.validation[0]) if stage.select_on == "validation" else None
     seconds = time.monotonic() - started
-    facts = learn_texts(
-        student,
-        teachers[0].source,
-        stage,
-        data,
-        texts,
-        seed=seed,
-        place=place,
-        before=before,
-        said=said,
-        seen=seen,
-        task=data.task,
-    )
+    facts = learn_texts(pupil, teachers[0].source, stage, data, texts, said=said, seen=seen)
     return {
         **facts,
         "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),

@@ -20,69 +20,59 @@ from compress.distillation.objective import (
     student_needs,
 )
 from compress.distillation.teaching import prepare_lesson
-from compress.encoder import Encoder, load_config
+from compress.encoder import load_config
 from compress.processes import is_main
 from compress.recipes.stages import Distill, General, Intermediate
 from compress.runs import PROJECTIONS_FILE
 from compress.tasks import Task
-from compress.training import Collate, Place, room_for, train
+from compress.training import Collate, Pupil, room_for, train
 
 logger = logging.getLogger(__name__)
 
 
 def learn_texts(
-    student: Encoder,
+    pupil: Pupil,
     teacher: Path,
     stage: Intermediate | Distill,
     data: TaskData,
     texts: Augmented,
     *,
-    seed: int,
-    place: Place,
-    before: Path | None = None,
     said: NDArray[np.float32] | None = None,
     seen: NDArray[np.float32] | None = None,
-    task: Task | None = None,
 ) -> dict[str, Any]:
-    """Move a student, in place, towards its teacher, on the texts of a task but those of the hold-out.
+    """Move a student towards its teacher, on the texts of a task but those of the hold-out, which are the last stage's.
 
     Args:
-        student: Its model has the head that the terms ask for.
+        pupil: Has the head that the terms ask for.
         teacher: The directory of the weights that terms look into.
-        stage: Its terms and its schedule.
+        stage: Its terms and its schedule. Where the student answers the task afterwards the task's metric decides on
+            the hold-out, else the loss does.
         data: The task's examples.
         texts: The train split, augmented perhaps.
-        seed: Of the hold-out, the projections, the batches and the dropout.
-        place: Where to work.
-        before: The directory that the student comes from, where a stage has left it.
         said: What teachers answer to the texts, `[N', T, C]`.
         seen: What they answer to the validation split, where that is what decides.
-        task: Its metric decides on the hold-out; without one the loss does.
 
     Returns:
         Facts for the run's record.
     """
-    tokenized = partial(tokenize_split, tokenizer=student.tokenizer, max_length=stage.training.max_length)
+    tokenizer = pupil.encoder.tokenizer
+    tokenized = partial(tokenize_split, tokenizer=tokenizer, max_length=stage.training.max_length)
     whole = tokenized(texts.split, columns=_columns(said))
     examples: Examples = whole
     if stage.select_on == "validation":
         holdout: Examples = tokenized(data.validation[0], columns=_columns(seen))
     else:
-        _, held = hold_out_rows(len(data.train), seed=seed)
+        _, held = hold_out_rows(len(data.train), seed=pupil.seed)
         examples = Selection(whole, np.flatnonzero(~np.isin(texts.origin, held)))
         holdout = Selection(whole, held)  # the originals come first
-    collate = partial(pad_rows, tokenizer=student.tokenizer)
     facts = learn(
-        student,
+        pupil,
         teacher,
         stage,
         examples=examples,
         holdout=holdout,
-        collate=collate,
-        seed=seed,
-        place=place,
-        before=before,
-        task=task,
+        collate=partial(pad_rows, tokenizer=tokenizer),
+        task=data.task if isinstance(stage, Distill) else None,
     )
     return {**facts, "truncated_training_texts": whole.truncated}
 
@@ -92,35 +82,31 @@ def _columns(answers: NDArray[np.float32] | None) -> dict[str, NDArray[np.float3
 
 
 def learn(
-    student: Encoder,
+    pupil: Pupil,
     teacher: Path,
     stage: General | Intermediate | Distill,
     *,
     examples: Examples,
     holdout: Examples,
     collate: Collate,
-    seed: int,
-    place: Place,
-    before: Path | None = None,
     task: Task | None = None,
 ) -> dict[str, Any]:
-    """Move a student, in place, towards its teacher.
+    """Move a student towards its teacher.
 
     Args:
-        student: Its model has the head that the terms ask for.
+        pupil: Has the head that the terms ask for. Projections that lie where it comes from are gone on with, and
+            where another stage goes on with it they are left beside it.
         teacher: The directory of the weights that terms look into.
         stage: Its terms and its schedule.
         examples: What is learned; with what teachers answered, where terms compare answers to a task.
         holdout: What decides which weights are kept.
         collate: Makes a batch of rows.
-        seed: Of the projections, the batches and the dropout.
-        place: Where to work; a student that another stage goes on with leaves its projections there.
-        before: The directory that the student comes from; its projections are gone on with.
         task: Its metric decides on the hold-out; without one the loss does.
 
     Returns:
         Facts for the run's record.
     """
+    student, place = pupil.encoder, pupil.place
     theirs = load_config(teacher)
     comparisons = compare_models(stage.terms, student=student.model.config, teacher=theirs)
     for each in comparisons:
@@ -142,20 +128,18 @@ def learn(
         teacher=theirs,
         teach=lesson.teach,
         teacher_weights=stage.teacher_weights if isinstance(stage, Distill) else (1.0,),
-        seed=seed,
+        seed=pupil.seed,
     )
-    taken = _take_over(objective, before) if before else []
+    taken = _take_over(objective, pupil.before) if pupil.before else []
     with recording(student.model, student_needs(comparisons)):
         outcome = train(
-            student,
+            pupil,
             objective,
             examples=lesson.examples,
             holdout=lesson.holdout,
             collate=collate,
             task=task,
             training=stage.training,
-            seed=seed,
-            place=place,
         )
     if is_main() and not isinstance(stage, Distill) and (projections := objective.state_dict()):
         save_file(projections, place.directory / PROJECTIONS_FILE)

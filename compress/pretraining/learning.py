@@ -21,45 +21,39 @@ from compress.pretraining.replaced_tokens import ReplacedTokensObjective, find_g
 from compress.pretraining.segments import NEXT_SENTENCE, SENTENCE_ORDER, SegmentsObjective
 from compress.processes import is_main
 from compress.recipes.stages import Pretrain
-from compress.training import Place, train
+from compress.training import Pupil, train
 
 logger = logging.getLogger(__name__)
 
 
-def pretrain_encoder(
-    encoder: Encoder, corpus: Corpus, stage: Pretrain, *, seed: int, place: Place, before: Path | None
-) -> dict[str, Any]:
-    """Pretrain a model, in place, on documents; ELECTRA's generator is left beside the history.
+def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str, Any]:
+    """Pretrain a model on documents; ELECTRA's generator is left beside the history.
 
     Args:
-        encoder: Has the heads that the objective asks for, new perhaps.
+        pupil: Has the heads that the objective asks for, new perhaps; where it comes from a generator may lie.
         corpus: The documents.
         stage: How.
-        seed: Of the hold-out, the pairs, the batches, the masks and the dropout.
-        place: Where to work.
-        before: The directory that the model came from, where a generator may lie; None for a new one.
 
     Returns:
         Facts for the run's record.
     """
+    encoder, seed, place = pupil.encoder, pupil.seed, pupil.place
     examples, held = _arrange(encoder, corpus, stage, seed=seed, store=place.store)
     collate = MaskingCollator(
         encoder.tokenizer, stage.masking, sequences=examples, seed=seed, static=stage.static_copies > 0
     )
-    objective = _objective(encoder, stage, seed=seed, before=before)
+    objective = _objective(pupil, stage)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
     guard = PlateauGuard(unigram_entropy(examples, len(encoder.tokenizer)))
     outcome = train(
-        encoder,
+        pupil,
         objective,
         examples=examples,
         holdout=held,
         collate=collate,
         task=None,
         training=stage.training,
-        seed=seed,
-        place=place,
         budget=_budget(stage),
         row_tokens=stage.training.max_length if stage.arrangement == "doc-sentences" else None,
         watching=[guard],
@@ -88,7 +82,7 @@ def _arrange(
     return arrange(rest, copies=max(1, stage.static_copies)), arrange(held)
 
 
-def _objective(encoder: Encoder, stage: Pretrain, *, seed: int, before: Path | None) -> Objective:
+def _objective(pupil: Pupil, stage: Pretrain) -> Objective:
     match stage.objective:
         case "mlm":
             return MaskedLmObjective()
@@ -99,7 +93,9 @@ def _objective(encoder: Encoder, stage: Pretrain, *, seed: int, before: Path | N
         case "rtd":
             if stage.generator is None:
                 raise ValueError("rtd has a generator")
-            generator = find_generator(encoder.model, before, share=stage.generator.share, seed=seed)
+            generator = find_generator(
+                pupil.encoder.model, pupil.before, share=stage.generator.share, seed=pupil.seed
+            )
             return ReplacedTokensObjective(generator, weight=stage.generator.weight)
 
 

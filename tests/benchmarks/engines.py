@@ -59,7 +59,7 @@ def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
     from compress.recipes.stages import Distill
     from compress.recipes.terms import AttentionTerm, HiddenTerm, SoftTerm
     from compress.recipes.values import Training
-    from compress.training import Place
+    from compress.training import Place, Pupil
 
     _be_quiet()
     inside = (HiddenTerm(), AttentionTerm()) if case.inside else ()
@@ -91,9 +91,8 @@ def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
             place = Place(store, here, here / "checkpoints")
             rows = np.arange(len(data.train))
             with Clock(profiled=profiled) as clock:
-                facts = distill_answers(
-                    student, [teacher], data, Augmented(data.train, rows), stage, seed=SEED, place=place
-                )
+                texts = Augmented(data.train, rows)
+                facts = distill_answers(Pupil(student, SEED, place), [teacher], data, texts, stage)
         return clock.turn(teacher_seconds=facts["teacher_seconds"])
 
     return take

@@ -63,9 +63,10 @@ def prepare():
 def start_cached_and_bucketed():
     """The product's own path, each time from an empty cache."""
     from compress.distillation.answers import TaskTeacher, distill_answers
+    from compress.distillation.augmentation import Augmented
     from compress.encoder import build_classifier
     from compress.inference import load
-    from compress.training import Place
+    from compress.training import Place, Pupil
 
     source, data, stage = prepare()
     teacher = TaskTeacher(load(source), source, SEED)
@@ -74,9 +75,9 @@ def start_cached_and_bucketed():
         student = build_classifier(stage.student, teacher.predictor.tokenizer, data.task, seed=SEED)
         with tempfile.TemporaryDirectory() as room:
             place = Place(Path(room), Path(room), Path(room) / "checkpoints")
-            rows = np.arange(len(data.train))
+            texts = Augmented(data.train, np.arange(len(data.train)))
             before = time.monotonic()
-            facts = distill_answers(student, [teacher], data, data.train, rows, stage, seed=SEED, place=place)
+            facts = distill_answers(Pupil(student, SEED, place), [teacher], data, texts, stage)
             seconds = time.monotonic() - before
         return facts["steps"] * stage.training.per_device_train_batch_size / seconds
 

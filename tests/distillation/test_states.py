@@ -16,8 +16,9 @@ from compress.data.sequences import hold_out, tokenize_corpus
 from compress.data.task_data import Split, TaskData, hold_out_rows, load_task_data
 from compress.distillation.answers import TaskTeacher, distill_answers
 from compress.distillation.augmentation import Augmented
+from compress.distillation.learning import learn_texts
 from compress.distillation.objective import DistillationObjective, compare_models
-from compress.distillation.states import Place, distill_general, distill_intermediate
+from compress.distillation.states import distill_general
 from compress.encoder import build_classifier, load_config
 from compress.heads import build_bare
 from compress.inference import load
@@ -34,7 +35,7 @@ from compress.recipes.terms import (
 )
 from compress.recipes.values import Training
 from compress.tasks import resolve_task
-from compress.training import OBJECTIVE_FILE, Trainer
+from compress.training import OBJECTIVE_FILE, Place, Pupil, Trainer
 from tests.conftest import STUDENT, tiny_config
 
 STRIDE = 4
@@ -89,19 +90,18 @@ def run(house, tokenizer, monkeypatch):
             stage = General(**named, terms=terms, masking=masking, training=schedule)
             student = build_bare(recipe, tokenizer, seed=seed, masked_lm=masking is not None)
             corpus = resolve_corpus(str(house / "corpus"))
-            facts = distill_general(student, house / "bert", corpus, stage, seed=seed, place=place)
+            facts = distill_general(Pupil(student, seed, place), house / "bert", corpus, stage)
         elif kind == "intermediate":
             stage = Intermediate(**named, terms=STATES, training=schedule)
             student = build_bare(recipe, tokenizer, seed=seed)
-            facts = distill_intermediate(
-                student, house / "classifier", data, texts, stage, seed=seed, place=place
-            )
+            pupil = Pupil(student, seed, place)
+            facts = learn_texts(pupil, house / "classifier", stage, data, texts)
         else:
             terms = (SoftTerm(), HiddenTerm(weight=0.1))
             stage = Distill(**named, terms=terms, training=schedule, allow_weak_teacher=True)
             student = build_classifier(recipe, tokenizer, data.task, seed=seed)
             teacher = TaskTeacher(load(house / "classifier"), house / "classifier", seed=seed)
-            facts = distill_answers(student, [teacher], data, texts, stage, seed=seed, place=place)
+            facts = distill_answers(Pupil(student, seed, place), [teacher], data, texts, stage)
         return student.model, facts, house / folder
 
     return run

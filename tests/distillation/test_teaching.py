@@ -15,9 +15,9 @@ from compress.distillation import state_cache, teaching
 from compress.distillation.answers import TaskTeacher, distill_answers
 from compress.distillation.augmentation import Augmented
 from compress.distillation.kept_states import CachedTeacher
+from compress.distillation.learning import learn_texts
 from compress.distillation.objective import compare_models
 from compress.distillation.pool import pool_texts
-from compress.distillation.states import distill_intermediate
 from compress.distillation.teachers import FrozenTeacher
 from compress.distillation.teaching import prepare_lesson
 from compress.encoder import Encoder, load_config
@@ -28,7 +28,7 @@ from compress.recipes.stages import Distill, Intermediate
 from compress.recipes.terms import AttentionTerm, HardTerm, HiddenTerm, RelationTerm, SoftTerm
 from compress.recipes.values import Training
 from compress.tasks import resolve_task
-from compress.training import Place
+from compress.training import Place, Pupil
 from tests.conftest import tiny_config, write_task
 
 TERMS = (HiddenTerm(), AttentionTerm())
@@ -199,13 +199,13 @@ def stage_of(tmp_path, tokenizer, source):
         if kind == "intermediate":
             student = Encoder(AutoModel.from_config(config), tokenizer)
             stage = Intermediate(method="tinybert", terms=TERMS, **options)
-            facts = distill_intermediate(student, source, data, texts, stage, seed=seed, place=place)
+            facts = learn_texts(Pupil(student, seed, place), source, stage, data, texts)
         else:
             student = Encoder(AutoModelForSequenceClassification.from_config(config), tokenizer)
             terms = (SoftTerm(), RelationTerm(of="value"))
             stage = Distill(method="minilm", terms=terms, allow_weak_teacher=True, **options)
             teachers = [TaskTeacher(load(source), source, 3)]
-            facts = distill_answers(student, teachers, data, texts, stage, seed=seed, place=place)
+            facts = distill_answers(Pupil(student, seed, place), teachers, data, texts, stage)
         return {name: each.clone() for name, each in student.model.state_dict().items()}, facts
 
     return run
