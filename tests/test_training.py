@@ -22,7 +22,8 @@ from compress.objective import Judgement, Mean
 from compress.recipes.resolve import resolve_student
 from compress.recipes.terms import HardTerm, SoftTerm
 from compress.tasks import resolve_task
-from compress.training import Place, Pupil, Trainer, steps_of, train
+from compress.trainer import Trainer
+from compress.training import Place, Pupil, steps_of, train
 
 
 @pytest.fixture

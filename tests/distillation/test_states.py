@@ -35,7 +35,8 @@ from compress.recipes.terms import (
 )
 from compress.recipes.values import Training
 from compress.tasks import resolve_task
-from compress.training import OBJECTIVE_FILE, Place, Pupil, Trainer
+from compress.trainer import OBJECTIVE_FILE, Trainer
+from compress.training import Place, Pupil
 from tests.conftest import STUDENT, tiny_config
 
 STRIDE = 4
