@@ -42,11 +42,11 @@ def pretrain_encoder(
     Returns:
         Facts for the run's record.
     """
-    examples, held = _arrange(encoder, corpus, stage, seed=seed, store=place.store)
+    examples, held = arrange_corpus(encoder, corpus, stage, seed=seed, store=place.store)
     collate = MaskingCollator(
         encoder.tokenizer, stage.masking, sequences=examples, seed=seed, static=stage.static_copies > 0
     )
-    objective = _objective(encoder, stage, seed=seed, before=before)
+    objective = build_objective(encoder, stage, seed=seed, before=before)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
     guard = PlateauGuard(unigram_entropy(examples, len(encoder.tokenizer)))
@@ -68,10 +68,18 @@ def pretrain_encoder(
     return {**outcome.facts, **examples.facts, **guard.facts}
 
 
-def _arrange(
+def arrange_corpus(
     encoder: Encoder, corpus: Corpus, stage: Pretrain, *, seed: int, store: Path
 ) -> tuple[CorpusExamples, CorpusExamples]:
-    """What is learned, and what is only looked at: of other documents, so that no pair joins both."""
+    """What is learned, and what is only looked at: of other documents, so that no pair joins both.
+
+    Args:
+        encoder: Its tokenizer reads them.
+        corpus: The documents.
+        stage: Which sentences make an example, and how long it is.
+        seed: Of the hold-out and the pairs.
+        store: The directory of runs; caches lie in it.
+    """
     max_length = stage.training.max_length
     if stage.arrangement is None:
         sequences = tokenize_corpus(corpus, encoder.tokenizer, max_length=max_length, store=store)
@@ -87,7 +95,15 @@ def _arrange(
     return arrange(rest, copies=max(1, stage.static_copies)), arrange(held)
 
 
-def _objective(encoder: Encoder, stage: Pretrain, *, seed: int, before: Path | None) -> Objective:
+def build_objective(encoder: Encoder, stage: Pretrain, *, seed: int, before: Path | None) -> Objective:
+    """What a stage minimizes; ELECTRA's brings its generator.
+
+    Args:
+        encoder: The model that learns.
+        stage: Which objective.
+        seed: Of a new generator's weights.
+        before: The directory that the model came from, where a generator may lie; None for a new one.
+    """
     match stage.objective:
         case "mlm":
             return MaskedLmObjective()
