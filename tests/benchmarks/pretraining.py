@@ -27,6 +27,7 @@ import numpy as np
 from tests.benchmarks.arithmetic import start_machine
 from tests.benchmarks.lessons import PHASES, Learned, Lesson, start_lessons
 from tests.benchmarks.sessions import Awake, Engine, summarize, write_outcome
+from tests.benchmarks.tables import render_rows
 
 MACHINE = "machine"
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -138,15 +139,9 @@ def _rate(turn: Learned, what: str) -> float:
 
 def render_table(cases: Mapping[str, Mapping[str, Any]], peaks: Mapping[str, float]) -> str:
     """The cases as a table in Markdown; the account in milliseconds a step."""
-    rows = [COLUMNS, *(tuple(_cells(name, case)) for name, case in cases.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     peak = ", ".join(f"{dtype} {value / 1e3:.3g} TFLOP/s" for dtype, value in peaks.items())
-    return "\n".join([lines[0], rule, *lines[1:], "", f"Phases in ms a step. Peak: {peak}."])
+    table = render_rows(COLUMNS, [_cells(name, case) for name, case in cases.items()])
+    return f"{table}\n\nPhases in ms a step. Peak: {peak}."
 
 
 def _cells(name: str, case: Mapping[str, Any]) -> list[str]:
