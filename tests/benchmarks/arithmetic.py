@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from tests.benchmarks.sessions import Take
@@ -49,16 +49,21 @@ class Step:
     objective: str
     generator: Any = None
 
+    @cached_property
+    def trunks(self) -> list[Trunk]:
+        """Of the model, and of the generator where there is one."""
+        return [count_trunk(config) for config in (self.config, self.generator) if config is not None]
+
     def count(self, shape: Shape) -> int:
         """Operations of forward and backward over one batch; the optimizer's own, which multiplies nothing, left out.
 
         Dropout, norms, activations and look-ups are left out, too, as in `compress.flops`.
         """
         width = self.config.hidden_size
-        found = count_trunk(self.config).count(shape)
+        found = sum(trunk.count(shape) for trunk in self.trunks)
         if self.objective == "rtd":
             found += 2 * shape.texts * shape.length * (width * width + width)  # asked of every token
-            found += count_trunk(self.generator).count(shape) + _count_guesses(self.generator, shape)
+            found += _count_guesses(self.generator, shape)
         else:
             found += _count_guesses(self.config, shape)
         if self.objective in ("nsp", "sop"):

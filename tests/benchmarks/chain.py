@@ -15,7 +15,8 @@ meant to last longer than such a budget does. `rehearsal`: bert-mini has 4 heads
 attention head by head, which `compress` refuses for them; MiniLM's relations need only a number that divides both
 widths (8 of 256 and 312), so it is the method there. Its general stage is shortened in a copy of the student's file.
 
-Written to the output directory: `report/`, `table.md`, and in `weights/TASK` the quantized student where it is small.
+Written to the output directory: `report/`, `table.md`, and in `weights/TASK` the quantized student where it is small;
+`students/` holds the shortened file.
 """
 
 import argparse
@@ -121,8 +122,9 @@ def _score_cells(made: Made, task: str) -> Iterator[list[str]]:
                 ]
 
 
-def finish(chain: Chain, made: Made, output_dir: Path) -> str:
+def finish(chain: Chain, made: Made) -> str:
     """Write report, weights and tables; what is to be told."""
+    output_dir = chain.output_dir
     output_dir.mkdir(parents=True, exist_ok=True)
     weights: list[str] = []
     if made.runs():
@@ -174,16 +176,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("compress").setLevel(logging.INFO)
     began = time.monotonic()
-    chain = Chain(scale_of(given), given.corpus, given.glue, given.store, given.rounds)
+    chain = Chain(scale_of(given), given.corpus, given.glue, given.store, given.output_dir, given.rounds)
     made = run_chain(chain, Made())
-    text = finish(chain, made, given.output_dir)
+    text = finish(chain, made)
     for name in given.also:
         ends = (time.monotonic() - began) / 60 + chain.scale.minutes
         if given.total_minutes is not None and ends > given.total_minutes:
             made.problems.append(f"{name}: not begun, {given.total_minutes:g} minutes would not be enough")
         else:
             run_further(chain, name, made)
-        text = finish(chain, made, given.output_dir)
+        text = finish(chain, made)
     print(text)  # noqa: T201
     if made.problems:
         sys.exit(1)

@@ -229,6 +229,7 @@ def start_lessons(lesson: Lesson) -> Take:
                 budget=Minutes(MINUTES_NEVER_SPENT),
                 watching=[watch],
             )
+        torch.cuda.empty_cache()  # others take their turn on the same device; nothing where there is none
         return _sum_up(watch, step)
 
     def answer(**wishes: Any) -> Any:

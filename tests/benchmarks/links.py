@@ -84,6 +84,7 @@ class Chain:
         corpus: The documents.
         glue: A local clone of GLUE.
         store: The directory of runs.
+        output_dir: Of what is told, and of a student's file that is made for it.
         rounds: Of measuring; 0 measures nothing.
     """
 
@@ -91,6 +92,7 @@ class Chain:
     corpus: str
     glue: Path | None
     store: Path
+    output_dir: Path
     rounds: int
 
     @property
@@ -184,7 +186,7 @@ def run_chain(chain: Chain, made: Made) -> Made:
     """The teacher and its student, on all tasks; what is made is noted as it comes."""
     teacher = pretrain_teacher(chain, chain.scale.teacher)
     made.language.append(teacher)
-    student = write_student(chain.scale, chain.store)
+    student = write_student(chain.scale, chain.output_dir)
     made.language.append(teach_language(chain, teacher, student))
     for task in chain.scale.tasks:
         with noting_problems(made, f"{teacher.run.name} on {task}"):
