@@ -38,11 +38,11 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
         Facts for the run's record.
     """
     encoder, seed, place = pupil.encoder, pupil.seed, pupil.place
-    examples, held = _arrange(encoder, corpus, stage, seed=seed, store=place.store)
+    examples, held = arrange_corpus(encoder, corpus, stage, seed=seed, store=place.store)
     collate = MaskingCollator(
         encoder.tokenizer, stage.masking, sequences=examples, seed=seed, static=stage.static_copies > 0
     )
-    objective = _objective(pupil, stage)
+    objective = build_objective(pupil, stage)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
     guard = PlateauGuard(unigram_entropy(examples, len(encoder.tokenizer)))
@@ -63,10 +63,18 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
     return {**outcome.facts, **examples.facts, **guard.facts}
 
 
-def _arrange(
+def arrange_corpus(
     encoder: Encoder, corpus: Corpus, stage: Pretrain, *, seed: int, store: Path
 ) -> tuple[CorpusExamples, CorpusExamples]:
-    """What is learned, and what is only looked at: of other documents, so that no pair joins both."""
+    """What is learned, and what is only looked at: of other documents, so that no pair joins both.
+
+    Args:
+        encoder: Its tokenizer reads them.
+        corpus: The documents.
+        stage: Which sentences make an example, and how long it is.
+        seed: Of the hold-out and the pairs.
+        store: The directory of runs; caches lie in it.
+    """
     max_length = stage.training.max_length
     if stage.arrangement is None:
         sequences = tokenize_corpus(corpus, encoder.tokenizer, max_length=max_length, store=store)
@@ -82,7 +90,13 @@ def _arrange(
     return arrange(rest, copies=max(1, stage.static_copies)), arrange(held)
 
 
-def _objective(pupil: Pupil, stage: Pretrain) -> Objective:
+def build_objective(pupil: Pupil, stage: Pretrain) -> Objective:
+    """What a stage minimizes; ELECTRA's brings its generator.
+
+    Args:
+        pupil: Who learns; a generator may lie where it comes from.
+        stage: Which objective.
+    """
     match stage.objective:
         case "mlm":
             return MaskedLmObjective()

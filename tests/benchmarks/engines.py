@@ -6,7 +6,6 @@ PyTorch's fused attention where no attention is asked for, the fused AdamW, no l
 """
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tests.benchmarks.sessions import Take
 RATE = 1e-4
 WEIGHT_DECAY = 0.01
 CLIPPED = 1.0
-REPETITIONS = 5
 
 
 @dataclass(frozen=True)
@@ -202,22 +200,6 @@ def _shuffled(texts: Any, tokenizer: Any, size: Size) -> Any:
         generator=torch.Generator().manual_seed(SEED),
         collate_fn=lambda batch: dict(tokenizer.pad(batch, return_tensors="pt")),
     )
-
-
-def start_machine(side: int) -> Take:
-    """The machine itself: the most GFLOP a second that one big matrix product reaches in either precision."""
-    import torch
-
-    def best(dtype: torch.dtype) -> float:
-        left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
-        seconds = []
-        for _ in range(REPETITIONS):
-            before = time.perf_counter()
-            left @ right
-            seconds.append(time.perf_counter() - before)
-        return 2 * side**3 / min(seconds) / 1e9
-
-    return lambda: {"float32": best(torch.float32), "bfloat16": best(torch.bfloat16)}
 
 
 def start_augmentation(folder: Path, task: str, size: Size) -> Take:

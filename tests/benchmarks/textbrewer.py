@@ -37,8 +37,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.arithmetic import start_machine
 from tests.benchmarks.clock import Turn
-from tests.benchmarks.engines import Case, start_augmentation, start_machine, start_ours, start_textbrewer
+from tests.benchmarks.engines import Case, start_augmentation, start_ours, start_textbrewer
 from tests.benchmarks.materials import FULL, QUICK, Size, make_models
 from tests.benchmarks.sessions import RESULTS, Engine, alternate, compare, summarize, write_outcome
 
@@ -141,7 +142,7 @@ def three_epochs(outcomes: dict[str, Any], size: Size) -> dict[str, float]:
 
 def measure_rest(folder: Path, size: Size, *, task: str) -> dict[str, Any]:
     """The machine's peaks, then the augmentation, each alone."""
-    machine, _ = alternate({"machine": Engine(start_machine, (size.side,))}, rounds=3)
+    machine, _ = alternate({"machine": Engine(start_machine, ((size.side,),))}, rounds=3)
     words, _ = alternate({"augmentation": Engine(start_augmentation, (folder, task, size))}, rounds=1)
     peaks = machine["machine"]
     return {
