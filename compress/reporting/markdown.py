@@ -125,8 +125,8 @@ def _render_ancestors(section: Section) -> Iterator[str]:
         "Steps",
         "Tokens read",
         "Minutes",
-        "Loss on the hold-out",
-        "of it hidden words",
+        "Hold-out loss",
+        "Hidden words alone",
         "Unigram entropy",
     ]
     yield _line(["Model", "Stage", "On", *numbers])
@@ -138,7 +138,8 @@ def _render_ancestors(section: Section) -> Iterator[str]:
                 escape(made.run.name),
                 escape(made.made),
                 escape(made.run.place),
-                *(_write_fact(facts.get(name), format_count) for name in ("steps", "tokens_read")),
+                _write_fact(facts.get("steps"), lambda steps: f"{steps:,}"),
+                _write_fact(facts.get("tokens_read"), format_count),
                 format_significant(made.run.seconds / 60),
                 *(
                     _write_fact(facts.get(name), format_significant)
@@ -148,9 +149,9 @@ def _render_ancestors(section: Section) -> Iterator[str]:
         )
     yield ""
     yield escape(
-        "The hold-out is of what was learned then; its loss is that of the weights kept, on hidden words that of the "
-        "last look, in nats. Unigram entropy: the loss on hidden words of one who knows how frequent each token is and "
-        "nothing else."
+        "Hold-out loss: of the weights kept, a mean over examples. Hidden words alone: their loss at the last look, a "
+        "mean over hidden words, in nats; who knows how frequent each token is and nothing else has the unigram "
+        "entropy there."
     )
 
 
