@@ -42,7 +42,7 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
     collate = MaskingCollator(
         encoder.tokenizer, stage.masking, sequences=examples, seed=seed, static=stage.static_copies > 0
     )
-    objective = build_objective(pupil, stage)
+    objective = build_objective(encoder, stage, seed=seed, before=pupil.before)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
     guard = PlateauGuard(unigram_entropy(examples, len(encoder.tokenizer)))
@@ -90,12 +90,14 @@ def arrange_corpus(
     return arrange(rest, copies=max(1, stage.static_copies)), arrange(held)
 
 
-def build_objective(pupil: Pupil, stage: Pretrain) -> Objective:
+def build_objective(encoder: Encoder, stage: Pretrain, *, seed: int, before: Path | None) -> Objective:
     """What a stage minimizes; ELECTRA's brings its generator.
 
     Args:
-        pupil: Who learns; a generator may lie where it comes from.
+        encoder: The model that learns.
         stage: Which objective.
+        seed: Of a new generator's weights.
+        before: The directory that the model came from, where a generator may lie; None for a new one.
     """
     match stage.objective:
         case "mlm":
@@ -107,9 +109,7 @@ def build_objective(pupil: Pupil, stage: Pretrain) -> Objective:
         case "rtd":
             if stage.generator is None:
                 raise ValueError("rtd has a generator")
-            generator = find_generator(
-                pupil.encoder.model, pupil.before, share=stage.generator.share, seed=pupil.seed
-            )
+            generator = find_generator(encoder.model, before, share=stage.generator.share, seed=seed)
             return ReplacedTokensObjective(generator, weight=stage.generator.weight)
 
 

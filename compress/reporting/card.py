@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
 from compress.reporting.essentials import list_essentials
+from compress.reporting.lineage import describe_pretraining
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
     describe_versions,
@@ -87,7 +88,7 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 def _describe_making(run: Run) -> str:
     if isinstance(run.stage, Pretrain):
-        return f"pretrained ({run.stage.objective})"
+        return describe_pretraining(run.stage)
     if isinstance(run.stage, General | Intermediate):
         return f"{run.stage.kind} distillation ({run.stage.method})"
     if isinstance(run.stage, Distill):

@@ -2,24 +2,21 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from compress.errors import CompressError
 from compress.kinds import Known
 from compress.reporting.caveats import find_caveats
+from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links, name_runs
-from compress.reporting.schema import Curve, Report, Row, Section
+from compress.reporting.origins import build_ancestors, trace_ancestors
+from compress.reporting.schema import Report, Row, Section
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
-
-SPEEDS = frozenset({"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"})
-"""What a history tells of the machine, which no curve shows."""
-CURVE_POINTS = 240
-"""At most so many points of a curve are kept: as many as a small plot can show."""
 
 
 def compare(data: ReportData) -> Report:
@@ -33,15 +30,22 @@ def compare(data: ReportData) -> Report:
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
         tasks[each.run.answered_task.name].append(each)
-    sections = tuple(_compare_task(runs, chosen) for _, runs in sorted(tasks.items()))
+    sections = tuple(
+        _compare_task(runs, chosen, ancestors=data.ancestors) for _, runs in sorted(tasks.items())
+    )
     return Report(title=data.manifest.title, command=data.manifest.command, sections=sections)
 
 
-def _compare_task(runs: Sequence[RunData], chosen: str | None) -> Section:
+def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Sequence[RunData]) -> Section:
     baseline = _choose_baseline([each.run for each in runs], chosen)
     reference = next(each for each in runs if each.run.id == baseline)
-    known = {each.run.id: each.run for each in runs}
-    shorts = name_runs(list(known.values()))
+    models = [each.run for each in runs]
+    earlier = {each.run.id: each for each in ancestors}
+    known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
+    before = trace_ancestors(models, known)
+    shorts = name_runs(models)
+    told = build_ancestors(before, earlier, known)
+    names = shorts | {made.run.id: made.label for made in told}
     rows = [_build_row(each, reference, known, short=shorts[each.run.id]) for each in runs]
     rows.sort(key=lambda row: (row.run.id != baseline, -row.bytes, row.run.id))
     timings = compare_timings(runs, baseline)
@@ -51,9 +55,10 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None) -> Section:
         baseline=baseline,
         rows=tuple(rows),
         front=find_front(rows),
-        groups=group_seeds(rows, runs, reference),
+        ancestors=told,
+        groups=group_seeds(rows, runs, reference, known=known),
         timings=timings,
-        lineage=tuple(link for row in rows for link in list_links(row.run, shorts)),
+        lineage=tuple(link for each in (*rows, *told) for link in list_links(each.run, names)),
         caveats=(),
         headline=None,
     )
@@ -77,7 +82,7 @@ def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -
         smaller=reference.run.artefact_bytes / size if size else math.nan,
         primary=find_primary(data, reference, scores),
         scores=scores,
-        curves=_read_curves(data.history),
+        curves=read_curves(data.history),
     )
 
 
@@ -117,23 +122,3 @@ def find_front(rows: Sequence[Row]) -> tuple[str, ...]:
             front.append(run)
             best = score
     return tuple(front)
-
-
-def _read_curves(history: Sequence[Mapping[str, object]]) -> tuple[Curve, ...]:
-    names = {name for line in history for name in line if name == "loss" or name.startswith("eval_")} - SPEEDS
-    curves = (_read_curve(name, history) for name in sorted(names, key=lambda name: (name != "loss", name)))
-    return tuple(curve for curve in curves if len(curve.steps) > 1)
-
-
-def _read_curve(name: str, history: Sequence[Mapping[str, object]]) -> Curve:
-    """The finite values of one quantity, thinned evenly where there are more than a plot can show."""
-    points = [(line.get("step"), line.get(name)) for line in history]
-    kept = [
-        (int(step), float(value))
-        for step, value in points
-        if isinstance(step, int | float) and isinstance(value, int | float) and math.isfinite(value)
-    ]
-    if len(kept) > CURVE_POINTS:
-        last = len(kept) - 1
-        kept = [kept[round(index * last / (CURVE_POINTS - 1))] for index in range(CURVE_POINTS)]
-    return Curve(name=name, steps=tuple(step for step, _ in kept), values=tuple(value for _, value in kept))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
 from compress.recipes.values import Frozen
+from compress.reporting.ancestors import find_ancestors
 from compress.reporting.wording import shorten_paths
 from compress.runs import (
     HISTORY_FILE,
@@ -37,13 +38,17 @@ PREDICTION_COLUMNS = ("row", "label", "prediction")
 
 
 class Manifest(Frozen):
-    """What makes a report beside its runs: their ids, sorted, and the command that makes it again."""
+    """What makes a report beside its runs: their ids, sorted, and the command that makes it again.
+
+    `ancestors` are the runs of stages before the task that they go back to.
+    """
 
     schema_version: int = SCHEMA_VERSION
     title: str
     command: str
     baseline: str | None
     runs: tuple[str, ...]
+    ancestors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,11 @@ class RunData:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report is rendered from."""
+    """All that a report is rendered from; `ancestors` have neither scores nor timings."""
 
     manifest: Manifest
     runs: tuple[RunData, ...]
+    ancestors: tuple[RunData, ...] = ()
 
 
 def write_data(
@@ -80,7 +86,7 @@ def write_data(
     """Copy what the report needs of its runs to `output_dir/data`, whole or not at all.
 
     Args:
-        runs: Of one task or several.
+        runs: Of one task or several; what their store has of the stages before the task comes along.
         output_dir: The report's directory.
         title: Of the report.
         command: The command that makes the report again; absolute paths in it are shortened.
@@ -89,9 +95,15 @@ def write_data(
     Raises:
         CompressError: No runs, two of one id, or a run's files are incomplete or badly named.
     """
-    sources = list_sources(runs)
-    ids = tuple(sorted(stored.run.id for stored in runs))
-    manifest = Manifest(title=title, command=shorten_paths(command), baseline=baseline, runs=ids)
+    ancestors = find_ancestors(runs)
+    sources = list_sources(runs, ancestors)
+    manifest = Manifest(
+        title=title,
+        command=shorten_paths(command),
+        baseline=baseline,
+        runs=tuple(sorted(stored.run.id for stored in runs)),
+        ancestors=tuple(stored.run.id for stored in ancestors),
+    )
     with replacing(output_dir / DATA) as staged:
         for name, source in sources.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
@@ -102,8 +114,10 @@ def write_data(
         (staged / SUMS_FILE).write_text(sums, encoding="utf-8")
 
 
-def list_sources(runs: Sequence[StoredRun]) -> dict[str, Path]:
+def list_sources(runs: Sequence[StoredRun], ancestors: Sequence[StoredRun]) -> dict[str, Path]:
     """Path in the data directory → file of the run, for every file that a report of these runs holds.
+
+    Of an ancestor that is its record and what training logged.
 
     Raises:
         CompressError: No runs, two of one id, or a run's files are incomplete or badly named.
@@ -116,8 +130,12 @@ def list_sources(runs: Sequence[StoredRun]) -> dict[str, Path]:
         )
     sources: dict[str, Path] = {}
     for stored in runs:
-        folder = _folder(stored.run)
+        folder = _folder(stored.run, stored.run.answered_task.name)
         for name in _list_files(stored, set(ids)):
+            sources[f"{folder}/{name}"] = stored.path / name
+    for stored in ancestors:
+        folder = _folder(stored.run, stored.run.place)
+        for name in (RUN_FILE, *_list_history(stored)):
             sources[f"{folder}/{name}"] = stored.path / name
     missing = [str(path) for path in sources.values() if not path.is_file()]
     if missing:
@@ -127,9 +145,9 @@ def list_sources(runs: Sequence[StoredRun]) -> dict[str, Path]:
     return sources
 
 
-def _folder(run: Run) -> str:
-    """Where a run lies below `data`, in forward slashes."""
-    parts = (run.answered_task.name, run.name, run.stage.kind, run.key)
+def _folder(run: Run, place: str) -> str:
+    """Where a run of a task or a corpus lies below `data`, in forward slashes."""
+    parts = (place, run.name, run.stage.kind, run.key)
     if any(part in {"", ".", ".."} or not part.isprintable() or set(part) & set("/\\") for part in parts):
         raise CompressError(f"The run {run.id!r} has no name for a directory: {parts}.", "Mend its run.json.")
     return run_directory(Path(), task=parts[0], name=parts[1], stage=parts[2], key=parts[3]).as_posix()
@@ -149,8 +167,11 @@ def _list_files(stored: StoredRun, ids: set[str]) -> Iterator[str]:
         others = set(session.models) - {stored.run.id}
         if not others or others & ids:
             yield f"measurements/{session.session}.json"
-    if (stored.path / HISTORY_FILE).is_file():
-        yield HISTORY_FILE
+    yield from _list_history(stored)
+
+
+def _list_history(stored: StoredRun) -> list[str]:
+    return [HISTORY_FILE] if (stored.path / HISTORY_FILE).is_file() else []
 
 
 def read_data(output_dir: Path) -> ReportData:
@@ -168,12 +189,16 @@ def read_data(output_dir: Path) -> ReportData:
         )
     manifest = read_record(folder / MANIFEST_FILE, Manifest)
     found = {stored.run.id: stored for stored in map(read_run, _run_folders(folder))}
-    if tuple(sorted(found)) != manifest.runs:
+    named = sorted([*manifest.runs, *manifest.ancestors])
+    if sorted(found) != named:
         raise CompressError(
-            f"{folder / MANIFEST_FILE} names the runs {list(manifest.runs)}, the data holds {sorted(found)}.",
+            f"{folder / MANIFEST_FILE} names the runs {named}, the data holds {sorted(found)}.",
             "Make the report again from its runs.",
         )
-    return ReportData(manifest, tuple(_read_run_data(found[name]) for name in manifest.runs))
+    runs, ancestors = (
+        tuple(_read_run_data(found[name]) for name in names) for names in (manifest.runs, manifest.ancestors)
+    )
+    return ReportData(manifest, runs, ancestors)
 
 
 def _run_folders(folder: Path) -> list[Path]:
@@ -200,7 +225,7 @@ def find_altered_files(output_dir: Path) -> list[str]:
 def find_stale_files(output_dir: Path, runs: Sequence[StoredRun]) -> list[str]:
     """Where the data differ from what a report of these runs would hold now; empty where they do not."""
     folder = output_dir / DATA
-    sources = list_sources(runs)
+    sources = list_sources(runs, find_ancestors(runs))
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     present -= {MANIFEST_FILE, SUMS_FILE}
     changed = [

@@ -9,7 +9,9 @@ from compress.recipes.stages import Distill, Export, Finetune, General, Intermed
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
-from compress.reporting.schema import Link, Report, Row, Section
+from compress.reporting.lineage import order_runs
+from compress.reporting.pretraining import list_pretraining
+from compress.reporting.schema import Ancestor, Link, Report, Row, Section
 from compress.reporting.wording import (
     describe_machine,
     describe_versions,
@@ -46,8 +48,8 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         if not isinstance(stage, General):
             yield "Selected on", stage.select_on
     elif isinstance(stage, Pretrain):
-        yield "Objective", stage.objective
-        yield from _list_training(stage.training)
+        yield from list_pretraining(stage)
+        yield from _list_schedule(stage.training)
     elif isinstance(stage, Finetune):
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on
@@ -83,9 +85,13 @@ def _describe_term(term: Term) -> str:
 
 def _list_training(training: Training) -> Iterator[Pair]:
     steps = f"at most {training.max_steps} steps" if training.max_steps > 0 else None
+    yield "Epochs", steps or f"{training.num_train_epochs:g}"
+    yield from _list_schedule(training)
+
+
+def _list_schedule(training: Training) -> Iterator[Pair]:
     accumulated = training.gradient_accumulation_steps
     size = str(training.per_device_train_batch_size) + (f" × {accumulated}" if accumulated > 1 else "")
-    yield "Epochs", steps or f"{training.num_train_epochs:g}"
     yield "Learning rate", f"{training.learning_rate:g}, {training.lr_scheduler_type}"
     yield "Batch", f"{size}, at most {training.max_length} tokens"
     if training.bf16 is not None:
@@ -109,26 +115,32 @@ def describe_size(row: Row) -> str:
     return f"{format_bytes(row.bytes)}{tokenizer}, {format_count(row.run.parameters)} parameters"
 
 
-def list_parents(section: Section, row: Row) -> tuple[Link, ...]:
-    """What a row was made from."""
-    return tuple(link for link in section.lineage if link.child == row.run.id)
+def list_parents(section: Section, made: Row | Ancestor) -> tuple[Link, ...]:
+    """What a row or an ancestor was made from."""
+    return tuple(link for link in section.lineage if link.child == made.run.id)
 
 
 def order_by_making(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Rows in the order in which they were made, so that their commands can be repeated one by one."""
-    return tuple(sorted(rows, key=lambda row: (row.run.started, row.run.id)))
+    by_id = {row.run.id: row for row in rows}
+    return tuple(by_id[run.id] for run in order_runs([row.run for row in rows]))
 
 
 def list_commands(report: Report) -> tuple[str, ...]:
     """The commands that make the runs, in that order and each once, then the one that makes the report."""
-    commands = [row.run.command for section in report.sections for row in order_by_making(section.rows)]
+    commands = [
+        run.command
+        for section in report.sections
+        for run in order_runs([each.run for each in (*section.rows, *section.ancestors)])
+    ]
     return tuple(dict.fromkeys([*commands, report.command]))
 
 
 def list_environments(report: Report) -> dict[str, tuple[str, str]]:
     """Run's id → a letter and the hardware with versions it stands for; runs made alike share a letter."""
-    rows = [row for section in report.sections for row in section.rows]
-    texts = {row.run.id: _describe_environment(row.run.environment) for row in rows}
+    rows = [row.run for section in report.sections for row in section.rows]
+    before = [made.run for section in report.sections for made in section.ancestors]
+    texts = {run.id: _describe_environment(run.environment) for run in (*rows, *before)}
     letters = ("".join(pair) for width in (1, 2) for pair in product(string.ascii_uppercase, repeat=width))
     named = {text: next(letters) for text in dict.fromkeys(texts.values())}
     return {run: (named[text], text) for run, text in texts.items()}

@@ -13,8 +13,9 @@ from compress.reporting.essentials import (
     list_parents,
     order_by_making,
 )
+from compress.reporting.origins import list_descendants
 from compress.reporting.plots import FRAME, plot_bytes, plot_curve, plot_latency
-from compress.reporting.schema import Interval, Report, Row, Section
+from compress.reporting.schema import Ancestor, Interval, Report, Row, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -64,6 +65,7 @@ def _filters() -> Mapping[str, Any]:
 def _view(section: Section, index: int) -> dict[str, Any]:
     """What the template shows of one task."""
     anchors = {row.run.id: f"run-{index}-{place}" for place, row in enumerate(section.rows)}
+    anchors |= {made.run.id: f"before-{index}-{place}" for place, made in enumerate(section.ancestors)}
     return {
         "section": section,
         "index": index,
@@ -71,6 +73,7 @@ def _view(section: Section, index: int) -> dict[str, Any]:
         "figures": _list_figures(section),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "curves": [(row, [plot_curve(curve) for curve in row.curves]) for row in section.rows if row.curves],
+        "before": [_view_ancestor(section, made) for made in section.ancestors],
         "made": [
             (row, list_parents(section, row), list_essentials(row.run))
             for row in order_by_making(section.rows)
@@ -79,6 +82,16 @@ def _view(section: Section, index: int) -> dict[str, Any]:
         "anchors": anchors,
         "several_scores": any(len(row.scores) > 1 for row in section.rows),
     }
+
+
+def _view_ancestor(section: Section, made: Ancestor) -> tuple[Any, ...]:
+    return (
+        made,
+        list_parents(section, made),
+        list_essentials(made.run),
+        list_descendants(section, made.run),
+        [plot_curve(curve, wording.name_quantity(curve.name)) for curve in made.curves],
+    )
 
 
 def _list_figures(section: Section) -> list[dict[str, str]]:

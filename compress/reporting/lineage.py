@@ -8,25 +8,63 @@ from compress.recipes.stages import Distill, Export, Finetune, General, Intermed
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
 
+GONE_ON_WITH = frozenset({"model", "student"})
+"""The roles of parents whose weights a run goes on with."""
+
 
 def _parent_runs(run: Run, known: Known) -> list[Run]:
     found = (known.get(parent.run_id or "") for parent in run.parents)
     return [made for made in found if made is not None]
 
 
+def _find_before(run: Run, known: Known) -> Run | None:
+    """The known run whose weights a run went on with."""
+    found = (known.get(parent.run_id or "") for parent in run.parents if parent.role in GONE_ON_WITH)
+    return next((made for made in found if made is not None), None)
+
+
 def describe_making(run: Run, known: Known) -> str:
     """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
     stage = run.stage
     if isinstance(stage, Distill):
-        teachers = [parent.name for parent in run.parents if parent.role.startswith("teacher")]
         details = ", ".join([stage.method, *_list_ablations(run, stage)])
-        return f"distilled ({details}) from {' and '.join(teachers) or 'an unnamed teacher'}"
+        return f"distilled ({details}) from {_name_teachers(run)}"
+    if isinstance(stage, General):
+        return f"general stage ({stage.method}) from {_name_teachers(run)}"
     if isinstance(stage, Finetune):
-        return "fine-tuned" if stage.built_anew is None else "trained on the labels alone"
+        return _describe_finetuning(run, known) if stage.built_anew is None else "trained on the labels alone"
     others = others_than(run, known)
-    parents = _parent_runs(run, others)
-    before = f"{describe_making(parents[0], others)} · " if parents else ""
+    parent = _find_before(run, others)
+    before = f"{describe_making(parent, others)} · " if parent else ""
     return f"{before}{_shorten_stage(run)}"
+
+
+def _name_teachers(run: Run) -> str:
+    teachers = [parent.name for parent in run.parents if parent.role.startswith("teacher")]
+    return " and ".join(teachers) or "an unnamed teacher"
+
+
+def _describe_finetuning(run: Run, known: Known) -> str:
+    """With what the model learned here of a language before, which another of its name may not have."""
+    pretraining = _list_pretraining(run, known)
+    if any(stage.new for stage in pretraining):
+        return "fine-tuned, pretrained here from nothing"
+    return "fine-tuned, pretrained further here" if pretraining else "fine-tuned"
+
+
+def _list_pretraining(run: Run, known: Known) -> list[Pretrain]:
+    """The stages of pretraining that a run's weights went through, the last one first."""
+    others = others_than(run, known)
+    parent = _find_before(run, others)
+    if parent is None:
+        return []
+    own = [parent.stage] if isinstance(parent.stage, Pretrain) else []
+    return [*own, *_list_pretraining(parent, others)]
+
+
+def describe_pretraining(stage: Pretrain) -> str:
+    """A stage of pretraining in a few words: pretrained from nothing (nsp)."""
+    return f"pretrained {'from nothing' if stage.new else 'further'} ({stage.objective})"
 
 
 def _list_ablations(run: Run, stage: Distill) -> Iterator[str]:
@@ -45,7 +83,9 @@ def _shorten_stage(run: Run) -> str:
         return "distilled"
     if isinstance(run.stage, Quantize):
         return run.stage.method.kind.removeprefix("dynamic-")
-    if isinstance(run.stage, General | Intermediate | Pretrain):
+    if isinstance(run.stage, Pretrain):
+        return describe_pretraining(run.stage)
+    if isinstance(run.stage, General | Intermediate):
         return f"{run.stage.kind} stage"
     if isinstance(run.stage, Export):
         return f"for {run.stage.format}"
@@ -58,18 +98,23 @@ def name_runs(runs: Sequence[Run]) -> dict[str, str]:
     for run in runs:
         if isinstance(run.stage, Quantize | Export):
             plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
+    return tell_apart(runs, _add_detail(runs, plain, _shorten_stage))
+
+
+def tell_apart(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, str]:
+    """The names, by the runs' ids, with seed and key added where several runs share one and differ in them."""
     details: tuple[Callable[[Run], str], ...] = (
-        _shorten_stage,
         lambda run: f"seed {run.seed}",
         lambda run: run.key,
         lambda run: run.id,
     )
+    told = dict(names)
     for detail in details:
-        plain = _tell_apart(runs, plain, detail)
-    return plain
+        told = _add_detail(runs, told, detail)
+    return told
 
 
-def _tell_apart(
+def _add_detail(
     runs: Sequence[Run], names: Mapping[str, str], detail: Callable[[Run], str]
 ) -> dict[str, str]:
     """Add a detail to the names that several runs share, where it differs between these runs."""
@@ -84,9 +129,9 @@ def _tell_apart(
 
 def find_family(run: Run, known: Known) -> str | None:
     """The architecture's family: the student's, what the stage noted, or that of its parent."""
-    student = getattr(run.stage, "student", None)
-    if student is not None:
-        return str(student.family)
+    built = getattr(run.stage, "student", None) or getattr(run.stage, "new", None)
+    if built is not None:
+        return str(built.family)
     if isinstance(run.facts.get("family"), str):
         return str(run.facts["family"])
     others = others_than(run, known)
@@ -95,7 +140,7 @@ def find_family(run: Run, known: Known) -> str | None:
 
 
 def list_links(run: Run, shorts: Mapping[str, str]) -> Iterator[Link]:
-    """The arrows that lead to a run; `shorts` are the names of the section's runs by their ids."""
+    """The arrows that lead to a run; `shorts` are the names of the section's rows and ancestors by their ids."""
     for parent in run.parents:
         yield Link(
             child=run.id,
@@ -107,3 +152,18 @@ def list_links(run: Run, shorts: Mapping[str, str]) -> Iterator[Link]:
 
 def _describe_parent(parent: Parent) -> str:
     return parent.name if parent.origin == parent.name else f"{parent.name} ({parent.origin})"
+
+
+def order_runs(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Runs in the order of making, each after those that it was made from, even where these were redone later."""
+    known = {run.id: run for run in sorted(runs, key=lambda run: (run.started, run.id))}
+    seen: set[str] = set()
+
+    def unfold(run: Run) -> Iterator[Run]:
+        if run.id not in seen:
+            seen.add(run.id)
+            for parent in _parent_runs(run, known):
+                yield from unfold(parent)
+            yield run
+
+    return tuple(each for run in known.values() for each in unfold(run))

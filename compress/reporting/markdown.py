@@ -1,7 +1,7 @@
 """The report as the README.md of its directory: what GitHub shows before anybody opens the page."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from compress.reporting.essentials import (
     describe_size,
@@ -11,6 +11,7 @@ from compress.reporting.essentials import (
     list_parents,
     order_by_making,
 )
+from compress.reporting.origins import ENTROPY
 from compress.reporting.schema import Report, Row, Section
 from compress.reporting.wording import (
     format_bytes,
@@ -63,6 +64,9 @@ def _render_section(section: Section) -> Iterator[str]:
     if section.groups:
         yield from _render_groups(section)
         yield ""
+    if section.ancestors:
+        yield from _render_ancestors(section)
+        yield ""
     if section.caveats:
         yield "### Caveats"
         yield ""
@@ -112,6 +116,47 @@ def _render_groups(section: Section) -> Iterator[str]:
     yield escape(
         "Intervals: seeds and examples drawn anew together, 95 %; the share's paired with the baseline."
     )
+
+
+def _render_ancestors(section: Section) -> Iterator[str]:
+    yield "### Before the task"
+    yield ""
+    numbers = [
+        "Steps",
+        "Tokens read",
+        "Minutes",
+        "Hold-out loss",
+        "Hidden words alone",
+        "Unigram entropy",
+    ]
+    yield _line(["Model", "Stage", "On", *numbers])
+    yield _line(["---", "---", "---", *["---:"] * len(numbers)])
+    for made in section.ancestors:
+        facts = made.run.facts
+        yield _line(
+            [
+                escape(made.run.name),
+                escape(made.made),
+                escape(made.run.place),
+                _write_fact(facts.get("steps"), lambda steps: f"{steps:,}"),
+                _write_fact(facts.get("tokens_read"), format_count),
+                format_significant(made.run.seconds / 60),
+                *(
+                    _write_fact(facts.get(name), format_significant)
+                    for name in ("holdout_loss", "holdout_masked_lm", ENTROPY)
+                ),
+            ]
+        )
+    yield ""
+    yield escape(
+        "Hold-out loss: of the weights kept, a mean over examples. Hidden words alone: their loss at the last look, a "
+        "mean over hidden words, in nats; who knows how frequent each token is and nothing else has the unigram "
+        "entropy there."
+    )
+
+
+def _write_fact(fact: object, write: Callable[[float], str]) -> str:
+    return write(fact) if isinstance(fact, int | float) else "–"
 
 
 def _list_cells(section: Section, row: Row) -> list[str]:

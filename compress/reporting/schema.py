@@ -94,12 +94,20 @@ class TimingColumn(Frozen):
         return next((timing for timing in self.timings if timing.run == run), None)
 
 
+class Level(Frozen):
+    """A value that a curve is compared with, in the curve's unit."""
+
+    name: str
+    value: float
+
+
 class Curve(Frozen):
     """One quantity of the training log: its values at the optimizer's steps."""
 
     name: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    level: Level | None = None
 
 
 class Row(Frozen):
@@ -119,6 +127,15 @@ class Row(Frozen):
     smaller: float
     primary: ScoreResult | None
     scores: tuple[ScoreResult, ...]
+    curves: tuple[Curve, ...]
+
+
+class Ancestor(Frozen):
+    """A run that rows of a section were made from and that answers no task: what came before the task."""
+
+    run: Run
+    label: str
+    made: str
     curves: tuple[Curve, ...]
 
 
@@ -143,7 +160,7 @@ class SeedGroup(Frozen):
 class Link(Frozen):
     """One arrow of the lineage: `child` (a run's id) was made from `parent`, which played the `role`.
 
-    `run` is the parent's id where it is a run of the report, else None.
+    `run` is the parent's id where it is a row or an ancestor of the section, else None.
     """
 
     child: str
@@ -172,7 +189,7 @@ class Headline(Frozen):
 class Section(Frozen):
     """The comparison of all runs of one task; rows start with the baseline, then the largest.
 
-    `groups` are the means over seeds, best first.
+    `ancestors` are the stages before the task, in the order of making. `groups` are the means over seeds, best first.
     `front` holds the ids of the runs that no other run beats in both bytes and score, smallest first.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
     """
@@ -182,6 +199,7 @@ class Section(Frozen):
     baseline: str
     rows: tuple[Row, ...]
     front: tuple[str, ...]
+    ancestors: tuple[Ancestor, ...] = ()
     groups: tuple[SeedGroup, ...] = ()
     timings: tuple[TimingColumn, ...]
     lineage: tuple[Link, ...]

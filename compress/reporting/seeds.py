@@ -3,22 +3,24 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from compress.kinds import kind_of, seed_of
+from compress.kinds import Known, kind_of, seed_of
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Row, SeedGroup
 from compress.reporting.scores import align, choose_evaluations
 from compress.statistics import Estimate, estimate_over_seeds
 
 
-def group_seeds(rows: Sequence[Row], runs: Sequence[RunData], reference: RunData) -> tuple[SeedGroup, ...]:
+def group_seeds(
+    rows: Sequence[Row], runs: Sequence[RunData], reference: RunData, *, known: Known
+) -> tuple[SeedGroup, ...]:
     """The kinds of run that were trained from several seeds, the best first.
 
     Args:
         rows: Of the section.
         runs: Their data.
         reference: The baseline's.
+        known: The runs of the rows and those that they go back to.
     """
-    known = {row.run.id: row.run for row in rows}
     kinds: dict[object, dict[int, Row]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: row.run.started):  # of two from one seed the newer counts
         if row.primary is not None and row.primary.comparable:

@@ -139,6 +139,18 @@ def describe_versions(environment: Environment) -> str:
     return f"Python {environment.python}, {versions}" if versions else f"Python {environment.python}"
 
 
+def name_quantity(name: str) -> str:
+    """What a reader calls a quantity of the training log: eval_next_sentence_accuracy → hold-out: next sentence, accuracy."""
+    if not name.startswith("eval_"):
+        return "training loss" if name == "loss" else name.replace("_", " ")
+    term, measure = name.removeprefix("eval_"), "loss"
+    for other in ("accuracy", "recall", "score"):
+        if term.endswith(f"_{other}"):
+            term, measure = term.removesuffix(f"_{other}"), other
+    words = "hidden words" if term == "masked_lm" else term.replace("_", " ")
+    return f"hold-out: {words}" + ("" if term in ("loss", "score") else f", {measure}")
+
+
 def join_names(names: Sequence[str]) -> str:
     """Names as a sentence lists them: a, b and c."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)

@@ -31,7 +31,7 @@ from compress.pretraining.tokenizer import train_tokenizer
 from compress.recipes.stages import Pretrain
 from compress.schooling import plan_first_pretraining
 from compress.steps import Workplace
-from compress.training import Place, train
+from compress.training import Place, Pupil, train
 from tests.benchmarks.arithmetic import Shape, Step, synchronize
 from tests.benchmarks.sessions import Take
 
@@ -216,16 +216,15 @@ def start_lessons(lesson: Lesson) -> Take:
     def take(*, fixed: bool = False, by_phase: bool = False) -> Learned:
         watch = Watch(warmup=lesson.warmup, steps=lesson.steps, by_phase=by_phase)
         with tempfile.TemporaryDirectory() as room:
+            place = Place(lesson.store, Path(room), Path(room) / "checkpoints")
             train(
-                encoder,
+                Pupil(encoder, SEED, place),
                 objective,
                 examples=OneBatch(size, batches) if fixed else examples,
                 holdout=held,
                 collate=(lambda _: batch) if fixed else collate,
                 task=None,
                 training=stage.training,
-                seed=SEED,
-                place=Place(lesson.store, Path(room), Path(room) / "checkpoints"),
                 budget=Minutes(MINUTES_NEVER_SPENT),
                 watching=[watch],
             )

@@ -12,9 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from compress.environment import Environment
+from compress.recipes.methods import Masking
+from compress.recipes.pretraining import TokenizerRecipe
 from compress.recipes.schema import Architecture, Student
-from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
-from compress.recipes.terms import SoftTerm
+from compress.recipes.stages import Distill, DynamicInt8, Finetune, General, NewModel, Pretrain, Quantize
+from compress.recipes.terms import HiddenTerm, SoftTerm
 from compress.recipes.values import Training
 from compress.runs import (
     Batches,
@@ -65,6 +67,23 @@ DISTILL = Distill(
     training=Training(learning_rate=3e-4),
 )
 QUANTIZE = Quantize(method=DynamicInt8())
+PRETRAIN = Pretrain(
+    objective="nsp",
+    arrangement="segment-pairs",
+    masking=Masking(),
+    tokenizer=TokenizerRecipe(vocab_size=8192),
+    new=NewModel(family="bert", architecture=STUDENT.architecture),
+    training=Training(learning_rate=1e-3, max_length=128),
+    budget="small",
+    max_minutes=50.0,
+    dropout=0.0,
+)
+FURTHER = Pretrain(
+    objective="mlm", masking=Masking(), training=Training(learning_rate=1e-4, num_train_epochs=1)
+)
+GENERAL = General(
+    student=STUDENT, method="tinybert", budget="small", terms=(HiddenTerm(),), training=Training()
+)
 
 
 def environment(**changes):
@@ -105,9 +124,11 @@ class Store:
     root: Path
     made: list[str] = field(default_factory=list)
 
-    def add(self, name, stage, *, size, parameters, parents=(), task=TASK, seed=42, **changes):
+    def add(self, name, stage, *, size, parameters, parents=(), task=TASK, place=None, seed=42, **changes):
+        """A finished run; `place` is the corpus of one that has no task."""
         number, key = len(self.made), f"{len(self.made) + 1:08x}"
-        directory = run_directory(self.root, task=task.name, name=name, stage=stage.kind, key=key)
+        place = place or task.name
+        directory = run_directory(self.root, task=place, name=name, stage=stage.kind, key=key)
         weights = "model.onnx" if stage.kind == "quantize" else "model.safetensors"
         history = changes.pop("history", ())
         run = Run(
@@ -118,9 +139,9 @@ class Store:
                 "stage": stage,
                 "parents": tuple(parents),
                 "task": task,
-                "subject": task.name,
+                "subject": place,
                 "seed": seed,
-                "command": f"compress {stage.kind} {name} --task {task.name}",
+                "command": f"compress {stage.kind} {name} --{'task' if task else 'corpus'} {place}",
                 "environment": environment(),
                 "started": f"2026-11-20T10:{number:02d}:00+00:00",
                 "seconds": 61.5,
@@ -224,6 +245,70 @@ def quick_intervals(monkeypatch):
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "runs")
+
+
+def looks(**ends):
+    """A log: every tenth step the training loss, every twentieth what was seen on the hold-out, falling to its end."""
+    lines = []
+    for step in range(10, 101, 10):
+        lines.append({"step": step, "loss": 9.0 - step / 50, "masked_lm": 7.0})
+        if step % 20 == 0:
+            seen = {f"eval_{name}": end + (100 - step) / 100 for name, end in ends.items()}
+            lines.append({"step": step, "eval_runtime": 1.0, **seen})
+    return lines
+
+
+@dataclass
+class Ancestry:
+    """A BERT that was pretrained, then on longer inputs, then fine-tuned; and the student that it taught twice."""
+
+    store: Store
+    first: StoredRun
+    longer: StoredRun
+    teacher: StoredRun
+    general: StoredRun
+    student: StoredRun
+
+    @property
+    def runs(self):
+        return [read_run(stored.path) for stored in (self.teacher, self.student)]
+
+
+def build_ancestry(store):
+    shape = {"size": 16_000_000, "parameters": 4_000_000}
+    corpus = {"task": None, "place": "wiki"}
+    log = looks(
+        loss=6.5, masked_lm=6.0, masked_lm_accuracy=0.25, next_sentence=0.5, next_sentence_accuracy=0.75
+    )
+    facts = {
+        "steps": 1234,
+        "tokens_read": 5_600_000,
+        "holdout_loss": 6.52,
+        "holdout_masked_lm": 6.04,
+        "unigram_entropy": 6.91,
+    }
+    first = store.add("bert-mini", PRETRAIN, history=log, facts=facts, seconds=3000.0, **shape, **corpus)
+    later = PRETRAIN.model_copy(update={"new": None, "tokenizer": None})
+    longer = store.add("bert-mini", later, parents=[child_of(first, "model")], history=log, **shape, **corpus)
+    teacher = store.add("bert-mini", FINETUNE, parents=[child_of(longer, "model")], **shape)
+    general = store.add(
+        "albert-tiny",
+        GENERAL,
+        parents=[child_of(longer, "teacher")],
+        history=looks(loss=1.0, hidden=1.0),
+        **shape,
+        **corpus,
+    )
+    parents = [child_of(teacher, "teacher"), child_of(general, "student")]
+    student = store.add("albert-tiny", DISTILL, parents=parents, size=8_000_000, parameters=2_000_000)
+    for stored, wrong in ((teacher, 40), (student, 60)):
+        store.evaluate(stored, answers(wrong))
+    return Ancestry(store, first, longer, teacher, general, student)
+
+
+@pytest.fixture
+def ancestry(store):
+    return build_ancestry(store)
 
 
 @dataclass

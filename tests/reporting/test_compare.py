@@ -3,7 +3,8 @@ import pytest
 
 from compress.errors import CompressError
 from compress.recipes.terms import SoftTerm
-from compress.reporting.compare import CURVE_POINTS, compare
+from compress.reporting.compare import compare
+from compress.reporting.curves import CURVE_POINTS
 from compress.reporting.data import read_data, write_data
 from compress.runs import Parent, read_run
 from compress.statistics import estimate_retention

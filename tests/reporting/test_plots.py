@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from compress.reporting import plots
 from compress.reporting.plots import Point, plot_bytes, plot_curve, plot_latency
-from compress.reporting.schema import Curve, Interval
+from compress.reporting.schema import Curve, Interval, Level
 
 
 def test_places_follow_the_numbers(written):
@@ -92,3 +92,11 @@ def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
     for mark in plot.marks:
         for other in plot.marks:
             assert all(mark.box.overlap(box) == 0 for box in plots._occupied(other))
+
+
+def test_a_level_lies_where_the_curve_would_and_inside_the_plot():
+    level = Level(name="unigram entropy", value=4.0)
+    curve = plot_curve(Curve(name="eval_masked_lm", steps=(0, 10), values=(3.0, 2.0), level=level), "words")
+    assert (curve.path, curve.level_path) == ("M1.0 65.0L239.0 128.0", "M1 2.0H239")
+    assert (curve.low, curve.high, curve.name) == ("2.00", "4.00", "words")
+    assert curve.description == "words from 3 at step 0 to 2 at step 10; unigram entropy 4."

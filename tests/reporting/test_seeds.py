@@ -92,3 +92,48 @@ def test_the_interval_is_wider_than_one_seed_s(student, groups, kit):
     widths = [group.score.high - group.score.low for (group,) in (alike, apart)]
     assert np.isclose(alike[0].score.value, apart[0].score.value)
     assert widths[1] > 2 * widths[0]
+
+
+FAMILIES = ("bert", "roberta", "electra", "albert")
+
+
+def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own(groups, store, kit):
+    """Guards a mean over both: of one name and shape, they differ in what came before the task alone."""
+    shape = {"size": 9, "parameters": 9}
+    runs = []
+    for family in FAMILIES:
+        new = kit.PRETRAIN.new.model_copy(update={"family": family})
+        stage = kit.PRETRAIN.model_copy(update={"new": new})
+        first = store.add(f"{family}-mini", stage, task=None, place="wiki", **shape)
+        random = kit.FINETUNE.model_copy(
+            update={"student": kit.STUDENT.model_copy(update={"name": f"{family}-mini", "family": family})}
+        )
+        for seed, wrong in WRONG.items():
+            for role, how, worse in (("model", kit.FINETUNE, 0), ("tokenizer", random, 50)):
+                parents = [kit.child_of(first, role)]
+                tuned = store.add(f"{family}-mini", how, parents=parents, seed=seed, **shape)
+                store.evaluate(tuned, kit.answers(wrong + worse, seed))
+                runs.append(tuned)
+    found = groups(*runs)
+    assert {(group.name, group.made): len(group.seeds) for group in found} == {
+        (f"{family}-mini", made): 3
+        for family in FAMILIES
+        for made in ("fine-tuned, pretrained here from nothing", "trained on the labels alone")
+    }
+    assert {round(group.score.value, 4) for group in found if "pretrained" in group.made} == {1 - 75 / 400}
+
+
+def test_models_pretrained_in_two_ways_are_groups_of_their_own(groups, store, kit):
+    """Guards telling ancestors apart by their names alone: the same name, seeds and task, half the minutes."""
+    shape = {"size": 9, "parameters": 9}
+    runs = []
+    for minutes in (50.0, 25.0):
+        stage = kit.PRETRAIN.model_copy(update={"max_minutes": minutes})
+        first = store.add("bert-mini", stage, task=None, place="wiki", **shape)
+        for seed, wrong in WRONG.items():
+            tuned = store.add(
+                "bert-mini", kit.FINETUNE, parents=[kit.child_of(first, "model")], seed=seed, **shape
+            )
+            store.evaluate(tuned, kit.answers(wrong, seed))
+            runs.append(tuned)
+    assert [group.seeds for group in groups(*runs)] == [(42, 43, 44)] * 2

@@ -88,3 +88,18 @@ def test_names_in_a_sentence():
         "a and b",
         "a, b and c",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("loss", "training loss"),
+        ("eval_loss", "hold-out: loss"),
+        ("eval_masked_lm", "hold-out: hidden words, loss"),
+        ("eval_masked_lm_accuracy", "hold-out: hidden words, accuracy"),
+        ("eval_replaced_tokens_recall", "hold-out: replaced tokens, recall"),
+        ("eval_score", "hold-out: score"),
+    ],
+)
+def test_quantities_of_a_log_have_names(name, words):
+    assert wording.name_quantity(name) == words

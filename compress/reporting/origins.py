@@ -1,0 +1,70 @@
+"""What the models of a section went through before they learned its task."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from compress.kinds import Known
+from compress.reporting.curves import read_curves
+from compress.reporting.data import RunData
+from compress.reporting.lineage import describe_making, order_runs, tell_apart
+from compress.reporting.schema import Ancestor, Curve, Level, Section
+from compress.runs import Run
+
+MASKED_WORDS = "eval_masked_lm"
+"""What the history calls the hold-out's loss on hidden words."""
+ENTROPY = "unigram_entropy"
+"""The fact of a run that this loss is compared with."""
+
+
+def trace_ancestors(runs: Sequence[Run], known: Known) -> tuple[Run, ...]:
+    """The known runs that some runs go back to, in the order of making."""
+    given = {run.id for run in runs}
+    found: dict[str, Run] = {}
+    waiting = list(runs)
+    while waiting:
+        for parent in waiting.pop().parents:
+            made = known.get(parent.run_id or "")
+            if made is not None and made.id not in given | found.keys():
+                found[made.id] = made
+                waiting.append(made)
+    return order_runs(list(found.values()))
+
+
+def build_ancestors(runs: Sequence[Run], data: Mapping[str, RunData], known: Known) -> tuple[Ancestor, ...]:
+    """What a report says of each of these runs; `data` by their ids."""
+    made = {run.id: describe_making(run, known) for run in runs}
+    labels = tell_apart(runs, {run.id: f"{run.name} · {made[run.id]}" for run in runs})
+    return tuple(
+        Ancestor(
+            run=run,
+            label=labels[run.id],
+            made=labels[run.id].removeprefix(f"{run.name} · "),
+            curves=_read_quantities(data[run.id]),
+        )
+        for run in runs
+    )
+
+
+def _read_quantities(data: RunData) -> tuple[Curve, ...]:
+    """The training loss, and of the hold-out each term and what stands beside it; their sum only where it is alone."""
+    curves = read_curves(data.history)
+    if any(curve.name.startswith("eval_") and curve.name != "eval_loss" for curve in curves):
+        curves = tuple(curve for curve in curves if curve.name != "eval_loss")
+    entropy = data.run.facts.get(ENTROPY)
+    if not isinstance(entropy, float):
+        return curves
+    level = Level(name="unigram entropy", value=entropy)
+    return tuple(
+        curve.model_copy(update={"level": level}) if curve.name == MASKED_WORDS else curve for curve in curves
+    )
+
+
+def list_descendants(section: Section, run: Run) -> dict[str, str]:
+    """Role → the names of the models that a run played it for."""
+    names = {made.run.id: made.label for made in section.ancestors}
+    names |= {row.run.id: row.short for row in section.rows}
+    found: dict[str, list[str]] = defaultdict(list)
+    for link in section.lineage:
+        if link.run == run.id:
+            found[link.role].append(names[link.child])
+    return {role: ", ".join(children) for role, children in found.items()}

@@ -1,0 +1,263 @@
+"""What models went through before the task: in the data, on the page, in the README."""
+
+import shutil
+
+import pytest
+
+from compress.recipes.pretraining import Generator
+from compress.reporting import check_report, write_report
+from compress.reporting.card import render_card
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.reporting.essentials import list_commands, list_essentials, order_by_making
+from compress.reporting.html import render_html
+from compress.reporting.lineage import describe_making
+from compress.reporting.markdown import render_markdown
+from compress.runs import StoredRun, read_run, write_record
+
+
+def write(runs, folder):
+    write_data(runs, folder, title="T", command="compress report runs/sample")
+    return read_data(folder)
+
+
+def ids(*runs):
+    return tuple(sorted(stored.run.id for stored in runs))
+
+
+@pytest.fixture
+def section(ancestry, tmp_path):
+    (section,) = compare(write(ancestry.runs, tmp_path / "report")).sections
+    return section
+
+
+class TestData:
+    def test_ancestors_come_along_all_the_way_back(self, ancestry, tmp_path):
+        data = write(ancestry.runs, tmp_path / "report")
+        earlier = (ancestry.first, ancestry.longer, ancestry.general)
+        assert data.manifest.runs == ids(*ancestry.runs)
+        assert data.manifest.ancestors == ids(*earlier)
+        assert {each.run.id: list(each.history) for each in data.ancestors} == {
+            stored.run.id: stored.history for stored in earlier
+        }
+        folder = tmp_path / "report" / "data" / ancestry.first.run.id
+        assert {path.name for path in folder.iterdir()} == {"run.json", "history.jsonl"}
+
+    def test_what_is_gone_is_left_out_with_all_behind_it(self, ancestry, tmp_path):
+        shutil.rmtree(ancestry.longer.path)
+        assert write(ancestry.runs, tmp_path / "report").manifest.ancestors == ids(ancestry.general)
+
+    def test_what_was_redone_with_another_key_is_left_out(self, ancestry, tmp_path):
+        run = ancestry.longer.run.model_copy(update={"key": "ffffffff"})
+        write_record(ancestry.longer.path / "run.json", run)
+        assert write(ancestry.runs, tmp_path / "report").manifest.ancestors == ids(ancestry.general)
+
+    def test_a_task_is_no_ancestor(self, ancestry, tmp_path):
+        """Guards a teacher that is shown as what came before the task although nobody asked for it."""
+        data = write([ancestry.student], tmp_path / "report")
+        assert ancestry.teacher.run.id not in data.manifest.ancestors
+        assert ancestry.first.run.id in data.manifest.ancestors  # by way of the general stage
+
+    def test_a_run_beside_its_store_has_none(self, ancestry, tmp_path):
+        copied = shutil.copytree(ancestry.teacher.path, tmp_path / "elsewhere")
+        assert write([read_run(copied)], tmp_path / "report").manifest.ancestors == ()
+
+    def test_no_record_leads_out_of_its_store(self, ancestry, kit, tmp_path):
+        outside = f"../private/{ancestry.first.run.stage.kind}-00000001"
+        run = ancestry.first.run.model_copy(update={"id": outside})
+        write_record(ancestry.store.root / outside / "run.json", run)
+        parent = kit.Parent(role="model", name="x", origin=f"run {outside}", key=run.key)
+        teacher = ancestry.teacher.run.model_copy(update={"parents": (parent,)})
+        data = write([StoredRun(teacher, ancestry.teacher.path)], tmp_path / "report")
+        assert data.manifest.ancestors == ()
+
+    def test_a_check_knows_of_them(self, ancestry, tmp_path):
+        report = tmp_path / "report"
+        write_report(ancestry.runs, report, command="c")
+        assert check_report(report, ancestry.runs) == []
+        history = f"{ancestry.first.run.id}/history.jsonl"
+        (ancestry.first.path / "history.jsonl").write_text('{"step": 1, "loss": 1}\n')
+        assert check_report(report, ancestry.runs) == [f"data/{history} differs from the run's file"]
+        shutil.rmtree(ancestry.general.path)
+        assert (
+            f"data/{ancestry.general.run.id}/run.json is in the report but not in the runs"
+            in check_report(report, ancestry.runs)
+        )
+        (report / "data" / history).unlink()
+        assert check_report(report) == [f"data/{history} is missing"]
+
+
+class TestWords:
+    def test_how_a_model_was_made_says_what_it_learned_before(self, ancestry):
+        known = {
+            stored.run.id: stored.run
+            for stored in (ancestry.first, ancestry.longer, ancestry.general, *ancestry.runs)
+        }
+        assert {name.split("/")[2][:-9]: describe_making(run, known) for name, run in known.items()} == {
+            "pretrain": "pretrained from nothing (nsp) · pretrained further (nsp)",
+            "finetune": "fine-tuned, pretrained here from nothing",
+            "general": "general stage (tinybert) from bert-mini",
+            "distill": "distilled (logits) from bert-mini",
+        }
+        assert describe_making(ancestry.first.run, known) == "pretrained from nothing (nsp)"
+        assert describe_making(ancestry.teacher.run, {}) == "fine-tuned"
+
+    def test_further_pretraining_is_not_taken_for_one_from_nothing(self, kit, store):
+        further = store.add("bert", kit.FURTHER, size=1, parameters=1, task=None, place="wiki")
+        tuned = store.add(
+            "bert", kit.FINETUNE, size=1, parameters=1, parents=[kit.child_of(further, "model")]
+        )
+        assert describe_making(further.run, {}) == "pretrained further (mlm)"
+        assert (
+            describe_making(tuned.run, {further.run.id: further.run}) == "fine-tuned, pretrained further here"
+        )
+        assert "# bert: pretrained further (mlm) for wiki" in render_card(further.run, [])
+
+    def test_whose_tokenizer_it_took_is_not_whose_weights(self, ancestry, kit):
+        stage = kit.FINETUNE.model_copy(update={"student": kit.STUDENT})
+        parents = (kit.child_of(ancestry.first, "tokenizer"),)
+        run = ancestry.teacher.run.model_copy(update={"stage": stage, "parents": parents})
+        assert (
+            describe_making(run, {ancestry.first.run.id: ancestry.first.run}) == "trained on the labels alone"
+        )
+        plain = run.model_copy(update={"stage": kit.FINETUNE})
+        assert describe_making(plain, {ancestry.first.run.id: ancestry.first.run}) == "fine-tuned"
+
+    def test_the_recipe_of_a_pretraining_is_told(self, ancestry, kit):
+        told = dict(list_essentials(ancestry.first.run))
+        assert told["Objective"] == "hidden words and next sentence (nsp)"
+        assert told["Starts"] == "from nothing: bert, 4 layers, 312 wide"
+        assert told["Reads"] == "pairs of segments of some sentences each"
+        assert told["Tokenizer"] == "wordpiece, at most 8,192 pieces, lowercase, trained on the corpus"
+        assert told["Masking"] == "15 % of tokens: 80 % masked, 10 % random, 10 % kept"
+        assert told["Masks"] == "drawn anew each epoch"
+        assert told["Budget"] == "50 minutes; the small recipe"
+        assert told["Dropout"] == "0"
+        assert "Epochs" not in told
+
+    @pytest.mark.parametrize(
+        ("changes", "term", "value"),
+        [
+            ({"max_minutes": None, "max_tokens": 5_000_000}, "Budget", "5,000,000 tokens; the small recipe"),
+            ({"max_minutes": None, "budget": None}, "Budget", "3 epochs"),
+            ({"static_copies": 10}, "Masks", "drawn once for each of 10 copies"),
+            ({"new": None}, "Starts", "from the weights that it had"),
+            (
+                {"objective": "rtd", "generator": Generator()},
+                "Generator",
+                "0.25 of the width, replaced tokens weighted 50",
+            ),
+            ({"objective": "rtd", "generator": Generator()}, "Objective", "replaced tokens (rtd)"),
+        ],
+    )
+    def test_what_differs_is_told(self, ancestry, kit, changes, term, value):
+        run = ancestry.first.run.model_copy(update={"stage": kit.PRETRAIN.model_copy(update=changes)})
+        assert dict(list_essentials(run))[term] == value
+
+    def test_masking_of_whole_words_is_told(self, ancestry, kit):
+        masking = kit.Masking(
+            probability=0.15, whole_words=True, max_ngram=3, mask_share=0.85, random_share=0.0
+        )
+        run = ancestry.first.run.model_copy(
+            update={"stage": kit.PRETRAIN.model_copy(update={"masking": masking})}
+        )
+        told = dict(list_essentials(run))["Masking"]
+        assert told == "15 % of tokens, whole words, up to 3 in a row: 85 % masked, 15 % kept"
+
+
+class TestPages:
+    def test_ancestors_stand_in_the_order_of_making(self, ancestry, section):
+        assert [made.run.id for made in section.ancestors] == [
+            stored.run.id for stored in (ancestry.first, ancestry.longer, ancestry.general)
+        ]
+        assert section.ancestors[0].label == "bert-mini · pretrained from nothing (nsp)"
+        assert section.find(ancestry.teacher.run.id).family == "bert"
+
+    def test_quantities_are_the_loss_and_the_hold_outs(self, section):
+        curves = section.ancestors[0].curves
+        assert [curve.name for curve in curves] == [
+            "loss",
+            "eval_masked_lm",
+            "eval_masked_lm_accuracy",
+            "eval_next_sentence",
+            "eval_next_sentence_accuracy",
+        ]
+        assert [curve.level.value if curve.level else None for curve in curves] == [
+            None,
+            6.91,
+            None,
+            None,
+            None,
+        ]
+        assert [curve.name for curve in section.ancestors[2].curves] == ["loss", "eval_hidden"]
+
+    def test_the_page_shows_them_before_what_was_done(self, ancestry, tmp_path):
+        report = write_report(ancestry.runs, tmp_path / "report", command="c")
+        page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        before, _, after = page.partition("<h3>What was done</h3>")
+        shown = before.partition("<h3>Before the task</h3>")[2]
+        assert shown.count("<article") == 3
+        assert shown.count("<svg") == 5 + 5 + 2
+        assert shown.count('class="front"') == 1
+        assert "Dashed: 6.91 nats, the unigram entropy" in shown
+        for text in ("compress pretrain bert-mini --corpus wiki", "50 minutes; the small recipe", "5600000"):
+            assert text in shown
+        assert (
+            'href="#before-0-1"><bdi>bert-mini · pretrained from nothing (nsp) · pretrained further' in after
+        )
+        assert "teacher of</dt><dd><bdi>albert-tiny · general stage" in shown.lower()
+        again = after.partition('id="again"')[2]
+        places = [
+            again.index(f"compress {stage} ") for stage in ("pretrain", "finetune", "general", "distill")
+        ]
+        assert places == sorted(places)
+        assert render_html(report) == page
+
+    def test_commands_come_before_what_was_made_from_them(self, ancestry, tmp_path):
+        """Guards the order by the clock: what was redone since began after what was made from it."""
+        again = ancestry.first.run.model_copy(
+            update={"started": "2027-01-01T00:00:00+00:00", "command": "redone"}
+        )
+        write_record(ancestry.first.path / "run.json", again)
+        report = compare(write(ancestry.runs, tmp_path / "report"))
+        assert list_commands(report)[0] == "redone"
+        rows = report.sections[0].rows
+        assert [row.run.stage.kind for row in order_by_making(tuple(reversed(rows)))] == [
+            "finetune",
+            "distill",
+        ]
+
+    def test_the_readme_has_their_numbers(self, ancestry, tmp_path):
+        write_report(ancestry.runs, tmp_path / "report", command="c")
+        lines = (tmp_path / "report" / "README.md").read_text(encoding="utf-8").splitlines()
+        place = lines.index("### Before the task")
+        header, _, first, longer, general = lines[place + 2 : place + 7]
+        cells = [cell.strip() for cell in first.strip("|").split("|")]
+        assert cells == [
+            "bert-mini",
+            "pretrained from nothing (nsp)",
+            "wiki",
+            "1,234",
+            "5.60 M",
+            "50.0",
+            "6.52",
+            "6.04",
+            "6.91",
+        ]
+        assert len({line.count("|") for line in (header, first, longer, general)}) == 1
+        assert general.startswith("| albert-tiny | general stage (tinybert) from bert-mini | wiki | – |")
+
+    def test_without_ancestors_nothing_is_said_of_them(self, trio, tmp_path):
+        report = write_report(trio.runs, tmp_path / "report", command="c")
+        assert "Before the task" not in render_html(report) + render_markdown(report)
+
+    def test_two_seeds_of_one_pretraining_are_told_apart(self, kit, store, tmp_path):
+        runs = []
+        for seed in (42, 43):
+            shape = {"size": 9, "parameters": 9, "seed": seed}
+            first = store.add("bert-mini", kit.PRETRAIN, task=None, place="wiki", **shape)
+            runs.append(store.add("bert-mini", kit.FINETUNE, parents=[kit.child_of(first, "model")], **shape))
+        (section,) = compare(write(runs, tmp_path / "report")).sections
+        assert [made.made for made in section.ancestors] == [
+            f"pretrained from nothing (nsp) · seed {seed}" for seed in (42, 43)
+        ]
