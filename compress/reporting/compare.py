@@ -58,7 +58,11 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
         ancestors=told,
         groups=group_seeds(rows, runs, reference, known=known),
         timings=timings,
-        lineage=tuple(link for each in (*rows, *told) for link in list_links(each.run, names)),
+        lineage=tuple(
+            link
+            for run in (*(row.run for row in rows), *(ancestor.run for ancestor in told))
+            for link in list_links(run, names)
+        ),
         caveats=(),
         headline=None,
     )

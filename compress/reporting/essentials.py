@@ -131,7 +131,9 @@ def list_commands(report: Report) -> tuple[str, ...]:
     commands = [
         run.command
         for section in report.sections
-        for run in order_runs([each.run for each in (*section.rows, *section.ancestors)])
+        for run in order_runs(
+            [*(row.run for row in section.rows), *(ancestor.run for ancestor in section.ancestors)]
+        )
     ]
     return tuple(dict.fromkeys([*commands, report.command]))
 

@@ -105,9 +105,7 @@ def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own
         new = kit.PRETRAIN.new.model_copy(update={"family": family})
         stage = kit.PRETRAIN.model_copy(update={"new": new})
         first = store.add(f"{family}-mini", stage, task=None, place="wiki", **shape)
-        random = kit.FINETUNE.model_copy(
-            update={"student": kit.STUDENT.model_copy(update={"name": f"{family}-mini", "family": family})}
-        )
+        random = kit.FINETUNE.model_copy(update={"new": new})
         for seed, wrong in WRONG.items():
             for role, how, worse in (("model", kit.FINETUNE, 0), ("tokenizer", random, 50)):
                 parents = [kit.child_of(first, role)]
