@@ -154,6 +154,29 @@ bf16 = false
 """
 
 
+TEACHER = """
+description = "tiny"
+family = "{family}"
+vocab_size = 330
+
+[source]
+kind = "here"
+
+[architecture]
+num_hidden_layers = 2
+hidden_size = 36
+num_attention_heads = 3
+intermediate_size = 48
+"""
+EMBEDDED = {"albert": 'share = "all"\nembedding_size = 16\n', "electra": "embedding_size = 16\n"}
+
+
+def write_teacher(file: Path, more: str = "", *, family: str = "bert") -> Path:
+    """A teacher's recipe that is nowhere published; what follows the shape's table goes on in it, or in another."""
+    file.write_text(TEACHER.format(family=family) + EMBEDDED.get(family, "") + more, encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def student_file(tmp_path: Path) -> Path:
     file = tmp_path / "students" / "tiny-albert.toml"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
+from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
 
 KILLS = 20
 KILLS_OF_PRETRAINING = 10
@@ -71,8 +71,8 @@ def place(tmp_path, tokenizer):
     (tmp_path / "thin.toml").write_text(
         thin.replace("num_attention_heads = 2", "num_attention_heads = 3") + GENERAL_SCHEDULE
     )
-    (tmp_path / "pairs.toml").write_text(PRETRAINED.format(family="bert", copies=2))
-    (tmp_path / "replaced.toml").write_text(PRETRAINED.format(family="electra", copies=0))
+    write_teacher(tmp_path / "pairs.toml", PRETRAINED.format(copies=2))
+    write_teacher(tmp_path / "replaced.toml", PRETRAINED.format(copies=0), family="electra")
     write_corpus(tmp_path / "corpus", documents=40)
     write_task(tmp_path, train=240, validation=50)
     return tmp_path
@@ -111,20 +111,6 @@ GENERAL = [
 
 
 PRETRAINED = """
-description = "tiny"
-family = "{family}"
-vocab_size = 330
-
-[source]
-kind = "here"
-
-[architecture]
-num_hidden_layers = 2
-hidden_size = 32
-num_attention_heads = 2
-intermediate_size = 64
-max_position_embeddings = 64
-
 [pretraining.small]
 dropout = 0.1
 static_copies = {copies}

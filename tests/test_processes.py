@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from compress.errors import InvalidInputError
 from compress.processes import require_all_started
-from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
+from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = ["--num-train-epochs", "3", "--no-bf16", "--max-length", "32", "--learning-rate", "2e-3"]
@@ -92,7 +92,7 @@ def weights(root: Path, stage: str) -> dict:
 def test_two_processes_pretrain_what_one_does(place):
     """The same masks, the same pairs, the same mean over hidden words however they fall to the two."""
     write_corpus(place / "corpus", documents=40)
-    (place / "pairs.toml").write_text(PRETRAINED)
+    write_teacher(place / "pairs.toml", PRETRAINED)
     pretrain = ["pretrain", "pairs.toml", "--corpus", "corpus", "--max-steps", "12"]
     alone = launch(place, "compress", *pretrain, "--per-device-train-batch-size", "8", "--runs", "first")
     assert alone.returncode == 0, alone.stderr
@@ -108,20 +108,6 @@ def test_two_processes_pretrain_what_one_does(place):
 
 
 PRETRAINED = """
-description = "tiny"
-family = "bert"
-vocab_size = 330
-
-[source]
-kind = "here"
-
-[architecture]
-num_hidden_layers = 2
-hidden_size = 32
-num_attention_heads = 2
-intermediate_size = 64
-max_position_embeddings = 64
-
 [pretraining.small.training]
 learning_rate = 2e-3
 max_length = 24

@@ -8,25 +8,12 @@ from compress.recipes.stages import Pretrain
 from compress.schooling import plan_pretraining
 from compress.sources import STARTING_STAGES, resolve_model
 from compress.steps import Workplace
-from tests.conftest import FAMILIES, write_corpus
-
-TEACHER = """
-description = "a teacher"
-family = "bert"
-vocab_size = 1000
-[source]
-kind = "here"
-[architecture]
-num_hidden_layers = 2
-hidden_size = 32
-num_attention_heads = 2
-intermediate_size = 64
-"""
+from tests.conftest import FAMILIES, write_corpus, write_teacher
 
 
 @pytest.fixture
 def plan(tmp_path):
-    (tmp_path / "mine.toml").write_text(TEACHER, encoding="utf-8")
+    write_teacher(tmp_path / "mine.toml")
     corpus = str(write_corpus(tmp_path / "corpus"))
 
     def planned(teacher="mine.toml", *, training=None, source=None, objective=None, **given):

@@ -21,14 +21,14 @@ from compress.data.arrays import ArrayWriter
 from compress.data.batching import CorpusExamples, Rows
 from compress.data.corpus import Corpus
 from compress.data.documents import LONGEST_LINE, split_lines
-from compress.data.mapped_arrays import AboutArrays, map_arrays
+from compress.data.keeping import AboutArrays, map_arrays
 from compress.data.tokenizing import smallest_type, tokenize_texts, tokenizer_state
 from compress.errors import InvalidInputError
 from compress.runs import CORPUS_CACHE, content_key
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of what lies in the cache; another number makes every corpus be cut anew."""
 SHORTEST = 8
 """Tokens, special ones not counted: a shorter rest teaches nothing and is left out."""

@@ -18,8 +18,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import tokenizers
 import transformers
@@ -29,19 +30,16 @@ from transformers import AlbertTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from compress.data.corpus import Corpus
 from compress.data.documents import LONGEST_LINE, split_lines
+from compress.data.keeping import About, keep_files
 from compress.encoder import load_tokenizer
-from compress.errors import CompressError, InvalidInputError
-from compress.processes import is_main, wait
+from compress.errors import InvalidInputError
 from compress.recipes.pretraining import TokenizerKind, TokenizerRecipe
-from compress.recipes.values import Frozen
-from compress.runs import SCHEMA_VERSION, TOKENIZER_CACHE, content_key, hash_file, read_record, write_record
-from compress.storage import holding, telling_failed_writes
+from compress.runs import TOKENIZER_CACHE, content_key
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of what lies in the cache; another number makes every tokenizer be trained anew."""
-ABOUT_FILE = "about.json"
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -66,14 +64,11 @@ LEAST_STEP = 1e-4
 """By how much scores differ that the unigram trainer gives to characters which have lost theirs."""
 
 
-class About(Frozen):
-    """What a trained tokenizer is; written last, so that what has it is whole."""
+class AboutTokenizer(About):
+    """What a trained tokenizer is."""
 
-    schema_version: int = SCHEMA_VERSION
-    corpus: str
     recipe: TokenizerRecipe
     vocab_size: int
-    sha256: dict[str, str]
 
 
 def train_tokenizer(corpus: Corpus, recipe: TokenizerRecipe, *, store: Path) -> PreTrainedTokenizerFast:
@@ -99,11 +94,9 @@ def train_tokenizer(corpus: Corpus, recipe: TokenizerRecipe, *, store: Path) -> 
     if recipe.kind == "byte-bpe":
         _require_room(recipe, len(ROBERTA_SPECIAL) + 1, len(pre_tokenizers.ByteLevel.alphabet()), "bytes")
     folder = store / TOKENIZER_CACHE / tokenizer_key(corpus, recipe)
-    if is_main():
-        with holding(folder, busy="trains the tokenizer"), telling_failed_writes(folder):
-            if not _is_whole(folder):
-                _build(folder, corpus, recipe)
-    wait()
+    build = partial(_build, folder, corpus, recipe)
+    what, busy = "trained tokenizer", "trains the tokenizer"
+    keep_files(folder, FILES, about=AboutTokenizer, build=build, what=what, busy=busy)
     return cast(PreTrainedTokenizerFast, load_tokenizer(folder))
 
 
@@ -249,7 +242,7 @@ TRAINERS: Mapping[TokenizerKind, Callable[[Corpus, TokenizerRecipe], PreTrainedT
 }
 
 
-def _build(folder: Path, corpus: Corpus, recipe: TokenizerRecipe) -> None:
+def _build(folder: Path, corpus: Corpus, recipe: TokenizerRecipe) -> dict[str, Any]:
     logger.info("  training a %s tokenizer on the corpus %s", recipe.kind, corpus.name)
     tokenizer = TRAINERS[recipe.kind](corpus, recipe)
     if len(tokenizer) < recipe.vocab_size:
@@ -260,26 +253,7 @@ def _build(folder: Path, corpus: Corpus, recipe: TokenizerRecipe) -> None:
             recipe.vocab_size,
         )
     tokenizer.save_pretrained(folder)
-    about = About(
-        corpus=corpus.origin,
-        recipe=recipe,
-        vocab_size=len(tokenizer),
-        sha256={name: hash_file(folder / name) for name in FILES},
-    )
-    write_record(folder / ABOUT_FILE, about)
-
-
-def _is_whole(folder: Path) -> bool:
-    if not (folder / ABOUT_FILE).exists():
-        return False
-    try:
-        about = read_record(folder / ABOUT_FILE, About)
-        whole = about.sha256 == {name: hash_file(folder / name) for name in FILES}
-    except (CompressError, OSError):
-        whole = False
-    if not whole:
-        logger.warning("  the trained tokenizer %s is damaged: it is made again", folder.name)
-    return whole
+    return {"corpus": corpus.origin, "recipe": recipe, "vocab_size": len(tokenizer)}
 
 
 def _require_room(recipe: TokenizerRecipe, special: int, alphabet: int, what: str) -> None:

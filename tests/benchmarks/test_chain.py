@@ -7,8 +7,8 @@ from compress.reporting import check_report
 from compress.runs import find_runs
 from tests.benchmarks.chain import main, parse, scale_of
 from tests.benchmarks.links import SCALES, Made, noting_problems, write_student
-from tests.conftest import STUDENT
-from tests.pretraining.test_learning import write_teacher
+from tests.conftest import STUDENT, write_teacher
+from tests.pretraining.test_learning import MORE
 
 QUICK = """
 [distill.minilm.small.general.training]
@@ -30,7 +30,7 @@ def test_a_rehearsal_makes_all_of_it_and_then_finds_it(tmp_path, student, task_f
     store, output = tmp_path / "runs", tmp_path / "out"
     arguments = [
         *("--scale", "rehearsal", "--corpus", str(corpus_folder), "--minutes", "0.03", "--rounds", "0"),
-        *("--teacher", str(write_teacher(tmp_path, "bert")), "--student", str(student)),
+        *("--teacher", str(write_teacher(tmp_path / "tiny-bert.toml", MORE)), "--student", str(student)),
         *("--task", str(task_file), "--store", str(store), "--output-dir", str(output)),
     ]
     main(arguments)

@@ -21,8 +21,8 @@ from tests.benchmarks.arithmetic import Shape, Step, count_trunk, multiply
 from tests.benchmarks.lessons import PHASES, Learned, Lesson, Watch, start_lessons
 from tests.benchmarks.pretraining import COLUMNS, add_share, describe_turns, render_table
 from tests.benchmarks.sessions import write_outcome
-from tests.conftest import FAMILIES, tiny_config, write_corpus
-from tests.pretraining.test_learning import write_teacher
+from tests.conftest import FAMILIES, tiny_config, write_corpus, write_teacher
+from tests.pretraining.test_learning import MORE
 
 OBJECTIVES = {"bert": "nsp", "roberta": "mlm", "electra": "rtd", "albert": "sop"}
 LABELS = {"bert": "next_sentence_label", "albert": "sentence_order_label"}
@@ -94,7 +94,7 @@ def test_a_few_steps_are_taken_by_the_products_own_trainer(tmp_path):
     corpus = write_corpus(tmp_path / "stories", documents=40)
     take = start_lessons(
         Lesson(
-            model=str(write_teacher(tmp_path, "electra")),
+            model=str(write_teacher(tmp_path / "tiny-electra.toml", MORE, family="electra")),
             length=24,
             batch=4,
             budget="small",

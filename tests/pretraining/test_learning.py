@@ -18,44 +18,28 @@ import compress
 from compress.planning import Options, Schooling, Teaching
 from compress.pretraining.plateau import LOOKS_GRANTED, PlateauGuard, unigram_entropy
 from compress.sources import STARTING_STAGES, resolve_model
-from tests.conftest import FAMILIES, STUDENT, write_corpus, write_task
+from tests.conftest import FAMILIES, STUDENT, write_corpus, write_task, write_teacher
 
-SHAPE = """
-description = "a tiny teacher"
-family = "{family}"
-vocab_size = 330
-[source]
-kind = "here"
-[architecture]
-num_hidden_layers = 2
-hidden_size = 36
-num_attention_heads = 3
-intermediate_size = 48
+MORE = """
 max_position_embeddings = 130
 hidden_dropout_prob = 0.1
-{more}
+
 [pretraining.small.training]
 learning_rate = 3e-3
 per_device_train_batch_size = 8
 max_length = 24
 bf16 = false
+
 [training]
 max_length = 24
 bf16 = false
 """
-MORE = {"albert": 'share = "all"\nembedding_size = 16', "electra": "embedding_size = 16"}
 ASKED = {
     "bert": {"masked_lm", "next_sentence"},
     "roberta": {"masked_lm"},
     "electra": {"masked_lm", "replaced_tokens"},
     "albert": {"masked_lm", "sentence_order"},
 }
-
-
-def write_teacher(folder, family):
-    file = folder / f"tiny-{family}.toml"
-    file.write_text(SHAPE.format(family=family, more=MORE.get(family, "")), encoding="utf-8")
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +50,10 @@ def pretrained(tmp_path_factory):
     options = Options(training={"max_steps": 30}, pretraining=Schooling(vocab_size=330))
     return {
         family: compress.pretrain(
-            str(write_teacher(root, family)), corpus=str(corpus), options=options, runs=root / "runs"
+            str(write_teacher(root / f"tiny-{family}.toml", MORE, family=family)),
+            corpus=str(corpus),
+            options=options,
+            runs=root / "runs",
         )
         for family in FAMILIES
     }
@@ -170,7 +157,7 @@ def test_its_name_stands_for_it(pretrained):
 def test_a_budget_of_tokens_is_kept_to_the_batch(tmp_path):
     corpus = write_corpus(tmp_path / "stories", documents=40)
     stored = compress.pretrain(
-        str(write_teacher(tmp_path, "roberta")),
+        str(write_teacher(tmp_path / "tiny-roberta.toml", MORE, family="roberta")),
         corpus=str(corpus),
         options=Options(pretraining=Schooling(vocab_size=330, max_tokens=2000)),
         runs=tmp_path / "runs",

@@ -6,6 +6,7 @@ from compress.errors import InvalidInputError
 from compress.recipes.pretraining import ARRANGEMENTS, LEARNERS, Pretraining, overlay, usual_pretraining
 from compress.recipes.resolve import list_recipes, resolve_teacher
 from compress.recipes.stages import Pretrain
+from tests.conftest import write_teacher
 
 PUBLISHED = {
     "bert-base": ("nsp", "segment-pairs", "wordpiece", 1_000_000, 256, 1e-4),
@@ -57,26 +58,10 @@ def test_every_teacher_has_both_ways(name):
     assert small.dropout == 0.0
 
 
-TEACHER = """
-description = "a teacher"
-family = "{family}"
-vocab_size = 1000
-[source]
-kind = "here"
-[architecture]
-num_hidden_layers = 2
-hidden_size = 32
-num_attention_heads = 2
-intermediate_size = 64
-"""
-
-
 @pytest.fixture
 def write(tmp_path):
-    def written(text, family="bert"):
-        file = tmp_path / "mine.toml"
-        file.write_text(TEACHER.format(family=family) + text, encoding="utf-8")
-        return str(file)
+    def written(more, family="bert"):
+        return str(write_teacher(tmp_path / "mine.toml", more, family=family))
 
     return written
 
