@@ -94,31 +94,36 @@ def test_the_interval_is_wider_than_one_seed_s(student, groups, kit):
     assert widths[1] > 2 * widths[0]
 
 
-FAMILIES = ("bert", "roberta", "electra", "albert")
+RANDOM = {"bert": "trained on the labels alone", "albert": "trained on the labels alone"}
+"""Of these families students can be built anew; others start from a directory of random weights."""
 
 
 def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own(groups, store, kit):
     """Guards a mean over both: of one name and shape, they differ in what came before the task alone."""
     shape = {"size": 9, "parameters": 9}
     runs = []
-    for family in FAMILIES:
-        new = kit.PRETRAIN.new.model_copy(update={"family": family})
-        stage = kit.PRETRAIN.model_copy(update={"new": new})
-        first = store.add(f"{family}-mini", stage, task=None, place="wiki", **shape)
-        random = kit.FINETUNE.model_copy(
-            update={"student": kit.STUDENT.model_copy(update={"name": f"{family}-mini", "family": family})}
-        )
+    for family in ("bert", "roberta", "electra", "albert"):
+        name = f"{family}-mini"
+        stage = kit.PRETRAIN.model_copy(update={"new": kit.NewModel(family=family, architecture=kit.PLAIN)})
+        first = store.add(name, stage, task=None, place="wiki", **shape)
+        anew = {"name": name, "family": family, "architecture": kit.PLAIN}
+        student = kit.STUDENT.model_copy(update=anew) if family in RANDOM else None
+        elsewhere = kit.Parent(role="model", name=name, origin="directory random", key="ab" * 8)
+        random = kit.FINETUNE.model_copy(update={"student": student})
+        begun = kit.child_of(first, "tokenizer") if student else elsewhere
         for seed, wrong in WRONG.items():
-            for role, how, worse in (("model", kit.FINETUNE, 0), ("tokenizer", random, 50)):
-                parents = [kit.child_of(first, role)]
-                tuned = store.add(f"{family}-mini", how, parents=parents, seed=seed, **shape)
+            for how, parent, worse in (
+                (kit.FINETUNE, kit.child_of(first, "model"), 0),
+                (random, begun, 50),
+            ):
+                tuned = store.add(name, how, parents=[parent], seed=seed, **shape)
                 store.evaluate(tuned, kit.answers(wrong + worse, seed))
                 runs.append(tuned)
     found = groups(*runs)
     assert {(group.name, group.made): len(group.seeds) for group in found} == {
         (f"{family}-mini", made): 3
-        for family in FAMILIES
-        for made in ("fine-tuned, pretrained here from nothing", "trained on the labels alone")
+        for family in ("bert", "roberta", "electra", "albert")
+        for made in ("fine-tuned, pretrained here from nothing", RANDOM.get(family, "fine-tuned"))
     }
     assert {round(group.score.value, 4) for group in found if "pretrained" in group.made} == {1 - 75 / 400}
 
