@@ -67,12 +67,13 @@ DISTILL = Distill(
     training=Training(learning_rate=3e-4),
 )
 QUANTIZE = Quantize(method=DynamicInt8())
+PLAIN = STUDENT.architecture.model_copy(update={"share": "none", "embedding_size": None})
 PRETRAIN = Pretrain(
     objective="nsp",
     arrangement="segment-pairs",
     masking=Masking(),
     tokenizer=TokenizerRecipe(vocab_size=8192),
-    new=NewModel(family="bert", architecture=STUDENT.architecture),
+    new=NewModel(family="bert", architecture=PLAIN),
     training=Training(learning_rate=1e-3, max_length=128),
     budget="small",
     max_minutes=50.0,
