@@ -34,6 +34,7 @@ def finetune(
     *,
     task: str,
     tokenizer: str | None = None,
+    random: bool = False,
     seed: int = 42,
     options: Options = DEFAULTS,
     runs: Path | str = "runs",
@@ -46,7 +47,8 @@ def finetune(
     Args:
         model: A run, a directory, a teacher, a Hub id; or a student.
         task: A GLUE task, `sample`, or a task file.
-        tokenizer: For a student, or a teacher's shape, from random weights: the model whose tokenizer it takes.
+        tokenizer: For random weights: the model whose tokenizer they take.
+        random: Whether a teacher's shape is trained from random weights; a student's always is.
         seed: Of everything random.
         options: Changes to the recipe.
         runs: The store.
@@ -58,7 +60,7 @@ def finetune(
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
     place = Workplace(Path(runs), glue)
-    step = plan_finetuning(model, task, place, seed=seed, options=options, tokenizer=tokenizer)
+    step = plan_finetuning(model, task, place, seed=seed, options=options, tokenizer=tokenizer, random=random)
     return execute(step, force=force, save_to=save_to)
 
 

@@ -108,15 +108,26 @@ class Options:
 
 
 def plan_finetuning(
-    model: str, task: str, workplace: Workplace, *, seed: int, options: Options, tokenizer: str | None = None
+    model: str,
+    task: str,
+    workplace: Workplace,
+    *,
+    seed: int,
+    options: Options,
+    tokenizer: str | None = None,
+    random: bool = False,
 ) -> Step:
     """Plan to fine-tune a model, or a student or a teacher's shape from random weights over another's tokenizer.
 
     Raises:
         UnknownNameError: The model or the task is unknown.
-        InvalidInputError: The task's data or an option is wrong, or a student came without a tokenizer.
+        InvalidInputError: The task's data or an option is wrong, or random weights came without a tokenizer.
     """
     if tokenizer is None:
+        if random:
+            raise InvalidInputError(
+                f"Random weights of {model!r} have no vocabulary.", "Say whose they take: --tokenizer MODEL"
+            )
         if _is_student(model, tokenizer):
             raise InvalidInputError(
                 f"The student {model!r} has no vocabulary of its own.",
@@ -125,7 +136,7 @@ def plan_finetuning(
         source = resolve_model(model, store=workplace.store, stages=STARTING_STAGES)
         data = load_examples(task, workplace, select_on=options.select_on)
         return finetuning_step(source, data, task, workplace, seed=seed, options=options)
-    recipe = _recipe_of(model, tokenizer)
+    recipe = _recipe_of(model, tokenizer, random=random)
     source = resolve_model(tokenizer, store=workplace.store, stages=STARTING_STAGES)
     data = load_examples(task, workplace, select_on=options.select_on)
     if isinstance(recipe, Student):
@@ -141,19 +152,19 @@ def plan_finetuning(
     return Step(recipe.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
 
 
-def _recipe_of(model: str, tokenizer: str) -> Student | Teacher:
-    """What is built with random weights and somebody's tokenizer: a student, or a teacher's shape.
+def _recipe_of(model: str, tokenizer: str, *, random: bool) -> Student | Teacher:
+    """What is built with random weights and somebody's tokenizer: a student, or, if that is asked for, a teacher's shape.
 
     Raises:
         InvalidInputError: It is neither, but a model.
     """
     if _is_student(model, tokenizer):
         return resolve_student(model)
-    if model.endswith(".toml") or model in list_recipes("teachers"):
+    if random and (model.endswith(".toml") or model in list_recipes("teachers")):
         return resolve_teacher(model)
     raise InvalidInputError(
         f"{model!r} brings its own tokenizer.",
-        "Leave out --tokenizer: it is for students' and teachers' names, whose weights then are random.",
+        "Leave out --tokenizer: it is for students, and for the shapes of teachers with random weights (--random).",
     )
 
 

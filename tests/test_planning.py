@@ -47,14 +47,15 @@ def test_a_teachers_shape_with_somebodys_tokenizer_starts_from_random_weights(
     """What pretraining is worth is seen beside the same architecture, trained by the same recipe, without it."""
     place = Workplace(store=tmp_path / "runs")
 
-    def plan(model):
+    def plan(model, tokenizer=str(teacher_directory), *, random=True):
         return plan_finetuning(
             model,
             str(task_file),
             place,
             seed=1,
             options=Options(training={"max_steps": 2, "max_length": 32, "bf16": False}),
-            tokenizer=str(teacher_directory),
+            tokenizer=tokenizer,
+            random=random,
         )
 
     step = plan("electra-mini")
@@ -69,6 +70,10 @@ def test_a_teachers_shape_with_somebodys_tokenizer_starts_from_random_weights(
     assert config["vocab_size"] == len(load_tokenizer(teacher_directory))
     with pytest.raises(InvalidInputError, match="brings its own tokenizer"):
         plan(str(teacher_directory))
+    with pytest.raises(InvalidInputError, match="brings its own tokenizer"):
+        plan("electra-mini", random=False)  # never silently
+    with pytest.raises(InvalidInputError, match="have no vocabulary"):
+        plan("electra-mini", None)
     usual = Finetune(training=step.stage.training)
     assert "new" not in usual.model_dump()
 

@@ -53,15 +53,26 @@ def finetune(
         str | None,
         typer.Option("--tokenizer", help="For random weights: the model whose tokenizer is taken."),
     ] = None,
+    random: Annotated[
+        bool, typer.Option("--random", help="A teacher's shape with random weights; students have no others.")
+    ] = False,
 ) -> None:
-    """Fine-tune MODEL on a task; a student's or a teacher's name with --tokenizer trains it from random weights."""
+    """Fine-tune MODEL on a task; a student's name trains it from random weights."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.planning import plan_finetuning
 
         options = _options(training, selection)
         place = _workplace(common, data)
-        step = plan_finetuning(model, task, place, seed=making["seed"], options=options, tokenizer=tokenizer)
+        step = plan_finetuning(
+            model,
+            task,
+            place,
+            seed=making["seed"],
+            options=options,
+            tokenizer=tokenizer,
+            random=random,
+        )
         _carry_out(step, making, output)
 
 
