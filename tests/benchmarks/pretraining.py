@@ -30,7 +30,7 @@ from tests.benchmarks.sessions import Awake, Engine, summarize, write_outcome
 from tests.benchmarks.tables import render_rows
 
 MACHINE = "machine"
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+DEFAULTS: dict[str, Mapping[str, Any]] = {
     "cpu": {
         "models": "bert-mini,electra-mini",
         "lengths": "128",
@@ -147,7 +147,7 @@ def render_table(cases: Mapping[str, Mapping[str, Any]], peaks: Mapping[str, flo
 def _cells(name: str, case: Mapping[str, Any]) -> list[str]:
     rate, share = case["tokens_per_second"], case["share_of_peak"]
     return [
-        name.partition(" ")[0],
+        Path(name.rpartition(" ")[0]).stem,
         str(case["length"]),
         str(case["batch"]),
         f"{rate['median']:,.0f} [{rate['low']:,.0f}, {rate['high']:,.0f}]",

@@ -17,10 +17,10 @@ from compress.recipes.pretraining import Generator
 from compress.recipes.schema import Architecture
 from compress.recipes.stages import NewModel, Pretrain
 from compress.recipes.values import Training
+from tests.benchmarks import pretraining
 from tests.benchmarks.arithmetic import Shape, Step, count_trunk, multiply
 from tests.benchmarks.lessons import PHASES, Learned, Lesson, Watch, start_lessons
 from tests.benchmarks.pretraining import COLUMNS, add_share, describe_turns, render_table
-from tests.benchmarks.sessions import write_outcome
 from tests.conftest import FAMILIES, tiny_config, write_corpus, write_teacher
 from tests.pretraining.test_learning import MORE
 
@@ -116,6 +116,46 @@ def test_a_few_steps_are_taken_by_the_products_own_trainer(tmp_path):
     assert (known["batch"], known["objective"], known["dtype"]) == (4, "rtd", "float32")
 
 
+class Here:
+    """An engine that takes its turns in this process."""
+
+    def __init__(self, name, engine):
+        self.take = engine.start(*engine.arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_a_run_prints_its_table_and_keeps_its_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretraining, "Awake", Here)
+    monkeypatch.setitem(pretraining.DEFAULTS, "cpu", {**pretraining.DEFAULTS["cpu"], "sides": (64,)})
+    corpus = write_corpus(tmp_path / "stories", documents=40)
+    file = tmp_path / "record.json"
+    models = ",".join(
+        str(write_teacher(tmp_path / f"tiny-{family}.toml", MORE, family=family))
+        for family in ("bert", "electra")
+    )
+    pretraining.main(
+        [
+            *("--models", models, "--lengths", "16,24", "--batch", "4", "--corpus", str(corpus)),
+            *("--rounds", "2", "--steps", "1", "--output", str(file)),
+        ]
+    )
+    record = json.loads(file.read_text())
+    assert [case["length"] for case in record["cases"].values()] == [16, 24, 16, 24]
+    assert record["peak_gflops"].keys() == {"float32", "bfloat16"}
+    assert record["environment"]["cpu_count"] > 0
+    for case in record["cases"].values():
+        assert case["tokens_per_second"]["low"] > 0
+        assert 0 < case["share_of_peak"]["low"] <= case["share_of_peak"]["high"]
+        assert all(seconds > 0 for seconds in case["account_seconds_a_step"].values())
+    told = capsys.readouterr().out
+    assert told.count("| tiny-bert ") == told.count("| tiny-electra ") == 2
+
+
 def test_padding_is_computed_and_not_counted():
     watch = Watch(warmup=0, steps=1, by_phase=False)
     mask, labels = torch.tensor([[1, 1, 1], [1, 0, 0]]), torch.full((2, 3), IGNORED_LABEL)
@@ -162,11 +202,6 @@ def test_the_table_has_a_line_for_each_case(case):
     assert found["backward"] == "550.0"
     assert len({len(line) for line in lines[:3]}) == 1
     assert "bfloat16 0.01 TFLOP/s" in lines[-1]
-
-
-def test_a_record_has_the_environment(case, tmp_path):
-    write_outcome(tmp_path / "record.json", {"cases": {"bert-mini 128": case}})
-    assert json.loads((tmp_path / "record.json").read_text())["environment"]["cpu_count"] > 0
 
 
 def test_the_peak_is_that_of_the_product():
