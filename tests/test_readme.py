@@ -8,8 +8,10 @@ import ast
 import inspect
 import re
 import shlex
+import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -18,6 +20,7 @@ from transformers import AutoModel, set_seed
 from typer.testing import CliRunner
 
 import compress
+from compress import budgets
 from compress.cli.commands import app
 from compress.inference import load
 from compress.recipes.methods import SMALL_TINYBERT, Distillation
@@ -51,7 +54,20 @@ early_stopping_patience = 9
 per_device_train_batch_size = 16
 max_length = 32
 bf16 = false
+
+[pretraining.small]
+max_tokens = 2000
+tokenizer = {{ vocab_size = 1000 }}
+training = {{ per_device_train_batch_size = 8, max_length = 32, bf16 = false }}
+
+[pretraining.published]
+tokenizer = {{ vocab_size = 1000 }}
+static_copies = 1
+training = {{ max_steps = 4, per_device_train_batch_size = 8, max_length = 32, bf16 = false }}
+longer = {{ max_length = 64, per_device_train_batch_size = 4 }}
 """
+HASTE = 3000
+"""So many seconds pass in one where a budget is one of minutes."""
 METHODS = """[distill]
 method = "tinybert"
 
@@ -139,6 +155,8 @@ def home(tmp_path, tokenizer, monkeypatch):
         renamed = (tmp_path / f"{split}.csv").read_text().replace("review,verdict", "question,kind")
         (tmp_path / f"{split}.csv").write_text(renamed)
     monkeypatch.chdir(tmp_path)
+    hasty = SimpleNamespace(monotonic=lambda: HASTE * time.monotonic())
+    monkeypatch.setattr(budgets, "time", hasty)
     monkeypatch.setenv("COMPRESS_GLUE", "glue")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("COMPRESS_RUNS", raising=False)
