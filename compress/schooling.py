@@ -151,18 +151,20 @@ def plan_further_pretraining(
 
 
 def _changed(usual: Pretraining, options: Options) -> Pretraining:
-    """A teacher's pretraining with the user's changes: a budget of one kind takes the place of any other."""
+    """A teacher's pretraining with the user's changes: a budget of one kind takes the place of any other.
+
+    The warm-up keeps its share of it.
+    """
     given, budgets = options.pretraining, _budgets(options)
     _refuse_together(budgets)
+    training = usual.training
     if any(value is not None for value in budgets.values()):
         usual = usual.model_copy(update={"max_minutes": None, "max_tokens": None})
+        training = change_recipe(training, {"warmup_steps": training.warmup_share})
     said = {name: getattr(given, name) for name in ("arrangement", "max_minutes", "max_tokens")}
-    return change_recipe(usual, said).model_copy(
-        update={
-            "tokenizer": change_recipe(usual.tokenizer, {"vocab_size": given.vocab_size}),
-            "training": decide_training(usual.training, options.training),
-        }
-    )
+    said["tokenizer"] = change_recipe(usual.tokenizer, {"vocab_size": given.vocab_size})
+    said["training"] = decide_training(training, options.training)
+    return change_recipe(usual, said)
 
 
 def _stages(

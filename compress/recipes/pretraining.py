@@ -120,6 +120,8 @@ class Pretraining(Frozen):
         find_arrangement(self.objective, self.arrangement)
         if (self.objective == "rtd") != (self.generator is not None):
             raise ValueError("rtd, and it alone, has a generator: mend objective or generator")
+        if (self.max_minutes or self.max_tokens) and self.training.warmup_steps >= 1:
+            raise ValueError("with max_minutes or max_tokens, warmup_steps is a share of these, below 1")
         return self
 
 

@@ -50,6 +50,12 @@ class Training(Frozen):
             raise ValueError("max_steps is 1 or more, or -1 for as many as the epochs have")
         return value
 
+    @property
+    def warmup_share(self) -> float:
+        """Of the schedule; what is counted in steps where the epochs decide is left as it is."""
+        counted = self.warmup_steps >= 1 and self.max_steps > 0
+        return self.warmup_steps / self.max_steps if counted else self.warmup_steps
+
 
 def _only_what_differs(schedules: Mapping[str, Training]) -> dict[str, dict[str, Any]]:
     return {task: training.model_dump(exclude_unset=True) for task, training in schedules.items()}
