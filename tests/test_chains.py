@@ -16,7 +16,7 @@ from compress.chains import plan_distillation
 from compress.cli.commands import app
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.planning import Options, Teaching, Workplace
-from compress.recipes.methods import Masking, MiniLm, TinyBert, Triple
+from compress.recipes.methods import SMALL_TINYBERT, Masking, MiniLm, TinyBert, Triple
 from compress.recipes.stages import Finetune, Pretrain
 from compress.recipes.terms import HardTerm, SoftTerm
 from compress.recipes.values import Training
@@ -180,6 +180,11 @@ def test_published_schedules_differ_by_task():
         10,
         20,
     ]
+
+
+def test_the_small_budget_copies_small_tasks_more_often():
+    """Guards MRPC with one copy a text, which kept 93 % of its teacher's accuracy where five kept 98 %."""
+    assert [SMALL_TINYBERT.augmentation.copies_on(task) for task in ("mrpc", "rte", "sst2")] == [5, 5, 1]
 
 
 def test_only_triple_masks_words(plan):
