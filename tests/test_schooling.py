@@ -77,7 +77,9 @@ def test_a_budget_on_the_command_line_takes_the_place_of_the_recipes(plan):
     assert (stage.max_minutes, stage.max_tokens) == (None, 500)
 
 
-@pytest.mark.parametrize("given", [{"max_minutes": 60.0}, {"max_tokens": 10**6}, {"training": {"max_steps": 5000}}])
+@pytest.mark.parametrize(
+    "given", [{"max_minutes": 60.0}, {"max_tokens": 10**6}, {"training": {"max_steps": 5000}}]
+)
 def test_a_shorter_schedule_warms_up_for_the_same_share_of_it(plan, given):
     """Guards the published 10,000 steps of warm-up on a schedule that is at its end before they are."""
     stage, _ = stages_of(plan(budget="published", **given))
@@ -90,7 +92,10 @@ def test_a_shorter_schedule_warms_up_for_the_same_share_of_it(plan, given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_minutes": 5.0, "training": {"warmup_steps": 7.0}}, "warmup_steps is a share of these, below 1"),
+        (
+            {"max_minutes": 5.0, "training": {"warmup_steps": 7.0}},
+            "warmup_steps is a share of these, below 1",
+        ),
         ({"max_tokens": 5, "max_minutes": 5.0}, "--max-tokens and --max-minutes contradict"),
         ({"max_tokens": 5, "training": {"max_steps": 5}}, "--max-steps and --max-tokens contradict"),
         ({"max_minutes": -1.0}, "max_minutes"),
