@@ -44,15 +44,14 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """PyTorch, eager, in the model's own precision."""
+    """PyTorch, eager, in the model's own precision or in bfloat16."""
 
-    name = "pytorch"
-
-    def __init__(self, encoder: Encoder, *, threads: int | None = None) -> None:
+    def __init__(self, encoder: Encoder, *, threads: int | None = None, bf16: bool = False) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
+        self.name = "pytorch-bf16" if bf16 else "pytorch"
         self.device = device()
-        self._model = _place(encoder.model, self.device)
+        self._model = _place(encoder.model, self.device, torch.bfloat16 if bf16 else None)
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
@@ -61,8 +60,8 @@ class TorchEngine:
             return self._model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def _place(model: torch.nn.Module, where: Device) -> torch.nn.Module:
-    return model.to(where).eval()
+def _place(model: torch.nn.Module, where: Device, dtype: torch.dtype | None) -> torch.nn.Module:
+    return model.to(where, dtype).eval()
 
 
 class OnnxEngine:
@@ -143,9 +142,9 @@ class Predictor:
         self.max_length = min(tokenizer.model_max_length, self.longest_input)
 
     @classmethod
-    def of_encoder(cls, encoder: Encoder, *, threads: int | None = None) -> Self:
+    def of_encoder(cls, encoder: Encoder, *, threads: int | None = None, bf16: bool = False) -> Self:
         """A predictor of a model in memory."""
-        return cls(TorchEngine(encoder, threads=threads), encoder.tokenizer, encoder.model.config)
+        return cls(TorchEngine(encoder, threads=threads, bf16=bf16), encoder.tokenizer, encoder.model.config)
 
     def batches(self, texts: Texts, *, batch_size: int) -> tuple[Iterator[tuple[list[int], Inputs]], int]:
         """Texts of like length in padded batches, shortest first.
@@ -185,12 +184,13 @@ class Predictor:
         return [Prediction(self.labels[i], float(row[i])) for i, row in zip(best, probabilities, strict=True)]
 
 
-def load(path: Path | str, *, threads: int | None = None) -> Predictor:
+def load(path: Path | str, *, threads: int | None = None, bf16: bool = False) -> Predictor:
     """Load a finished artefact, whatever its backend.
 
     Args:
         path: A directory with `model.onnx`, or in Hugging Face format with a classifier.
         threads: Of the engine; default the runtime's own choice.
+        bf16: Whether PyTorch computes in bfloat16; a graph has its own precision.
 
     Raises:
         CompressError: It is no finished artefact, or a damaged one.
@@ -206,7 +206,7 @@ def load(path: Path | str, *, threads: int | None = None) -> Predictor:
         engine = OnnxEngine(path / ONNX_FILE, threads=threads)
         engine.require_fitting(path / ONNX_FILE, model_inputs(tokenizer), labels=int(config.num_labels or 0))
         return Predictor(engine, tokenizer, config)
-    return Predictor.of_encoder(load_finished(path), threads=threads)
+    return Predictor.of_encoder(load_finished(path), threads=threads, bf16=bf16)
 
 
 def _labels_of(config: PretrainedConfig) -> tuple[str, ...] | None:

@@ -146,7 +146,7 @@ def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], wor
 @make_artefact.register
 def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     data, seed = _examples(step), step.seed
-    teachers = _teachers(inputs, seed=seed)
+    teachers = _teachers(stage, inputs, seed=seed)
     tokenizer = teachers[0].predictor.tokenizer
     student, started = _begin(
         stage,
@@ -198,16 +198,20 @@ def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:
         CompressError: One is not, and neither the user nor the task allows that.
     """
     if isinstance(step.stage, Distill):
-        for teacher in _teachers(inputs, seed=step.seed):
-            allow_weak = step.stage.allow_weak_teacher
+        allow_weak = step.stage.allow_weak_teacher
+        for teacher in _teachers(step.stage, inputs, seed=step.seed):
             gate_teacher(_examples(step), teacher, store=step.store, allow_weak=allow_weak)
 
 
-def _teachers(inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
-    """The teachers of a step, in their order; one that is no run has seen nobody knows what."""
+def _teachers(stage: Distill, inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
+    """The teachers of a step, in their order and in the student's precision.
+
+    One that is no run has seen nobody knows what.
+    """
+    bf16 = bool(stage.training.bf16)
     models = [model for role, model in inputs.items() if role.startswith("teacher")]
     return [
-        TaskTeacher(load(model.path), model.path, model.run.run.seed if model.run else seed)
+        TaskTeacher(load(model.path, bf16=bf16), model.path, model.run.run.seed if model.run else seed)
         for model in models
     ]
 

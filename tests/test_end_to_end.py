@@ -165,6 +165,19 @@ def test_the_teacher_is_gated_on_rows_that_it_has_not_learned(chain, house, monk
     assert gated != [hold_out(train, seed=7)[1].texts]
 
 
+@pytest.mark.parametrize(("precision", "engine"), [("--bf16", "pytorch-bf16"), ("--no-bf16", "pytorch")])
+def test_the_teacher_answers_in_the_students_precision(chain, monkeypatch, precision, engine):
+    asked = []
+
+    def answer(teacher, *_, **__):
+        asked.append(teacher.predictor.engine.name)
+        raise CompressError("seen enough", "")
+
+    monkeypatch.setattr("compress.distillation.answers.answer", answer)
+    compress("distill", *chain["teacher"], "--seed", "7", precision, expect=1)
+    assert asked == [engine]
+
+
 def test_teachers_are_gated_before_the_stages_on_documents(chain, house, monkeypatch):
     """Guards hours on a corpus, at whose end the teacher is found to have nothing to teach."""
 

@@ -1,5 +1,7 @@
 """Strings in, logits out: padding and order never matter."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,15 @@ def test_predictions_are_probabilities_in_the_order_of_the_texts(predictor):
     assert [answer.label for answer in answers] == [predictor.labels[i] for i in logits.argmax(axis=1)]
     assert all(0.5 <= answer.score <= 1 for answer in answers)
     assert predictor.predict([]) == []
+
+
+def test_bfloat16_is_another_engine_and_near(predictor):
+    texts = ["film", "a very very very long story", "music is lovely"]
+    whole, encoder = predictor, Encoder(copy.deepcopy(predictor.engine._model), predictor.tokenizer)
+    half = Predictor.of_encoder(encoder, bf16=True)
+    assert (whole.engine.name, half.engine.name) == ("pytorch", "pytorch-bf16")
+    difference = np.abs(whole.logits(texts)[0] - half.logits(texts)[0]).max()
+    assert 0 < difference < 0.02
 
 
 def test_no_model_no_traceback(tmp_path):

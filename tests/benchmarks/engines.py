@@ -79,7 +79,7 @@ def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
         allow_weak_teacher=True,
     )
     data = examples(case, folder, size)
-    teacher = TaskTeacher(load(folder / "teacher"), folder / "teacher", SEED)
+    teacher = TaskTeacher(load(folder / "teacher", bf16=bf16), folder / "teacher", SEED)
 
     def take(*, profiled: bool = False) -> Any:
         student = load_finished(folder / "student")
