@@ -1,5 +1,6 @@
 """Models and their tokenizers: built, loaded, saved. The one place that knows the Auto classes."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from compress.recipes.schema import Architecture, NewModel, Student
 from compress.recipes.size import TOKEN_TYPES, embedding_width
 from compress.recipes.values import Family
 from compress.tasks import Task
+
+logger = logging.getLogger(__name__)
 
 COUNTED_FROM_PADDING = frozenset(
     {
@@ -106,7 +109,8 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     """Load weights for a task, with a new classifier where the weights bring none.
 
     A classifier that is already there is kept if its label names are the task's, in whatever order; rows are then put
-    into the task's order.
+    into the task's order. One for other labels is drawn anew, and that is said: so a model of MNLI learns RTE (Phang et
+    al. 2018).
 
     Args:
         path: A directory in Hugging Face format.
@@ -120,23 +124,30 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     tokenizer = load_tokenizer(path)
     require_fitting(path, tokenizer, config)
     order, classified = _label_order(config, task), _has_classifier(config)
-    if order is None:
-        _require_free_classifier(path, config, task)
+    if not classified:
         _set_labels(config, task)
     set_seed(seed)
     model = _load_classifier(path, config)
     if order is not None:
         reorder_labels(model, order, task)
     elif classified:
-        _renew(output_layer(model), config)
+        _renew(model, task)
     return Encoder(model, tokenizer)
 
 
-def _renew(layer: torch.nn.Linear, config: PretrainedConfig) -> None:
+def _renew(model: PreTrainedModel, task: Task) -> None:
     """Draw a classifier anew that came with other labels: rows are matched by name or not at all."""
-    torch.nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", 0.02))
+    logger.info(
+        "  the classifier is drawn anew: it was for %s",
+        ", ".join(map(str, (model.config.id2label or {}).values())),
+    )
+    _set_labels(model.config, task)
+    layer, rows = output_layer(model), task.num_outputs
+    model.num_labels = layer.out_features = rows  # type: ignore[assignment]
+    layer.weight = torch.nn.Parameter(layer.weight.new_empty(rows, layer.in_features))
+    torch.nn.init.normal_(layer.weight, std=getattr(model.config, "initializer_range", 0.02))
     if layer.bias is not None:
-        torch.nn.init.zeros_(layer.bias)
+        layer.bias = torch.nn.Parameter(layer.bias.new_zeros(rows))
 
 
 def load_finished(path: Path) -> Encoder:
@@ -264,16 +275,6 @@ def build_empty(config: PretrainedConfig) -> PreTrainedModel:
         )
     model.eval()  # type: ignore[no-untyped-call]
     return model
-
-
-def _require_free_classifier(path: Path, config: PretrainedConfig, task: Task) -> None:
-    """Refuse a checkpoint whose classifier has another number of rows: it is neither kept nor cut silently."""
-    if _has_classifier(config) and config.num_labels != task.num_outputs:
-        raise CompressError(
-            f"The model in {path} has a classifier for {config.num_labels} labels "
-            f"({', '.join(map(str, (config.id2label or {}).values()))}); {task.name!r} has {task.num_outputs}.",
-            "Bring the encoder without it: AutoModel.from_pretrained(DIR).save_pretrained(OTHER_DIR).",
-        )
 
 
 def _has_classifier(config: PretrainedConfig) -> bool:

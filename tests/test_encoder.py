@@ -12,6 +12,7 @@ from compress.encoder import (
     load_encoder,
     load_finished,
     longest_input,
+    output_layer,
     save_encoder,
 )
 from compress.errors import CompressError
@@ -41,23 +42,30 @@ def test_labels_are_aligned_by_name(tmp_path, tokenizer, family):
     assert loaded.config.id2label == {0: "negative", 1: "positive"}
 
 
-def test_a_classifier_for_other_labels_is_refused(tmp_path, tokenizer):
-    classifier("bert", tokenizer, ["a", "b", "c"]).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(CompressError, match=r"3 labels \(a, b, c\); 'sst2' has 2"):
-        load_encoder(tmp_path, GLUE["sst2"], seed=0)
-
-
-def test_a_classifier_with_other_names_is_drawn_anew(tmp_path, tokenizer):
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("labels", [["LABEL_0", "LABEL_1"], ["a", "b", "c"], ["score"]])
+def test_a_classifier_for_other_labels_is_drawn_anew(tmp_path, tokenizer, caplog, family, labels):
     """Guards rows taken by position: the first label of one task is not the first of another."""
-    model = classifier("bert", tokenizer, ["LABEL_0", "LABEL_1"])
+    caplog.set_level("INFO")
+    model = classifier(family, tokenizer, labels)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    loaded = [load_encoder(tmp_path, GLUE["sst2"], seed=seed).model for seed in (0, 0, 1)]
-    assert not torch.equal(loaded[0].classifier.weight, model.classifier.weight)
-    assert torch.equal(loaded[0].classifier.weight, loaded[1].classifier.weight)
-    assert not torch.equal(loaded[0].classifier.weight, loaded[2].classifier.weight)
-    assert torch.equal(loaded[0].bert.pooler.dense.weight, model.bert.pooler.dense.weight)
+    one, same, other = (load_encoder(tmp_path, GLUE["sst2"], seed=seed).model for seed in (0, 0, 1))
+    head = output_layer(one).weight
+    assert f"it was for {', '.join(labels)}" in caplog.text
+    assert head.shape == (2, output_layer(model).in_features)
+    assert not any(torch.equal(row, old) for row in head for old in output_layer(model).weight)
+    assert torch.equal(head, output_layer(same).weight)
+    assert not torch.equal(head, output_layer(other).weight)
+    old, kept = model.state_dict(), one.state_dict()
+    drawn = {name for name in kept if not torch.equal(kept[name], old[name])}
+    assert {name.rpartition(".")[0] for name in drawn} == {
+        next(name for name, module in one.named_modules() if module is output_layer(one))
+    }
+    ids = torch.tensor([[2, 6, 12, 3]])
+    loss = one.train()(ids, labels=torch.tensor([1])).loss
+    loss.backward()
+    assert head.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(
