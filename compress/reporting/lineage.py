@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from compress.kinds import Known, others_than
 from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
@@ -27,8 +28,8 @@ def describe_making(run: Run, known: Known) -> str:
     """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
     stage = run.stage
     if isinstance(stage, Distill):
-        details = ", ".join([stage.method, *_list_ablations(run, stage)])
-        return f"distilled ({details}) from {_name_teachers(run)}"
+        details = filter(None, [stage.method, *(tell(run, stage) for tell in PARTICULARS)])
+        return f"distilled ({', '.join(details)}) from {_name_teachers(run)}"
     if isinstance(stage, General):
         return f"general stage ({stage.method}) from {_name_teachers(run)}"
     if isinstance(stage, Finetune):
@@ -67,20 +68,30 @@ def describe_pretraining(stage: Pretrain) -> str:
     return f"pretrained {'from nothing' if stage.new else 'further'} ({stage.objective})"
 
 
-def _list_ablations(run: Run, stage: Distill) -> Iterator[str]:
-    """What a method's usual course was run without."""
-    if stage.method != "logits" and "general" not in str(run.facts.get("stages", "general")):
-        yield "no general stage"
-    if stage.method == "tinybert" and stage.augmentation is None:
-        yield "no augmentation"
-    if stage.method != "logits" and stage.student.initialize == "random":
-        yield "random start"
+def _tell_general(run: Run, stage: Distill) -> str:
+    skipped = stage.method != "logits" and "general" not in str(run.facts.get("stages", "general"))
+    return "no general stage" if skipped else ""
+
+
+def _tell_copies(_: Run, stage: Distill) -> str:
+    if stage.augmentation is None:
+        return "no augmentation" if stage.method == "tinybert" else ""
+    copies = stage.augmentation.copies
+    return "a copy of each text" if copies == 1 else f"{copies} copies of each text"
+
+
+def _tell_start(_: Run, stage: Distill) -> str:
+    return "random start" if stage.method != "logits" and stage.student.initialize == "random" else ""
+
+
+PARTICULARS = (_tell_general, _tell_copies, _tell_start)
+"""What may differ between two runs of a method: what it went without, how often texts were copied."""
 
 
 def _shorten_stage(run: Run) -> str:
     """A stage in one word, for labels."""
     if isinstance(run.stage, Distill):
-        return "distilled"
+        return run.stage.method
     if isinstance(run.stage, Quantize):
         return run.stage.method.kind.removeprefix("dynamic-")
     if isinstance(run.stage, Pretrain):
@@ -93,12 +104,19 @@ def _shorten_stage(run: Run) -> str:
 
 
 def name_runs(runs: Sequence[Run]) -> dict[str, str]:
-    """The shortest name for each run that no other has: name, and of stage, seed and key what differs."""
+    """The shortest name for each run that no other has: name, and of stage, particulars, seed and key what differs."""
     plain = {run.id: run.name for run in runs}
     for run in runs:
         if isinstance(run.stage, Quantize | Export):
             plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
-    return tell_apart(runs, _add_detail(runs, plain, _shorten_stage))
+    told = _add_detail(runs, plain, _shorten_stage)
+    for tell in PARTICULARS:
+        told = _add_detail(runs, told, partial(_tell, tell))
+    return tell_apart(runs, told)
+
+
+def _tell(tell: Callable[[Run, Distill], str], run: Run) -> str:
+    return tell(run, run.stage) if isinstance(run.stage, Distill) else ""
 
 
 def tell_apart(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +140,9 @@ def _add_detail(
     for run in runs:
         details[names[run.id]].add(detail(run))
     return {
-        run.id: f"{names[run.id]} · {detail(run)}" if len(details[names[run.id]]) > 1 else names[run.id]
+        run.id: " · ".join(filter(None, [names[run.id], detail(run)]))
+        if len(details[names[run.id]]) > 1
+        else names[run.id]
         for run in runs
     }
 

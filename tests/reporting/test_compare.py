@@ -2,6 +2,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.errors import CompressError
+from compress.recipes.methods import Augmentation
 from compress.recipes.terms import SoftTerm
 from compress.reporting.compare import compare
 from compress.reporting.curves import CURVE_POINTS
@@ -198,11 +199,31 @@ def test_names_tell_runs_apart_by_what_differs(trio, kit, tmp_path):
     assert names == {
         trio.teacher.run.id: "minilm-l6",
         trio.int8.run.id: "albert-tiny · int8",
-        trio.student.run.id: "albert-tiny · distilled · seed 42",
-        second.run.id: f"albert-tiny · distilled · seed 43 · {second.run.key}",
-        third.run.id: f"albert-tiny · distilled · seed 43 · {third.run.key}",
+        trio.student.run.id: "albert-tiny · logits · seed 42",
+        second.run.id: f"albert-tiny · logits · seed 43 · {second.run.key}",
+        third.run.id: f"albert-tiny · logits · seed 43 · {third.run.key}",
         labels.run.id: "albert-tiny · fine-tuned",
     }
+
+
+def test_names_tell_how_a_method_was_followed(trio, kit, tmp_path):
+    whole = kit.DISTILL.model_copy(update={"method": "tinybert", "augmentation": Augmentation(copies=5)})
+    once = whole.model_copy(update={"augmentation": Augmentation(copies=1)})
+    bare = whole.model_copy(update={"augmentation": None})
+    made = [
+        trio.store.add("albert-tiny", stage, size=18_000_000, parameters=1) for stage in (whole, once, bare)
+    ]
+    section = section_of([trio.teacher, *made], tmp_path / "r")
+    assert [row.short for row in section.rows[1:]] == [
+        "albert-tiny · 5 copies of each text",
+        "albert-tiny · a copy of each text",
+        "albert-tiny · no augmentation",
+    ]
+    assert section.rows[1].made.startswith("distilled (tinybert, 5 copies of each text, random start)")
+    section = section_of([*trio.runs, *made], tmp_path / "r")
+    names = {row.run.id: row.short for row in section.rows}
+    assert names[trio.student.run.id] == "albert-tiny · logits"
+    assert names[made[0].run.id] == "albert-tiny · tinybert · 5 copies of each text"
 
 
 def test_names_leave_out_what_does_not_differ(trio, kit, tmp_path):
