@@ -1,6 +1,8 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
-from compress.reporting.schema import Headline, Row, Section, TimingColumn
+from dataclasses import dataclass
+
+from compress.reporting.schema import Headline, Interval, Row, Section, SeedGroup, TimingColumn
 from compress.reporting.wording import format_change, format_condition, format_range, format_share
 
 WORTHWHILE = 0.95
@@ -9,34 +11,79 @@ AS_GOOD = 0.02
 """... or, where none does, about the smallest that keeps as much as the best one but for this share."""
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A model, or models that differ in their seeds alone: told by their mean, so that no lucky seed is chosen.
+
+    Attributes:
+        row: Stands for all of them in what no seed decides: size and speed.
+        name: Of what they have in common.
+        group: Their mean; None for one model.
+    """
+
+    row: Row
+    name: str
+    group: SeedGroup | None = None
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return self.group.runs if self.group else (self.row.run.id,)
+
+    @property
+    def score(self) -> float | None:
+        if self.group:
+            return self.group.score.value
+        return self.row.primary.score.value if self.row.primary else None
+
+    @property
+    def retention(self) -> Interval | None:
+        if self.group:
+            return self.group.retention
+        return self.row.primary.retention if self.row.primary else None
+
+
 def find_headline(section: Section) -> Headline | None:
     """The headline of a section, None where nothing can be compared with the baseline."""
-    chosen = _choose_row(section)
+    chosen = _choose(section)
     if chosen is None:
         return None
-    row, reason = chosen
+    one, reason = chosen
     return Headline(
-        run=row.run.id,
+        run=one.row.run.id,
+        runs=one.runs,
         reason=reason,
-        sentence=_word_sentence(section, row),
+        sentence=_word_sentence(section, one),
+        score=one.score,
+        retention=one.retention,
         certainty=(
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
-            ("Speed", _say_speed(section, row)),
-            ("Score", _say_score(row)),
-            ("Caveats", _say_caveats(section, row)),
+            ("Speed", _say_speed(section, one.row)),
+            ("Score", _say_score(one)),
+            ("Caveats", _say_caveats(section, one)),
         ),
     )
 
 
-def _retention(row: Row) -> float | None:
-    return row.primary.retention.value if row.primary and row.primary.retention else None
+def _list_candidates(section: Section) -> list[_Candidate]:
+    grouped = {run for group in section.groups for run in group.runs}
+    single = [_Candidate(row, row.short) for row in section.rows if row.run.id not in grouped]
+    return [*single, *(_gather(section, group) for group in section.groups)]
 
 
-def _choose_row(section: Section) -> tuple[Row, str] | None:
-    others = [row for row in section.rows if row.run.id != section.baseline]
-    kept = [(row, share) for row in others if (share := _retention(row)) is not None]
+def _gather(section: Section, group: SeedGroup) -> _Candidate:
+    rows = [section.find(run) for run in group.runs]
+    column = section.timing
+    timed = [row for row in rows if column and column.find(row.run.id)]
+    parts = zip(*(row.short.split(" · ") for row in rows), strict=False)
+    common = (names[0] for names in parts if len(set(names)) == 1)
+    return _Candidate((timed or rows)[0], " · ".join(common), group)
+
+
+def _choose(section: Section) -> tuple[_Candidate, str] | None:
+    others = [each for each in _list_candidates(section) if section.baseline not in each.runs]
+    kept = [(each, each.retention.value) for each in others if each.retention]
     best = max((share for _, share in kept), default=0.0)
-    good = [row for row, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
+    good = [each for each, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
     if good:
         bar = f"{100 * WORTHWHILE:.0f} % of the score"
         reason = f"The smallest model here that keeps at least {bar}."
@@ -45,26 +92,29 @@ def _choose_row(section: Section) -> tuple[Row, str] | None:
             reason = (
                 f"No model here keeps {bar}; this is the smallest within {near} of the one that keeps most."
             )
-        return min(good, key=lambda row: (row.bytes, row.run.id)), reason
+        return min(good, key=_size), reason
     if others:
-        smallest = min(others, key=lambda row: (row.bytes, row.run.id))
-        return smallest, "The smallest model here; its score is not compared."
+        return min(others, key=_size), "The smallest model here; its score is not compared."
     return None
 
 
-def _word_sentence(section: Section, row: Row) -> str:
-    baseline = section.find(section.baseline).short
+def _size(one: _Candidate) -> tuple[int, str]:
+    return one.row.bytes, one.row.run.id
+
+
+def _word_sentence(section: Section, one: _Candidate) -> str:
+    baseline, row = section.find(section.baseline).short, one.row
     timing = section.timing.find(row.run.id) if section.timing else None
-    share = _retention(row)
     parts = [format_change(row.smaller, "smaller", "larger")]
     if timing and timing.speedup:
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
-    compared = f"{row.short} is {' and '.join(parts)} than {baseline}"
+    compared = f"{one.name} is {' and '.join(parts)} than {baseline}"
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
     metric = section.metric.replace("_", " ")
-    if share is None:
+    if one.retention is None:
         return f"{compared}{speed}; its {metric} is not compared."
-    return f"{compared}{speed} and keeps {format_share(share)} of its {metric}."
+    seeds = f" (mean of {len(one.group.seeds)} seeds)" if one.group else ""
+    return f"{compared}{speed} and keeps {format_share(one.retention.value)} of its {metric}{seeds}."
 
 
 def _say_speed(section: Section, row: Row) -> str:
@@ -82,18 +132,18 @@ def _say_sessions(column: TimingColumn, bounds: str) -> str:
     return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}×."
 
 
-def _say_score(row: Row) -> str:
-    score = row.primary
-    if score is None or score.retention is None:
+def _say_score(one: _Candidate) -> str:
+    score, kept = one.row.primary, one.retention
+    if score is None or kept is None:
         return "Not known: the two were not scored on the same examples, or the baseline scores nothing."
-    bounds = format_range(score.retention, "share")
-    unresolved = score.retention.low <= 1 <= score.retention.high
+    unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
-    return f"{score.n} examples of {score.split}; paired 95 % interval {bounds} %.{verdict}"
+    over = f"{len(one.group.seeds)} seeds, " if one.group else ""
+    return f"{over}{score.n} examples of {score.split}; paired 95 % interval {format_range(kept, 'share')} %.{verdict}"
 
 
-def _say_caveats(section: Section, row: Row) -> str:
-    concerned = [c for c in section.caveats if not c.runs or {row.run.id, section.baseline} & set(c.runs)]
+def _say_caveats(section: Section, one: _Candidate) -> str:
+    concerned = [c for c in section.caveats if not c.runs or {*one.runs, section.baseline} & set(c.runs)]
     if not concerned:
         return "The data raise none against this comparison."
     return f"{len(concerned)} to read before relying on it (below)."

@@ -15,7 +15,7 @@ from compress.reporting.essentials import (
 )
 from compress.reporting.origins import list_descendants
 from compress.reporting.plots import FRAME, plot_bytes, plot_curve, plot_latency
-from compress.reporting.schema import Ancestor, Interval, Report, Row, Section
+from compress.reporting.schema import Ancestor, Headline, Report, Row, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -99,7 +99,8 @@ def _list_figures(section: Section) -> list[dict[str, str]]:
     if section.headline is None:
         return []
     row, baseline = section.find(section.headline.run), section.find(section.baseline)
-    return [_size_figure(row, baseline), _speed_figure(section, row), _score_figure(section, row, baseline)]
+    score = _score_figure(section, section.headline, baseline)
+    return [_size_figure(row, baseline), _speed_figure(section, row), score]
 
 
 def _size_figure(row: Row, baseline: Row) -> dict[str, str]:
@@ -118,12 +119,11 @@ def _speed_figure(section: Section, row: Row) -> dict[str, str]:
     return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
 
 
-def _score_figure(section: Section, row: Row, baseline: Row) -> dict[str, str]:
-    metric = section.metric.replace("_", " ")
-    kept: Interval | None = row.primary.retention if row.primary else None
-    if row.primary is None or baseline.primary is None or kept is None:
+def _score_figure(section: Section, headline: Headline, baseline: Row) -> dict[str, str]:
+    metric, kept = section.metric.replace("_", " "), headline.retention
+    if headline.score is None or baseline.primary is None or kept is None:
         return _figure(f"– {metric} not compared", "not the same examples")
-    scores = [wording.format_score(score.score.value) for score in (baseline.primary, row.primary)]
+    scores = [wording.format_score(score) for score in (baseline.primary.score.value, headline.score)]
     return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
 
 

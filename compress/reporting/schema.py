@@ -178,11 +178,17 @@ class Caveat(Frozen):
 
 
 class Headline(Frozen):
-    """The answer in ten seconds: about which run, why that one, the sentence, and how sure each part is."""
+    """The answer in ten seconds: about which run, why that one, the sentence, and how sure each part is.
+
+    Where several `runs` differ in their seeds alone it is about their mean; `run` stands for their size and speed.
+    """
 
     run: str
+    runs: tuple[str, ...]
     reason: str
     sentence: str
+    score: float | None
+    retention: Interval | None
     certainty: tuple[tuple[str, str], ...]
 
 

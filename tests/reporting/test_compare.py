@@ -271,6 +271,24 @@ class TestHeadline:
         assert headline.run == good.run.id
         assert headline.reason == "The smallest model here that keeps at least 95 % of the score."
 
+    def test_several_seeds_are_told_by_their_mean(self, trio, kit, tmp_path):
+        """Guards the luckiest seed of the reported split as the answer."""
+        runs = [
+            trio.store.add("good", kit.FINETUNE, size=30_000_000, parameters=1, seed=seed)
+            for seed in (1, 2, 3)
+        ]
+        for stored, wrong in zip(runs, (60, 41, 70), strict=True):
+            trio.store.evaluate(stored, kit.answers(wrong, stored.run.seed))
+        section = section_of([trio.teacher, *runs], tmp_path / "r")
+        mean = section.groups[0].retention.value
+        assert section.headline.runs == tuple(stored.run.id for stored in runs)
+        assert section.headline.retention.value == mean < section.rows[2].primary.retention.value
+        assert section.headline.sentence == (
+            f"good is 3.00× smaller than minilm-l6 (their speed was not compared) and keeps {100 * mean:.1f} % "
+            "of its accuracy (mean of 3 seeds)."
+        )
+        assert dict(section.headline.certainty)["Score"].startswith("3 seeds, 400 examples")
+
     def test_what_is_not_known_is_not_claimed(self, kit, store, tmp_path):
         trio = kit.build_trio(store, measure=False)
         headline = section_of(trio.runs, tmp_path / "r").headline
