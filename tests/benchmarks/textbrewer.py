@@ -3,7 +3,7 @@
 Teacher of bert-base's shape, student `albert-tiny`, random weights, the same texts, terms, optimizer, schedule and
 number of threads. Engines take turns, each in a process of its own; a session is a set of fresh processes.
 
-    make benchmark-peers      about 20 minutes on two quiet cores; COMPRESS_GLUE adds SST-2's own texts
+    make benchmark-peers      about half an hour on two quiet cores; COMPRESS_GLUE adds SST-2's own texts
     .venv/bin/python -m tests.benchmarks.textbrewer --quick --output /tmp/quick.json
 
 The cases:
