@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from compress.budgets import Minutes
 from compress.checkpoints import COMPLETE
-from compress.data.batching import pad_rows
+from compress.data.batching import WithColumn, pad_rows
 from compress.data.task_data import hold_out, load_task_data, tokenize_split
 from compress.distillation.objective import DistillationObjective, compare_models
 from compress.encoder import build_classifier
@@ -37,8 +37,10 @@ def setting(tmp_path, task_file, student_file, tokenizer):
         encoder = build_classifier(student, tokenizer, data.task, seed=seed)
 
         def tokenized(split):
-            known = {key: value[: len(split)] for key, value in (columns or {}).items()}
-            return tokenize_split(split, tokenizer, max_length=student.training.max_length, columns=known)
+            examples = tokenize_split(split, tokenizer, max_length=student.training.max_length)
+            for name, values in (columns or {}).items():
+                examples = WithColumn(examples, name, values[: len(split)])
+            return examples
 
         outcome = train(
             Pupil(encoder, seed, Place(tmp_path / "runs", tmp_path / name, tmp_path / name / "checkpoints")),

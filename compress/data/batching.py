@@ -120,6 +120,30 @@ class Selection(Examples):
         return replace(self.whole.__getitems__(self.rows[rows].tolist()), numbers=rows)
 
 
+class WithColumn(Examples):
+    """Examples and one more thing that is known of each.
+
+    Args:
+        examples: What they were before.
+        name: Of the column.
+        values: `[N, …]`.
+    """
+
+    def __init__(self, examples: Examples, name: str, values: NDArray[Any]) -> None:
+        self.examples = examples
+        self.name = name
+        self.values = values
+        self.lengths = examples.lengths
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitems__(self, rows: list[int]) -> Rows:
+        """The examples of the given numbers."""
+        found = self.examples.__getitems__(rows)
+        return replace(found, columns={**found.columns, self.name: self.values[rows]})
+
+
 def pad_rows(rows: Rows, *, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
     """A batch as tensors: token ids padded to the longest text, `[B, L]`, and each column, `[B, …]`."""
     padded = tokenizer.pad(dict(rows.tokens), return_tensors="pt")

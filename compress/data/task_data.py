@@ -1,11 +1,10 @@
 """A task's examples, read, checked and tokenized."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,18 +145,12 @@ def tokenize(
     return {key: encoded[key] for key in encoded}, cut
 
 
-def tokenize_split(
-    split: Split,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int,
-    columns: Mapping[str, NDArray[Any]] | None = None,
-) -> TokenizedSet:
-    """A split as a model takes it: token ids, `labels` `[N]`, and further columns `[N, …]`."""
+def tokenize_split(split: Split, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> TokenizedSet:
+    """A split as a model takes it: token ids, and `labels` `[N]`."""
     encoded, cut = tokenize(split.texts, tokenizer, max_length=max_length)
     precise = split.labels.dtype == np.int64
     labels = split.labels if precise else split.labels.astype(np.float32)
-    return TokenizedSet(encoded, {"labels": labels, **(columns or {})}, truncated=cut)
+    return TokenizedSet(encoded, {"labels": labels}, truncated=cut)
 
 
 def _read_checked(task: Task, name: str) -> tuple[Task, Split]:

@@ -12,7 +12,7 @@ import numpy as np
 from compress.data.task_data import Split, TaskData, hold_out_rows
 from compress.distillation.augmentation import Augmented
 from compress.distillation.cache import cached_logits
-from compress.distillation.learning import learn_texts
+from compress.distillation.learning import Answers, learn_texts
 from compress.errors import CompressError
 from compress.evaluation import align_labels, primary_score
 from compress.inference import Logits, Predictor
@@ -51,7 +51,8 @@ def distill_answers(
 
     Each teacher is gated on its hold-out first, before the hours of work. Then it answers each text once, without
     dropout, or has answered before: the answers are cached. It reads the texts through its own tokenizer, so teachers
-    of several vocabularies can answer together. Terms that look inside a teacher look inside the first.
+    of several vocabularies can answer together. Terms that look inside a teacher look inside the first; where they have
+    it run beside its student to its last layer, it answers there and then.
 
     Args:
         pupil: Its classifier has the task's labels.
@@ -71,19 +72,33 @@ def distill_answers(
         gate_teacher(data, each, store=place.store, allow_weak=stage.allow_weak_teacher) for each in teachers
     ]
 
-    def ask(split: Split) -> Logits:
-        return np.stack([answer(each, split, task=data.task, store=place.store) for each in teachers], axis=1)
+    seconds = 0.0
 
-    started = time.monotonic()
-    said = ask(texts.split)
-    seen = ask(data.validation[0]) if stage.select_on == "validation" else None
-    seconds = time.monotonic() - started
-    facts = learn_texts(pupil, teachers[0].source, stage, data, texts, said=said, seen=seen)
+    def ask(split: Split) -> Logits:
+        nonlocal seconds
+        started = time.monotonic()
+        said = np.stack([answer(each, split, task=data.task, store=place.store) for each in teachers], axis=1)
+        seconds += time.monotonic() - started
+        return said
+
+    answers = Answers(ask, _order_beside(teachers, data.task, stage))
+    facts = learn_texts(pupil, teachers[0].source, stage, data, texts, answers=answers)
     return {
         **facts,
         "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
         "teacher_seconds": round(seconds, 1),
     }
+
+
+def _order_beside(teachers: Sequence[TaskTeacher], task: Task, stage: Distill) -> Sequence[int] | None:
+    """For each label the place of the logit of a teacher who may answer beside the student, if one may.
+
+    One may who is alone, and reads as much of a text as its student.
+    """
+    predictor = teachers[0].predictor
+    if len(teachers) > 1 or predictor.max_length != stage.training.max_length:
+        return None
+    return align_labels(predictor.labels, task)
 
 
 def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_weak: bool) -> float:

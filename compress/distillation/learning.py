@@ -1,16 +1,17 @@
 """What all stages of distillation share: a student learns what terms compare, on examples, beside its teacher."""
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from compress.data.batching import Examples, Selection, pad_rows
-from compress.data.task_data import TaskData, hold_out_rows, tokenize_split
+from compress.data.batching import Examples, Selection, WithColumn, pad_rows
+from compress.data.task_data import Split, TaskData, hold_out_rows, tokenize_split
 from compress.distillation.augmentation import Augmented
 from compress.distillation.capture import recording
 from compress.distillation.objective import (
@@ -18,9 +19,11 @@ from compress.distillation.objective import (
     compare_models,
     describe_comparison,
     student_needs,
+    teacher_needs,
 )
 from compress.distillation.teaching import prepare_lesson
 from compress.encoder import load_config
+from compress.inference import Logits
 from compress.processes import is_main
 from compress.recipes.stages import Distill, General, Intermediate
 from compress.runs import PROJECTIONS_FILE
@@ -30,6 +33,20 @@ from compress.training import Collate, Pupil, room_for, train
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """How teachers of a task answer.
+
+    Attributes:
+        ask: Answers to a split, `[N, T, C]`: known from before, or computed and kept.
+        order: For each of the task's labels the place of its logit, where the teacher may answer beside the student
+            instead; None where it may not, as where others answer with it.
+    """
+
+    ask: Callable[[Split], Logits]
+    order: Sequence[int] | None
+
+
 def learn_texts(
     pupil: Pupil,
     teacher: Path,
@@ -37,8 +54,7 @@ def learn_texts(
     data: TaskData,
     texts: Augmented,
     *,
-    said: NDArray[np.float32] | None = None,
-    seen: NDArray[np.float32] | None = None,
+    answers: Answers | None = None,
 ) -> dict[str, Any]:
     """Move a student towards its teacher, on the texts of a task but those of the hold-out, which are the last stage's.
 
@@ -49,22 +65,28 @@ def learn_texts(
             the hold-out, else the loss does.
         data: The task's examples.
         texts: The train split, augmented perhaps.
-        said: What teachers answer to the texts, `[N', T, C]`.
-        seen: What they answer to the validation split, where that is what decides.
+        answers: Of teachers, where terms compare those.
 
     Returns:
         Facts for the run's record.
     """
     tokenizer = pupil.encoder.tokenizer
     tokenized = partial(tokenize_split, tokenizer=tokenizer, max_length=stage.training.max_length)
-    whole = tokenized(texts.split, columns=_columns(said))
+    whole, selecting = tokenized(texts.split), data.validation[0]
+    _, held = hold_out_rows(len(data.train), seed=pupil.seed)
+    learned = np.flatnonzero(~np.isin(texts.origin, held))
     examples: Examples = whole
     if stage.select_on == "validation":
-        holdout: Examples = tokenized(data.validation[0], columns=_columns(seen))
+        holdout: Examples = tokenized(selecting)
     else:
-        _, held = hold_out_rows(len(data.train), seed=pupil.seed)
-        examples = Selection(whole, np.flatnonzero(~np.isin(texts.origin, held)))
-        holdout = Selection(whole, held)  # the originals come first
+        examples, holdout = Selection(whole, learned), Selection(whole, held)  # the originals come first
+
+    def ask_for_both(ask: Callable[[Split], Logits]) -> tuple[Logits, Logits]:
+        said = ask(texts.split)
+        if stage.select_on == "validation":
+            return said, ask(selecting)
+        return said[learned], said[held]
+
     facts = learn(
         pupil,
         teacher,
@@ -73,12 +95,10 @@ def learn_texts(
         holdout=holdout,
         collate=partial(pad_rows, tokenizer=tokenizer),
         task=data.task if isinstance(stage, Distill) else None,
+        ask=partial(ask_for_both, answers.ask) if answers else None,
+        order=answers.order if answers else None,
     )
     return {**facts, "truncated_training_texts": whole.truncated}
-
-
-def _columns(answers: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
-    return {} if answers is None else {"teacher_logits": answers}
 
 
 def learn(
@@ -90,6 +110,8 @@ def learn(
     holdout: Examples,
     collate: Collate,
     task: Task | None = None,
+    ask: Callable[[], tuple[Logits, Logits]] | None = None,
+    order: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Move a student towards its teacher.
 
@@ -98,10 +120,13 @@ def learn(
             where another stage goes on with it they are left beside it.
         teacher: The directory of the weights that terms look into.
         stage: Its terms and its schedule.
-        examples: What is learned; with what teachers answered, where terms compare answers to a task.
+        examples: What is learned.
         holdout: What decides which weights are kept.
         collate: Makes a batch of rows.
         task: Its metric decides on the hold-out; without one the loss does.
+        ask: What teachers answer to both, each `[N, T, C]`; called where terms compare it, and no teacher who runs
+            beside the student says it anyway.
+        order: For each of the task's labels the place of that teacher's logit; None where it may not answer.
 
     Returns:
         Facts for the run's record.
@@ -121,7 +146,14 @@ def learn(
         masked_lm=isinstance(stage, General) and stage.masking is not None,
         store=place.store,
         reserve=room_for(student.parameters, place.checkpoints),
+        order=order,
     )
+    examples, holdout = lesson.examples, lesson.holdout
+    if ask is not None and not lesson.answers and teacher_needs(comparisons, answers=True).logits:
+        said, seen = ask()
+        examples, holdout = (
+            WithColumn(each, "teacher_logits", known) for each, known in ((examples, said), (holdout, seen))
+        )
     objective = DistillationObjective(
         comparisons,
         student=student.model.config,
@@ -135,8 +167,8 @@ def learn(
         outcome = train(
             pupil,
             objective,
-            examples=lesson.examples,
-            holdout=lesson.holdout,
+            examples=examples,
+            holdout=holdout,
             collate=collate,
             task=task,
             training=stage.training,

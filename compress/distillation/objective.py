@@ -127,6 +127,7 @@ class DistillationObjective(Objective):
         student: Its configuration.
         teacher: Its configuration.
         teach: What the teacher says of a batch's tokens; needed by terms that look inside it, or at its MLM head.
+            Where it answers to the task as well, a batch brings no `teacher_logits`.
         teacher_weights: Of the teachers whose answers are in a batch's `teacher_logits`.
         seed: Of the projections.
     """
@@ -209,14 +210,17 @@ class DistillationObjective(Objective):
         self, term: SoftTerm, student: States, teacher: States, batch: Batch
     ) -> tuple[Tensor, Tensor | int]:
         logits = _logits(student)
-        if teacher.logits is not None:  # an MLM head's, token by token
+        if teacher.logits is not None and teacher.logits.dim() == 3:  # an MLM head's, token by token
             counted = batch["attention_mask"].bool()
             if term.positions == "masked":
                 counted = batch["labels"] != IGNORED_LABEL
             known = teacher.logits[..., : logits.shape[-1]]  # a table may be padded beyond the vocabulary
             loss = soft_divergence(logits, known, temperature=term.temperature, mask=counted)
             return loss, counted.sum()
-        answers = batch["teacher_logits"].transpose(0, 1)  # [T, B, C]
+        beside = teacher.logits
+        answers = (
+            batch["teacher_logits"].transpose(0, 1) if beside is None else widen(beside)[None]
+        )  # [T, B, C]
         if batch["labels"].is_floating_point():
             shares = answers.new_tensor(list(self.teacher_weights)) / sum(self.teacher_weights)
             return soft_regression(logits, (answers * shares[:, None, None]).sum(dim=0)), len(logits)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,28 +71,6 @@ def pool_texts(*sets: Examples) -> Pool:
         lengths=np.array([int.from_bytes(text[:4]) for text in ordered], dtype=np.int64),
         fingerprint=hashlib.sha256(b"".join(ordered)).hexdigest(),
     )
-
-
-class Located(Examples):
-    """Examples that say of each where its teacher's states lie, in the column `ROW`; else as they were.
-
-    Args:
-        examples: What is learned or looked at.
-        places: For each its number in the pool, `[N]`.
-    """
-
-    def __init__(self, examples: Examples, places: NDArray[np.int64]) -> None:
-        self.examples = examples
-        self.places = places
-        self.lengths = examples.lengths
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitems__(self, rows: list[int]) -> Rows:
-        """The examples of the given numbers."""
-        found = self.examples.__getitems__(rows)
-        return replace(found, columns={**found.columns, ROW: self.places[rows]})
 
 
 def _fingerprint(examples: Examples) -> list[bytes]:

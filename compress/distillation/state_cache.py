@@ -114,7 +114,7 @@ class StateCache:
         )
         write_record(self.folder / ABOUT_FILE, about)
         logger.info("  the teacher's states are computed: %d of %d shards", len(missing), len(parts))
-        teach = load_teacher(self.source, self.comparisons, masked_lm=False, bf16=layout.bf16)
+        teach = load_teacher(self.source, self.comparisons, head=None, bf16=layout.bf16)
         for number in missing:
             content = io.BytesIO()
             np.save(content, _compute(teach, self.pool, parts[number], layout, tokenizer=tokenizer))

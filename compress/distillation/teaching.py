@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from compress.data.batching import Examples
+from compress.data.batching import Examples, WithColumn
 from compress.distillation.capture import Needs
 from compress.distillation.kept_states import Layout, lay_out
 from compress.distillation.objective import Comparison, Teach, teacher_needs
-from compress.distillation.pool import Located, find_wholes, pool_texts
+from compress.distillation.pool import ROW, find_wholes, pool_texts
 from compress.distillation.state_cache import locate_states
-from compress.distillation.teachers import KNOWN, load_teacher
+from compress.distillation.teachers import KNOWN, Head, load_teacher, runs_to_its_top
 from compress.encoder import load_config
 from compress.processes import world_size
 from compress.recipes.values import Training
@@ -38,12 +38,14 @@ class Lesson:
         examples: What is learned.
         holdout: What is only looked at.
         states: Where `teach` has it from.
+        answers: Whether the teacher answers to the task as well.
     """
 
     teach: Teach | None
     examples: Examples
     holdout: Examples
     states: Literal["cached", "online"] | None
+    answers: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -62,8 +64,11 @@ def prepare_lesson(
     masked_lm: bool,
     store: Path,
     reserve: int = 0,
+    order: Sequence[int] | None = None,
 ) -> Lesson:
     """Ask the teacher for its states beforehand where that pays, else in each step.
+
+    In each step it answers to the task, too, where it may and the terms look at its last layer anyway.
 
     Args:
         source: The directory of the teacher's weights.
@@ -75,6 +80,8 @@ def prepare_lesson(
         masked_lm: Whether words are hidden, anew each epoch, and the MLM head's logits asked for.
         store: The directory of runs; the cache lies in it.
         reserve: Bytes that training will need there besides.
+        order: For each of the task's labels the place of the teacher's logit; None where it may not answer, as where
+            others answer with it.
 
     Raises:
         CompressError: The disk has no room for the cache, or it cannot be written.
@@ -91,8 +98,10 @@ def prepare_lesson(
     )
     if objection:
         logger.info("  the teacher runs beside the student: %s", objection)
-        teach = load_teacher(source, comparisons, masked_lm=masked_lm, bf16=bf16)
-        return Lesson(teach, examples, holdout, "online")
+        answers = order is not None and runs_to_its_top(config, comparisons)
+        head: Head | None = "masked_lm" if masked_lm else "classifier" if answers else None
+        teach = load_teacher(source, comparisons, head=head, bf16=bf16, order=order if answers else None)
+        return Lesson(teach, examples, holdout, "online", answers=answers)
     pool = pool_texts(examples, holdout)
     cache = locate_states(source, comparisons, layout, pool, store=store)
     passes = round(_passes(training, len(examples)), 1)
@@ -101,7 +110,7 @@ def prepare_lesson(
     )
     require_space(cache.folder, cache.bytes - bytes_below(cache.folder) + reserve)
     learned, watched = (
-        Located(each, places) for each, places in zip((examples, holdout), pool.places, strict=True)
+        WithColumn(each, ROW, places) for each, places in zip((examples, holdout), pool.places, strict=True)
     )
     return Lesson(cache.open(tokenizer), learned, watched, "cached")
 

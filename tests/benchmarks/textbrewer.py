@@ -10,8 +10,8 @@ The cases:
 
 - `intermediate`, 32 × 128: hidden states through learned projections, attention, soft labels; one epoch. TextBrewer
   compares attention probabilities, which is what `output_attentions` hands out; we compare scores before the softmax.
-  It has a projection a pair, we have one for the embeddings and one for all layers. Its soft labels come with the pass
-  of the teacher that its other terms need; ours are read from the cache, whose making is in `three_epochs`.
+  It has a projection a pair, we have one for the embeddings and one for all layers. Soft labels come with the pass of the
+  teacher that the other terms need, in both: nothing is made beforehand, and three epochs are three times one.
 - `soft`, 32 × 128: soft labels alone over three epochs, from an empty cache. `steps`: the median step, all else left
   out. `whole`: the training from beginning to end, with the gate, the making of the cache, the hold-out and the
   checkpoints; the gate and the hold-out cost the teacher a tenth of the texts each. TextBrewer's GeneralDistiller asks
@@ -47,7 +47,7 @@ SESSIONS = 3
 OURS = ("fp32", "best")
 PEER = "textbrewer"
 EPOCHS = 3
-"""Over which the making of the cache is spread in `three_epochs`."""
+"""Over which the making of the cache is spread."""
 CASES = (
     Case("intermediate", inside=True, rounds=2),
     Case("soft", inside=False, epochs=EPOCHS, kept_answers=False),
@@ -131,15 +131,6 @@ def samples(case: Case, size: Size) -> int:
     return case.epochs * size.batch * (size.steps if case.task is None else size.own_steps)
 
 
-def three_epochs(outcomes: dict[str, Any], size: Size) -> dict[str, float]:
-    """Ratios of `intermediate` over three epochs, with the making of the cache counted; from the medians."""
-    rates = outcomes["intermediate"]["samples_per_second"]
-    learned = EPOCHS * size.batch * size.steps
-    teacher = outcomes["soft"]["teacher_seconds"]["median"]
-    theirs = learned / rates[PEER]["median"]
-    return {name: round(theirs / (learned / rates[name]["median"] + teacher), 3) for name in OURS}
-
-
 def measure_rest(folder: Path, size: Size, *, task: str) -> dict[str, Any]:
     """The machine's peaks, then the augmentation, each alone."""
     machine, _ = alternate({"machine": Engine(start_machine, ((size.side,),))}, rounds=3)
@@ -167,8 +158,6 @@ def run(size: Size, *, sessions: int, peer: bool, wanted: Sequence[str] = ()) ->
         for name, split in outcome["split"].items():
             peak = rest["peak_gflops"]["bfloat16" if name == "best" else "float32"]
             split["share_of_peak"] = round(split["gflops_in_products"] / peak, 3)
-    if peer and {"intermediate", "soft"} <= outcomes.keys():
-        outcomes["intermediate"]["ratio_three_epochs"] = three_epochs(outcomes, size)
     return {
         "what": "samples a second, ours / TextBrewer's GeneralDistiller; bert-base's shape teaches albert-tiny",
         "quick": size.tiny,

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, set_seed
 
-from compress.data.batching import TokenizedSet, pad_rows
+from compress.data.batching import TokenizedSet, WithColumn, pad_rows
 from compress.distillation import state_cache
 from compress.distillation.capture import recording
 from compress.distillation.kept_states import lay_out
 from compress.distillation.objective import DistillationObjective, compare_models
-from compress.distillation.pool import ROW, Located, pool_texts
+from compress.distillation.pool import ROW, pool_texts
 from compress.distillation.shards import Shard
 from compress.distillation.state_cache import locate_states
 from compress.distillation.teachers import load_teacher
@@ -96,7 +96,7 @@ def opened(monkeypatch, tmp_path, tokenizer, source, student):
         layout = lay_out(comparisons, theirs, bf16=bf16)
         cache = locate_states(source, comparisons, layout, pool, store=tmp_path / "runs")
         teacher = cache.open(tokenizer)
-        located = [Located(each, places) for each, places in zip(sets, pool.places, strict=True)]
+        located = [WithColumn(each, ROW, places) for each, places in zip(sets, pool.places, strict=True)]
         return teacher, located, computed
 
     return open_cache
@@ -109,7 +109,7 @@ def batch_of(examples, rows, tokenizer):
 def online(source, student, terms=ALL, *, bf16=False):
     theirs = AutoConfig.from_pretrained(source)
     comparisons = compare_models(terms, student=student.config, teacher=theirs)
-    return load_teacher(source, comparisons, masked_lm=False, bf16=bf16)
+    return load_teacher(source, comparisons, head=None, bf16=bf16)
 
 
 def loss(teach, student, source, term, batch):
@@ -146,7 +146,7 @@ def test_a_batch_of_the_same_texts_reads_what_the_teacher_says_bit_for_bit(
     teacher, (located,), _ = opened(texts, bf16=bf16)
     (record,) = (tmp_path / "runs" / TEACHER_CACHE).glob("*/states-00000.json")
     first = min(state_cache.BATCH_SIZE, read_record(record, Shard).rows)
-    rows = np.argsort(located.places)[:first]
+    rows = np.argsort(located.values)[:first]
     batch = batch_of(located, rows, tokenizer)
     kept = tensors_of(teacher(batch))
     said = tensors_of(online(source, student, bf16=bf16)(batch))
@@ -183,7 +183,7 @@ def test_the_loss_with_another_text_s_states_is_another(opened, texts, source, s
     one, other = np.flatnonzero(np.array(texts.lengths) == np.bincount(texts.lengths).argmax())[:2]
     batch = batch_of(located, [one], tokenizer)
     right = loss(teacher, student, source, TERMS[name], batch)
-    wrong = {**batch, ROW: torch.from_numpy(located.places[[other]])}
+    wrong = {**batch, ROW: torch.from_numpy(located.values[[other]])}
     assert loss(teacher, student, source, TERMS[name], wrong) != pytest.approx(right, rel=1e-4)
 
 
@@ -216,7 +216,10 @@ def test_another_hold_out_of_the_same_texts_finds_the_same_states(opened, texts,
 
 def test_a_batch_carries_its_place_and_is_else_as_it_was(texts, tokenizer):
     places = np.arange(TEXTS)[::-1].copy()
-    plain, located = batch_of(texts, [4, 2], tokenizer), batch_of(Located(texts, places), [4, 2], tokenizer)
+    plain, located = (
+        batch_of(texts, [4, 2], tokenizer),
+        batch_of(WithColumn(texts, ROW, places), [4, 2], tokenizer),
+    )
     assert located.pop(ROW).tolist() == [TEXTS - 5, TEXTS - 3]
     assert plain.keys() == located.keys()
     assert all(torch.equal(plain[name], located[name]) for name in plain)

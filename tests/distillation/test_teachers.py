@@ -92,7 +92,7 @@ def test_half_precision_is_close(tiny_model, family):
 def test_a_truncated_teacher_says_the_same(saved, family, term, layers):
     path, whole = saved(family)
     compared = comparisons([term], whole)
-    cut = load_teacher(path, compared, masked_lm=False, bf16=False)
+    cut = load_teacher(path, compared, head=None, bf16=False)
     assert cut.model.config.num_hidden_layers == layers
     found, expected = cut(BATCH), FrozenTeacher(whole, cut.needs, bf16=False)(BATCH)
     for one, other in zip(found.hidden, expected.hidden, strict=False):
@@ -106,15 +106,15 @@ def test_a_truncated_teacher_says_the_same(saved, family, term, layers):
 def test_groups_of_shared_layers_are_never_cut(saved):
     path, whole = saved("albert", num_hidden_groups=2)
     compared = comparisons([HiddenTerm(map=((1, 1),))], whole)
-    assert load_teacher(path, compared, masked_lm=False, bf16=False).model.config.num_hidden_layers == 4
+    assert load_teacher(path, compared, head=None, bf16=False).model.config.num_hidden_layers == 4
 
 
 def test_its_mlm_head_comes_along_only_where_it_is_asked(saved):
     path, whole = saved()
     compared = comparisons([SoftTerm(), HiddenTerm(map=((1, 2),))], whole)
-    with_head = load_teacher(path, compared, masked_lm=True, bf16=False)
+    with_head = load_teacher(path, compared, head="masked_lm", bf16=False)
     with torch.no_grad():
         assert_close(with_head(BATCH).logits, whole(**BATCH).logits)
-    without = load_teacher(path, compared, masked_lm=False, bf16=False)
+    without = load_teacher(path, compared, head=None, bf16=False)
     assert without(BATCH).logits is None
     assert without.model.config.num_hidden_layers == 2

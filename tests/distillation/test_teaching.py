@@ -11,7 +11,7 @@ from compress import storage
 from compress.data.batching import TokenizedSet
 from compress.data.sequences import Frame, Sequences, hold_out
 from compress.data.task_data import Split, load_task_data
-from compress.distillation import state_cache, teaching
+from compress.distillation import answers, state_cache, teaching
 from compress.distillation.answers import TaskTeacher, distill_answers
 from compress.distillation.augmentation import Augmented
 from compress.distillation.kept_states import CachedTeacher
@@ -55,7 +55,7 @@ def lesson(tmp_path, tokenizer, tiny_model, source):
         for begin, end in ((0, 10), (10, 12))
     )
 
-    def prepare(*, masked_lm=False, terms=TERMS, **schedule):
+    def prepare(*, masked_lm=False, terms=TERMS, order=None, **schedule):
         student = tiny_model("albert").config
         return prepare_lesson(
             source,
@@ -66,6 +66,7 @@ def lesson(tmp_path, tokenizer, tiny_model, source):
             training=Training(**{"bf16": False, "num_train_epochs": 3.0, **schedule}),
             masked_lm=masked_lm,
             store=tmp_path / "runs",
+            order=order,
         )
 
     return prepare
@@ -96,6 +97,27 @@ def test_the_teacher_runs_beside_where_nothing_is_gained(lesson, caplog, options
     assert f"the teacher runs beside the student: {reason}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("terms", "schedule", "there"),
+    [
+        ((SoftTerm(), HiddenTerm()), {"num_train_epochs": 1.0}, True),
+        ((SoftTerm(), RelationTerm(of="value")), {"num_train_epochs": 1.0}, True),
+        ((SoftTerm(), HiddenTerm(map=((1, 1),))), {"num_train_epochs": 1.0}, False),
+        ((SoftTerm(), HiddenTerm()), {"num_train_epochs": 3.0}, False),
+    ],
+    ids=["top", "top by relations", "lower layers only", "states are kept"],
+)
+def test_who_runs_to_the_top_beside_answers_there(lesson, source, tokenizer, terms, schedule, there):
+    prepared = lesson(terms=terms, order=[1, 0], **schedule)
+    assert prepared.answers is there
+    if there:
+        texts = ["the very film", "the film"]
+        batch = dict(tokenizer(texts, padding=True, return_tensors="pt"))
+        expected, _ = load(source).logits(texts)
+        assert np.abs(prepared.teach(batch).logits.numpy() - expected[:, [1, 0]]).max() < 1e-5
+    assert lesson(terms=terms, order=None, **schedule).answers is False
+
+
 def test_steps_count_as_the_passes_that_they_are(lesson):
     assert lesson(max_steps=2, per_device_train_batch_size=10).states == "cached"
     assert (
@@ -105,9 +127,9 @@ def test_steps_count_as_the_passes_that_they_are(lesson):
 
 def test_hidden_words_differ_each_epoch(lesson, source, tokenizer, tmp_path, monkeypatch):
     """Guards states of a text in which other words were hidden."""
-    monkeypatch.setattr(teaching, "load_teacher", lambda *_, masked_lm, bf16: ("a teacher", masked_lm))
+    monkeypatch.setattr(teaching, "load_teacher", lambda *_, head, bf16, order: ("a teacher", head))
     prepared = lesson(masked_lm=True)
-    assert (prepared.teach, prepared.states) == (("a teacher", True), "online")
+    assert (prepared.teach, prepared.states) == (("a teacher", "masked_lm"), "online")
 
 
 def test_a_model_whose_sizes_are_not_known_runs_beside(lesson, monkeypatch, caplog):
@@ -190,7 +212,7 @@ def stage_of(tmp_path, tokenizer, source):
     )
     recipe = resolve_student("albert-tiny")
 
-    def run(kind, name, *, seed=3, copies=False, **changes):
+    def run(kind, name, *, seed=3, copies=False, reads=None, select_on="holdout", **changes):
         texts = whole if copies else plain
         set_seed(1)
         config = tiny_config("albert", tokenizer, num_labels=2, hidden_dropout_prob=0.1)
@@ -203,8 +225,11 @@ def stage_of(tmp_path, tokenizer, source):
         else:
             student = Encoder(AutoModelForSequenceClassification.from_config(config), tokenizer)
             terms = (SoftTerm(), RelationTerm(of="value"))
-            stage = Distill(method="minilm", terms=terms, allow_weak_teacher=True, **options)
+            stage = Distill(
+                method="minilm", terms=terms, allow_weak_teacher=True, select_on=select_on, **options
+            )
             teachers = [TaskTeacher(load(source), source, 3)]
+            teachers[0].predictor.max_length = reads or teachers[0].predictor.max_length
             facts = distill_answers(Pupil(student, seed, place), teachers, data, texts, stage)
         return {name: each.clone() for name, each in student.model.state_dict().items()}, facts
 
@@ -213,6 +238,28 @@ def stage_of(tmp_path, tokenizer, source):
 
 def largest_difference(ours, theirs):
     return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+
+
+@pytest.mark.parametrize("select_on", ["holdout", "validation"])
+def test_a_student_learns_the_same_from_answers_given_beside_it(stage_of, select_on, monkeypatch):
+    """Guards answers to other texts, and a teacher that is asked for all of them though it runs beside."""
+    split_sizes = []
+    ask = answers.cached_logits
+
+    def counted(teacher, source, split, *, store):
+        split_sizes.append(len(split))
+        return ask(teacher, source, split, store=store)
+
+    monkeypatch.setattr(answers, "cached_logits", counted)
+    monkeypatch.setattr(teaching, "FEWEST_PASSES", 99)
+    once = {"num_train_epochs": 2.0, "select_on": select_on, "copies": True}
+    beside, facts = stage_of("distill", "beside", reads=32, **once)
+    assert max(split_sizes) < 10  # the gate's hold-out
+    assert (facts["teacher_states"], facts["teacher_seconds"]) == ("online", 0.0)
+    before, facts = stage_of("distill", "before", **once)
+    assert max(split_sizes) == 106
+    assert facts["teacher_seconds"] > 0
+    assert 0 < largest_difference(beside, before) < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["intermediate", "distill"])
