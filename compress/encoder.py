@@ -102,6 +102,16 @@ def load_config(path: Path) -> PretrainedConfig:
             "Bring a directory in Hugging Face format whose config.json names a model_type of transformers.",
         ) from None
     require_encoder(path, config)
+    return _in_one_kernel(config)
+
+
+def _in_one_kernel(config: PretrainedConfig) -> PretrainedConfig:
+    """Name the approximate GELU (ALBERT's) as PyTorch computes it at once, in a third of the time.
+
+    `gelu_new` is the same function in eight operations: they differ by 2.4e-7 at the most.
+    """
+    if getattr(config, "hidden_act", None) == "gelu_new":
+        config.hidden_act = "gelu_pytorch_tanh"
     return config
 
 
@@ -203,10 +213,10 @@ def build_config(shape: Architecture, family: Family, tokenizer: PreTrainedToken
                 "classifier_dropout_prob": shape.hidden_dropout_prob,
             }
             if shape.share in ("attention", "ffn"):
-                return PartiallySharedAlbertConfig(share=shape.share, **fields)
+                return _in_one_kernel(PartiallySharedAlbertConfig(share=shape.share, **fields))
             # ALBERT says that nothing is shared by as many groups as layers.
             groups = shape.num_hidden_groups if shape.share == "all" else shape.num_hidden_layers
-            return AlbertConfig(num_hidden_groups=groups, **fields)
+            return _in_one_kernel(AlbertConfig(num_hidden_groups=groups, **fields))
 
 
 def save_encoder(encoder: Encoder, directory: Path, *, max_length: int) -> None:

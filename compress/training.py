@@ -9,6 +9,7 @@ one.
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import transformers
 from torch import Tensor
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from compress.budgets import Budget
@@ -31,6 +32,7 @@ from compress.environment import device
 from compress.errors import CompressError, InvalidInputError
 from compress.evaluation import primary_score
 from compress.heartbeat import Heartbeat
+from compress.models.attention import attending
 from compress.objective import Learner, Objective
 from compress.processes import is_main, rank, wait, world_size
 from compress.recipes.values import Training
@@ -179,7 +181,10 @@ def train(
     if newest:
         logger.info("  resuming from %s", newest.name)
     transformers.set_seed(seed + rank())  # dropout differs between processes; batches do not ask it
-    rate = trainer.go_on(newest)
+    with ExitStack() as attentions:
+        for model in _find_attending(encoder.model, objective) if training.bf16 else ():
+            attentions.enter_context(attending(model))
+        rate = trainer.go_on(newest)
     _require_finite(trainer.state.log_history)
     if is_main():
         _write_history(place.directory / HISTORY_FILE, trainer.state.log_history)
@@ -193,6 +198,14 @@ def train(
         samples_per_second=rate,
         tokens=trainer.state.num_input_tokens_seen,
     )
+
+
+def _find_attending(model: PreTrainedModel, objective: Objective) -> list[PreTrainedModel]:
+    """The models that learn, those that `attending` makes faster: the encoder, and what an objective brings."""
+    if device() != "cpu":
+        return []
+    models = [model, *(each for each in objective.children() if isinstance(each, PreTrainedModel))]
+    return [each for each in models if each._supports_attention_backend]
 
 
 def room_for(parameters: int, checkpoints: Path) -> int:

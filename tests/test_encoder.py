@@ -134,6 +134,24 @@ def test_damaged_models_end_in_one_clear_error(teacher_directory, damage):
         load_encoder(teacher_directory, GLUE["sst2"], seed=0)
 
 
+def test_the_approximate_gelu_is_the_published_one_in_one_kernel(tmp_path, tokenizer):
+    """Guards the eight operations that took a quarter of a student's training; it is the same function."""
+    model = AutoModelForSequenceClassification.from_config(
+        tiny_config("albert", tokenizer, hidden_act="gelu_new", initializer_range=1.0)
+    ).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_encoder(tmp_path, GLUE["sst2"], seed=0)
+    assert loaded.model.config.hidden_act == "gelu_pytorch_tanh"
+    ids = torch.tensor([[2, 6, 12, 3]])
+    with torch.no_grad():
+        difference = loaded.model.eval().albert(ids).pooler_output - model.albert(ids).pooler_output
+    assert difference.abs().max() < 1e-5
+    save_encoder(loaded, tmp_path / "again", max_length=8)
+    plain = AutoConfig.from_pretrained(tmp_path / "again")
+    assert plain.hidden_act == "gelu_pytorch_tanh"
+
+
 @pytest.mark.parametrize(
     ("teacher", "published"),
     [
@@ -156,7 +174,7 @@ def test_damaged_models_end_in_one_clear_error(teacher_directory, damage):
             "albert-base",
             {
                 "model_type": "albert",
-                "hidden_act": "gelu_new",
+                "hidden_act": "gelu_pytorch_tanh",  # gelu_new as one kernel
                 "hidden_dropout_prob": 0.0,
                 "attention_probs_dropout_prob": 0.0,
                 "embedding_size": 128,

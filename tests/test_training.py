@@ -247,3 +247,19 @@ def test_a_budget_of_minutes_ends_in_time_with_the_rate_at_its_end(setting):
     rates = [line["learning_rate"] for line in history if "learning_rate" in line]
     assert max(rates) > 5 * rates[-1]
     assert len([line for line in history if "eval_loss" in line]) > 1
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(True, 0), (False, 1)])
+def test_no_step_in_bfloat16_takes_the_slow_attention(setting, monkeypatch, bf16, expected):
+    """Guards a quarter of a student's time: PyTorch's fused attention has a slow backward pass there."""
+    learned, run = set(), torch.nn.functional.scaled_dot_product_attention
+
+    def seen(*arguments, **more):
+        learned.add(torch.is_grad_enabled())
+        return run(*arguments, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", seen)
+    model, _ = setting("run", bf16=bf16, num_train_epochs=1.0)
+    assert (True in learned) == bool(expected)
+    assert False in learned  # the hold-out
+    assert model.config._attn_implementation == "sdpa"

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from compress.distillation.capture import States, Vectors
+from compress.distillation.capture import States
 from compress.distillation.objective import Comparison, teacher_needs
 from compress.distillation.pool import ROW
+from compress.models.attention import Vectors
 from compress.objective import Batch
 from compress.recipes.terms import CosineTerm, HiddenTerm
 

