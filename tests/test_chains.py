@@ -182,9 +182,9 @@ def test_published_schedules_differ_by_task():
     ]
 
 
-def test_the_small_budget_copies_small_tasks_more_often():
+def test_the_small_budget_copies_mrpc_more_often():
     """Guards MRPC with one copy a text, which kept 93 % of its teacher's accuracy where five kept 98 %."""
-    assert [SMALL_TINYBERT.augmentation.copies_on(task) for task in ("mrpc", "rte", "sst2")] == [5, 5, 1]
+    assert [SMALL_TINYBERT.augmentation.copies_on(task) for task in ("mrpc", "rte", "sst2")] == [5, 1, 1]
 
 
 def test_only_triple_masks_words(plan):

@@ -210,7 +210,7 @@ SMALL_TINYBERT = TinyBert(
         training_for={"sst2": Training(num_train_epochs=1), "rte": _LONG},
     ),
     prediction=_SMALL_PREDICTION,
-    augmentation=Augmentation(copies=1, copies_for=dict.fromkeys(("cola", "mrpc", "rte", "stsb"), 5)),
+    augmentation=Augmentation(copies=1, copies_for={"mrpc": 5}),
 )
 SMALL_MINILM = MiniLm(
     general=StageRecipe(
