@@ -86,7 +86,7 @@ def distill_answers(
     return {
         **facts,
         "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
-        "teacher_seconds": round(seconds, 1),
+        "teacher_seconds": round(seconds, 3),
     }
 
 
