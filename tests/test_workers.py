@@ -68,7 +68,7 @@ def test_a_sleeping_worker_uses_no_processor(artefacts, engine):
             busy += asleep - before
             idle += cpu_seconds(worker.pid) - asleep
     assert idle <= 0.03
-    assert busy > 0.1  # the clock that says so does run
+    assert busy > 0.04  # the clock that says so does run, in hundredths of a second
 
 
 @pytest.mark.parametrize("engine", ENGINES)
