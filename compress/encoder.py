@@ -222,12 +222,16 @@ def build_config(shape: Architecture, family: Family, tokenizer: PreTrainedToken
 def save_encoder(encoder: Encoder, directory: Path, *, max_length: int) -> None:
     """Save model and tokenizer in plain Hugging Face format; each shared tensor is written once.
 
-    The tokenizer keeps `max_length` as its `model_max_length`, so that `truncation=True` cuts elsewhere where it cut
+    The saved tokenizer has `max_length` as its `model_max_length`, so that `truncation=True` cuts elsewhere where it cut
     here.
     """
+    tokenizer = encoder.tokenizer
+    before, tokenizer.model_max_length = tokenizer.model_max_length, max_length
+    try:
+        tokenizer.save_pretrained(directory)
+    finally:
+        tokenizer.model_max_length = before
     encoder.model.save_pretrained(directory)
-    encoder.tokenizer.model_max_length = max_length
-    encoder.tokenizer.save_pretrained(directory)
 
 
 def model_inputs(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import random
 from pathlib import Path
@@ -234,6 +235,15 @@ def write_corpus(folder: Path, *, documents: int = 12, seed: int = 3) -> Path:
 @pytest.fixture
 def corpus_folder(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(autouse=True)
+def _heard_again():
+    """A command that ran in this process, perhaps for a whole module, keeps what is logged from pytest."""
+    logger = logging.getLogger("compress")
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
 
 
 @pytest.fixture(autouse=True, scope="session")
