@@ -185,6 +185,41 @@ def estimate_over_seeds(
     return Estimate(value / whole, *_interval(means[useful] / draws[-1][useful]))
 
 
+def estimate_gain(
+    metric: str, references: Array, ours: Sequence[Array], theirs: Sequence[Array], *, seed: int = 0
+) -> Estimate:
+    """How much higher one model scores than another on average, each trained from several seeds; paired by examples.
+
+    Each resample draws the seeds of either side anew, apart from each other, and the examples anew, the same for all:
+    what makes an example hard for both cancels out.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels, `[N]`.
+        ours: The predictions of each seed, `[N]`, in the order of `references`.
+        theirs: The other model's.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The arrays differ in length or are empty, or a side has no seed.
+    """
+    if not ours or not theirs:
+        raise ValueError(f"{len(ours)} and {len(theirs)} seeds")
+    for predictions in [*ours, *theirs]:
+        _check_lengths(references, predictions)
+    draws = np.asarray(score_resamples(metric, references, [*ours, *theirs], resamples=RESAMPLES, seed=seed))
+    generator = np.random.default_rng(seed)
+    means = []
+    for side in np.split(draws, [len(ours)]):
+        picks = generator.integers(len(side), size=side.shape)
+        means.append(np.take_along_axis(side, picks, axis=0).mean(axis=0))
+    score = METRICS[metric]
+    values = [
+        float(np.mean([score(references, predictions) for predictions in side])) for side in (ours, theirs)
+    ]
+    return Estimate(values[0] - values[1], *_interval(means[0] - means[1]))
+
+
 def best_constant_score(metric: str, references: Array) -> float:
     """The best score that a prediction which never looks at the text can reach on these labels.
 

@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 from compress.statistics import (
     METRICS,
     best_constant_score,
+    estimate_gain,
     estimate_over_seeds,
     estimate_retention,
     estimate_score,
@@ -107,6 +108,26 @@ def test_the_mean_over_seeds_is_their_mean_and_its_interval_holds_both_kinds_of_
     # … and seeds that agree leave exactly that.
     same = estimate_over_seeds("accuracy", labels, [students[1]] * 3)
     assert (same.value, same.low, same.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
+def test_a_gain_is_paired_by_examples_and_draws_the_seeds_of_either_side():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    hits = [generator.random(400) < rate for rate in (0.7, 0.8, 0.9)]
+    better = [np.where(hit, labels, 1 - labels) for hit in hits]
+    worse = [np.where(hit & (np.arange(400) % 10 > 0), labels, 1 - labels) for hit in hits]
+    gain = estimate_gain("accuracy", labels, better, worse)
+    assert gain.value == pytest.approx(np.mean([hit[::10].sum() / 400 for hit in hits]))
+    # Of one seed a side, what is hard for both cancels out; seeds are no pairs, so that their spread stays.
+    paired = estimate_gain("accuracy", labels, better[1:2], worse[1:2])
+    alone = estimate_score("accuracy", labels, better[1])
+    assert paired.low > 0
+    assert paired.high - paired.low < 0.8 * (alone.high - alone.low)
+    assert gain.high - gain.low > 2 * (paired.high - paired.low)
+    none = estimate_gain("accuracy", labels, better[:1], better[:1])
+    assert (none.value, none.low, none.high) == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="1 and 0 seeds"):
+        estimate_gain("accuracy", labels, better[:1], [])
 
 
 def test_the_share_kept_over_seeds_is_paired():
