@@ -69,12 +69,18 @@ def test_a_budget_of_any_kind_is_parted(plan, given, found):
 
 
 def test_a_budget_on_the_command_line_takes_the_place_of_the_recipes(plan):
-    (usual,) = stages_of(plan())
-    assert usual.max_minutes == 50
-    (stage,) = stages_of(plan(training={"max_steps": 7}))
-    assert (stage.max_minutes, stage.training.max_steps) == (None, 7)
-    (stage,) = stages_of(plan(max_tokens=500))
-    assert (stage.max_minutes, stage.max_tokens) == (None, 500)
+    assert [stage.max_minutes for stage in stages_of(plan())] == [25, 25]
+    for stage, steps in zip(stages_of(plan(training={"max_steps": 8})), (4, 4), strict=True):
+        assert (stage.max_minutes, stage.training.max_steps) == (None, steps)
+    for stage, tokens in zip(stages_of(plan(max_tokens=500)), (250, 250), strict=True):
+        assert (stage.max_minutes, stage.max_tokens) == (None, tokens)
+
+
+def test_the_small_budget_begins_with_very_short_inputs(plan):
+    short, long = stages_of(plan())
+    assert (short.training.max_length, long.training.max_length) == (32, 128)
+    tokens = {stage.training.max_length * stage.training.per_device_train_batch_size for stage in (short, long)}
+    assert tokens == {2048}
 
 
 @pytest.mark.parametrize(

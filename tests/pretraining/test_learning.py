@@ -24,6 +24,9 @@ MORE = """
 max_position_embeddings = 130
 hidden_dropout_prob = 0.1
 
+[pretraining.small]
+longer = { max_length = 24 }
+
 [pretraining.small.training]
 learning_rate = 3e-3
 per_device_train_batch_size = 8
