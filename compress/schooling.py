@@ -182,7 +182,8 @@ def _stages(
     if longer is None or longer.max_length <= how.training.max_length:
         yield whole
         return
-    yield _part(whole, 1 - longer.share)
+    words = {"objective": "mlm", "arrangement": ARRANGEMENTS["mlm"][0]} if how.words_first else {}
+    yield _part(whole, 1 - longer.share).model_copy(update=words)
     yield _part(whole, longer.share, longer=longer).model_copy(update={"new": None, "tokenizer": None})
 
 

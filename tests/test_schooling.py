@@ -18,7 +18,7 @@ def plan(tmp_path):
 
     def planned(teacher="mine.toml", *, training=None, source=None, objective=None, **given):
         return plan_pretraining(
-            str(tmp_path / teacher) if teacher else None,
+            str(tmp_path / teacher) if (teacher or "").endswith(".toml") else teacher,
             corpus,
             Workplace(tmp_path / "runs"),
             source=source,
@@ -46,6 +46,15 @@ def test_longer_inputs_are_a_stage_of_their_own_at_the_rate_that_is_left(plan):
     assert last.tokenizer is None
     assert (first.objective, first.arrangement, first.static_copies) == ("nsp", "segment-pairs", 10)
     assert (last.objective, last.arrangement, last.static_copies) == ("nsp", "segment-pairs", 10)
+
+
+def test_hidden_words_alone_come_first_where_a_recipe_says_so(plan):
+    first, last = stages_of(plan("albert-mini"))
+    assert (first.objective, first.arrangement) == ("mlm", "full-sentences")
+    assert (last.objective, last.arrangement) == ("sop", "sentence-orders")
+    assert first.masking == last.masking
+    (only,) = stages_of(plan("albert-mini", training={"max_length": 128}))
+    assert only.objective == "sop"
 
 
 def test_who_asks_for_the_long_inputs_from_the_start_gets_one_stage(plan):
@@ -79,7 +88,9 @@ def test_a_budget_on_the_command_line_takes_the_place_of_the_recipes(plan):
 def test_the_small_budget_begins_with_very_short_inputs(plan):
     short, long = stages_of(plan())
     assert (short.training.max_length, long.training.max_length) == (32, 128)
-    tokens = {stage.training.max_length * stage.training.per_device_train_batch_size for stage in (short, long)}
+    tokens = {
+        stage.training.max_length * stage.training.per_device_train_batch_size for stage in (short, long)
+    }
     assert tokens == {2048}
 
 

@@ -100,6 +100,8 @@ class Pretraining(Frozen):
         max_minutes: Of work.
         max_tokens: That are read, padding not counted.
         longer: The part on longer inputs.
+        words_first: Whether the part before that learns hidden words alone; what is asked about two segments comes with
+            the longer inputs.
     """
 
     objective: ObjectiveName = "nsp"
@@ -114,12 +116,15 @@ class Pretraining(Frozen):
     max_minutes: Annotated[Number, Field(gt=0)] | None = None
     max_tokens: PositiveInt | None = None
     longer: Longer | None = None
+    words_first: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
         find_arrangement(self.objective, self.arrangement)
         if (self.objective == "rtd") != (self.generator is not None):
             raise ValueError("rtd, and it alone, has a generator: mend objective or generator")
+        if self.words_first and self.objective not in ("nsp", "sop"):
+            raise ValueError(f"{self.objective} asks nothing about segments: leave out words_first")
         if (self.max_minutes or self.max_tokens) and self.training.warmup_steps >= 1:
             raise ValueError("with max_minutes or max_tokens, warmup_steps is a share of these, below 1")
         return self

@@ -83,6 +83,7 @@ def test_a_file_says_only_what_differs(write):
         ("bert", "[pretraining.small.generator]", "rtd, and it alone, has a generator"),
         ("roberta", "[pretraining.small.tokenizer]\nlowercase = true", "keeps every byte"),
         ("electra", "[pretraining.small.generator]\nshare = 1.5", "pretraining.small.generator.share"),
+        ("roberta", "words_first = true", "mlm asks nothing about segments"),
         ("bert", "max_minutes = 0", "pretraining.small.max_minutes"),
         ("bert", "minutes = 5", "pretraining.small.minutes"),
     ],
