@@ -18,6 +18,7 @@ from compress.planning import (
     plan_quantization,
     task_of,
 )
+from compress.recipes.quantization import QuantizationMethod, resolve_method
 from compress.recipes.stages import Export
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
@@ -137,6 +138,7 @@ def distill(
 def quantize(
     model: str,
     *,
+    method: QuantizationMethod | str = "dynamic-int8",
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -144,12 +146,14 @@ def quantize(
     force: bool = False,
     save_to: Path | None = None,
 ) -> StoredRun:
-    """Rewrite a finished model in 8-bit integers, for ONNX Runtime.
+    """Rewrite a finished model in fewer bits.
 
     Args:
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
-        task: Scored afterwards; default the run's own.
-        seed: Kept in the record; quantization draws nothing.
+        method: A recipe of `compress.recipes.quantization`, such as `PackedInt4(block_size=64)`; or the name of one
+            that is taken as it is.
+        task: Calibrated on, and scored afterwards; default the run's own.
+        seed: Of the texts to calibrate on, where the method asks for some.
         runs: The store.
         glue: A local clone of GLUE.
         force: Redo a finished run.
@@ -158,7 +162,8 @@ def quantize(
     Raises:
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
-    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, task=task)
+    recipe = resolve_method(method, {}) if isinstance(method, str) else method
+    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, method=recipe, task=task)
     return execute(step, force=force, save_to=save_to)
 
 

@@ -24,7 +24,6 @@ from compress.encoder import (
     load_encoder,
     load_finished,
     load_tokenizer,
-    model_inputs,
     save_encoder,
 )
 from compress.finetuning import finetune_encoder
@@ -43,6 +42,7 @@ from compress.models.sharing import is_partially_shared, to_plain_albert
 from compress.pretraining.learning import pretrain_encoder
 from compress.pretraining.tokenizer import train_tokenizer
 from compress.processes import is_main
+from compress.quantization.calibration import CalibrationData
 from compress.recipes.schema import Student
 from compress.recipes.stages import (
     Distill,
@@ -54,6 +54,7 @@ from compress.recipes.stages import (
     Quantize,
     Stage,
 )
+from compress.rewriting import quantize
 from compress.sources import Model
 from compress.steps import Step
 from compress.storage import require_space
@@ -163,18 +164,14 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
 
 @make_artefact.register
 def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
-
-    encoder = load_finished(inputs["model"].path)
+    source = inputs["model"]
+    encoder = load_finished(source.path)
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    summary = quantize_dynamic_int8(
-        encoder.model,
-        workspace.path,
-        input_names=model_inputs(encoder.tokenizer),
-        per_channel=stage.method.per_channel,
-    )
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
+    learned_by = source.run.run.seed if source.run else step.seed  # its hold-out, which it was not taught
+    data = CalibrationData.of(_examples(step), holdout_seed=learned_by, seed=step.seed)
+    summary = quantize(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.schema import NewModel, Student
 from compress.recipes.terms import Terms
 from compress.recipes.values import Frozen, Number, PositiveInt, Share, Training
@@ -141,18 +142,11 @@ class Distill(Frozen):
         return {**value, "method": "logits", "terms": Logits.model_validate(value["method"]).terms}
 
 
-class DynamicInt8(Frozen):
-    """8-bit weights, one scale an output channel; activations quantized as they come (ONNX Runtime)."""
-
-    kind: Literal["dynamic-int8"] = "dynamic-int8"
-    per_channel: bool = True
-
-
 class Quantize(Frozen):
     """A finished model is rewritten in fewer bits."""
 
     kind: Literal["quantize"] = "quantize"
-    method: DynamicInt8
+    method: QuantizationMethod
 
 
 class Export(Frozen):
@@ -166,7 +160,7 @@ class Export(Frozen):
 
 
 COMPUTED = (Quantize, Export)
-"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
+"""Stages that compute weights from weights: no weight is drawn, and none is trained."""
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[
@@ -181,3 +175,8 @@ def head_of(stage: Stage) -> Head:
     if isinstance(stage, Pretrain):
         return "none" if stage.objective == "rtd" else "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"
+
+
+def reads_data(stage: Stage) -> bool:
+    """Whether texts decide what a stage makes, and with them the seed that they are drawn by."""
+    return stage.method.reads_data if isinstance(stage, Quantize) else not isinstance(stage, COMPUTED)

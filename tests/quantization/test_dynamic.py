@@ -28,8 +28,8 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices
 from compress.parity import random_batch
-from compress.quantization import onnx as quantization
-from compress.quantization.onnx import quantize_dynamic_int8, require_quantized
+from compress.quantization import dynamic as quantization
+from compress.quantization.dynamic import quantize_dynamic_int8, require_quantized
 
 LAYERS = {"bert": 1, "roberta": 1, "electra": 1, "albert": 2}
 SIZES = {

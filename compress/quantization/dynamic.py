@@ -6,10 +6,8 @@ against the graph it was given.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -19,7 +17,8 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.inference import ONNX_FILE
-from compress.parity import LogitComparison, compare_logits, open_session
+from compress.parity import compare_logits, open_session
+from compress.quantization.summary import KeptInFloat, QuantizationSummary
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits (`LogitComparison.relative_error`) by default.
@@ -33,52 +32,6 @@ largest logit is recorded and not bounded: near-ties flip at any error.
 
 SMALL_BYTES = 4096
 """A matrix up to this size may stay in fp32."""
-
-
-@dataclass(frozen=True)
-class KeptInFloat:
-    """A tensor that stays in fp32: its size, and why."""
-
-    bytes: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class QuantizationSummary:
-    """What a quantized file is made of, and how far it is from its model.
-
-    Attributes:
-        bytes: Of the file.
-        quantized_matmuls: Products with int8 weights; a shared layer counts once a use.
-        kept_in_float: Constants in fp32, scalars left out, by name.
-        comparison: With the fp32 model, and the batches that it was made on.
-    """
-
-    bytes: int
-    quantized_matmuls: int
-    kept_in_float: Mapping[str, KeptInFloat]
-    comparison: LogitComparison
-
-    @property
-    def max_logit_error(self) -> float:
-        """The largest difference of any logit from the fp32 model's."""
-        return self.comparison.max_difference
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """All of it as JSON values; what stays in fp32 summed up by reason."""
-        kept: dict[str, int] = {}
-        for tensor in self.kept_in_float.values():
-            kept[tensor.reason] = kept.get(tensor.reason, 0) + tensor.bytes
-        return {
-            "bytes": self.bytes,
-            "quantized_matmuls": self.quantized_matmuls,
-            "bytes_kept_in_float": kept,
-            "max_logit_error": self.max_logit_error,
-            "relative_logit_error": self.comparison.relative_error,
-            "argmax_agreement": self.comparison.agreement,
-            "parity_batches": [list(shape) for shape in self.comparison.shapes],
-        }
 
 
 def quantize_dynamic_int8(

@@ -1,0 +1,163 @@
+"""How a finished model is rewritten in fewer bits: a method is its recipe, and adding one is adding a class.
+
+A class says what it needs and what it leaves as it is, so that this can be told before anything is loaded. What it does
+is a function that is registered for it in `compress.rewriting`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from compress.environment import installed_version
+from compress.errors import CompressError, InvalidInputError, UnknownNameError
+from compress.recipes.resolve import explain_validation, suggest
+from compress.recipes.values import Frozen, Number, PositiveInt
+
+VECTORS: Mapping[str, str] = {
+    "biases and layer norms": "vectors, a hundredth of the bytes, added and scaled in fp32"
+}
+
+
+class Method(Frozen):
+    """What every method says of itself.
+
+    Attributes:
+        kind: Its name.
+        makers: Distributions whose versions decide the result, torch and transformers apart.
+        packages: Those of them that this package does not depend on.
+        extra: Of this package, that brings them.
+        leaves: What stays in full precision → why.
+        calibrates: Whether it looks at texts of the task.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    leaves: ClassVar[Mapping[str, str]] = VECTORS
+    calibrates: ClassVar[bool] = False
+
+    kind: str
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether the task's train split decides the result."""
+        return self.calibrates
+
+
+class SelectiveMethod(Method):
+    """A method that can leave some layers as they are.
+
+    Attributes:
+        keep: Modules that stay in full precision, by name; a shared layer is one module for all its uses. `*` stands
+            for any part of a name.
+        max_drop: The most that the task's primary score may fall on a held-out part of the train split: layers that
+            hurt stay in full precision until it is met. None keeps `keep` alone.
+    """
+
+    keep: tuple[str, ...] = ()
+    max_drop: Annotated[Number, Field(ge=0, lt=1)] | None = None
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether the task's train split decides the result."""
+        return self.calibrates or self.max_drop is not None
+
+    @model_serializer(mode="wrap")
+    def _what_keeps_nothing_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """These came later: what was made before them keeps its key."""
+        fields: dict[str, Any] = write(self)
+        usual = {"keep": (), "max_drop": None}
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in usual or getattr(self, name) != usual[name]
+        }
+
+
+class DynamicInt8(SelectiveMethod):
+    """8-bit weights and tables; activations quantized as they come (ONNX Runtime).
+
+    Attributes:
+        per_channel: A scale for each column of a weight, not one for all.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+
+    kind: Literal["dynamic-int8"] = "dynamic-int8"
+    per_channel: bool = True
+
+
+class StaticInt8(SelectiveMethod):
+    """8-bit weights and tables; activations in 8 bits by scales that texts of the task have set (ONNX Runtime).
+
+    Attributes:
+        per_channel: A scale for each column of a weight, not one for all.
+        graph: `qdq` marks what is quantized and leaves the choice of kernels to the runtime; `operator` names them.
+        ranges: How an activation's range follows from what was seen.
+        samples: Texts of the train split that the ranges are seen on.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    leaves: ClassVar[Mapping[str, str]] = {
+        **VECTORS,
+        "sums, normalizations and attention": "only products with weights are quantized: sums in 8 bits break logits",
+    }
+    calibrates: ClassVar[bool] = True
+
+    kind: Literal["static-int8"] = "static-int8"
+    per_channel: bool = True
+    graph: Literal["qdq", "operator"] = "qdq"
+    ranges: Literal["minmax", "entropy", "percentile"] = "minmax"
+    samples: PositiveInt = 256
+
+
+QuantizationMethod = Annotated[DynamicInt8 | StaticInt8, Field(discriminator="kind")]
+
+METHODS: Mapping[str, type[Method]] = {
+    method.model_fields["kind"].default: method for method in get_args(get_args(QuantizationMethod)[0])
+}
+
+
+def describe_methods() -> dict[str, str]:
+    """Each method's name and what it is, in a line."""
+    return {name: (method.__doc__ or "").partition("\n")[0].rstrip(".") for name, method in METHODS.items()}
+
+
+def resolve_method(name: str, options: Mapping[str, Any]) -> QuantizationMethod:
+    """A method by its name, with the user's changes; None is what was not said.
+
+    Raises:
+        UnknownNameError: There is no such method.
+        InvalidInputError: It takes no such option, or a value is out of range.
+    """
+    if name not in METHODS:
+        raise UnknownNameError(f"There is no method {name!r}.", suggest(name, list(METHODS), "methods"))
+    method = METHODS[name]
+    said = {option: value for option, value in options.items() if value not in (None, ())}
+    for option in said:
+        if option not in method.model_fields:
+            takers = [other for other, kind in METHODS.items() if option in kind.model_fields]
+            raise InvalidInputError(
+                f"{name} takes no --{option.replace('_', '-')}.", f"{', '.join(takers)} would: leave it out."
+            )
+    try:
+        return method.model_validate(said)  # type: ignore[return-value]
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"These options do not fit {name}: {explain_validation(error, (method,))}", "Mend them."
+        ) from None
+
+
+def require_installed(method: Method) -> None:
+    """Refuse a method whose packages are not here.
+
+    Raises:
+        CompressError: Some are missing.
+    """
+    missing = [package for package in method.packages if installed_version(package) is None]
+    if missing:
+        raise CompressError(
+            f"The method {method.kind} needs {' and '.join(missing)}, which is not installed here.",
+            f"Install it: pip install 'compress-encoders[{method.extra}]'.",
+        )
