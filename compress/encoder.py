@@ -137,7 +137,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     if not classified:
         _set_labels(config, task)
     set_seed(seed)
-    model = _load_classifier(path, config)
+    model = load_classifier(path, config)
     if order is not None:
         reorder_labels(model, order, task)
     elif classified:
@@ -168,7 +168,7 @@ def load_finished(path: Path) -> Encoder:
     """
     config, tokenizer = load_config(path), load_tokenizer(path)
     require_fitting(path, tokenizer, config)
-    return Encoder(_load_classifier(path, config, complete=True), tokenizer)
+    return Encoder(load_classifier(path, config, complete=True), tokenizer)
 
 
 def build_classifier(
@@ -334,7 +334,17 @@ def load_weights(
     return model, report
 
 
-def _load_classifier(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
+def load_classifier(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
+    """A sequence classifier with a directory's weights.
+
+    Args:
+        path: Holds them as safetensors.
+        config: Their configuration.
+        complete: Whether the classifier itself must be among them; else a missing one is drawn.
+
+    Raises:
+        CompressError: They are damaged, or another model's.
+    """
     model, report = load_weights(path, config, AutoModelForSequenceClassification)
     require_whole(path, model, report, complete=complete)
     return model

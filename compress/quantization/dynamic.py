@@ -13,10 +13,10 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import PreTrainedModel
 
+from compress.engines import ONNX_FILE
 from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
-from compress.inference import ONNX_FILE
 from compress.parity import compare_logits, open_session
 from compress.quantization.summary import KeptInFloat, QuantizationSummary
 

@@ -1,0 +1,102 @@
+"""What runs a model, one engine a file, each imported when a directory holds what it runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.environment import Device
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+Inputs = Mapping[str, NDArray[np.int64]]
+Logits = NDArray[np.float32]
+Format = Literal["onnx", "openvino", "quanto", "safetensors"]
+
+ONNX_FILE = "model.onnx"
+OPENVINO_FILE = "openvino_model.xml"
+QUANTO_FILE = "quanto.safetensors"
+"""Not `model.safetensors`: plain `from_pretrained` would take the tensors for a model's own and answer nonsense."""
+FORMATS: Mapping[str, Format] = {ONNX_FILE: "onnx", OPENVINO_FILE: "openvino", QUANTO_FILE: "quanto"}
+"""File → the format of a directory that holds it; where none of them lies, it is safetensors."""
+
+
+class Engine(Protocol):
+    """What runs a model: token ids `[B, L]` in, logits `[B, C]` out."""
+
+    name: str
+    device: Device
+
+    def run(self, inputs: Inputs) -> Logits:
+        """Logits of one batch."""
+
+
+def find_format(path: Path) -> Format:
+    """The format of a model's directory, by the files that lie there."""
+    return next((form for file, form in FORMATS.items() if (path / file).is_file()), "safetensors")
+
+
+def open_engine(
+    path: Path,
+    config: "PretrainedConfig",
+    input_names: Sequence[str],
+    *,
+    threads: int | None = None,
+    bf16: bool = False,
+) -> Engine:
+    """What runs the model in a directory.
+
+    Args:
+        path: Holds a finished artefact.
+        config: Its configuration.
+        input_names: What the tokenizer beside it makes.
+        threads: Of the engine; default the runtime's own choice.
+        bf16: Whether PyTorch computes in bfloat16; other files have their own precision.
+
+    Raises:
+        CompressError: Files are damaged, or not of one another; or the engine's package is missing.
+    """
+    match find_format(path):
+        case "onnx":
+            from compress.engines.onnx import OnnxEngine
+
+            graph = OnnxEngine(path / ONNX_FILE, threads=threads)
+            graph.interface.require_fitting(input_names, labels=int(config.num_labels or 0))
+            return graph
+        case "openvino":
+            from compress.engines.openvino import OpenVinoEngine
+
+            model = OpenVinoEngine(path / OPENVINO_FILE, threads=threads)
+            model.interface.require_fitting(input_names, labels=int(config.num_labels or 0))
+            return model
+        case "quanto":
+            from compress.engines.quanto import QuantoEngine, load_quanto
+
+            return QuantoEngine(load_quanto(path, config), threads=threads)
+        case "safetensors":
+            from compress.encoder import load_classifier
+            from compress.engines.pytorch import TorchEngine
+
+            return TorchEngine(load_classifier(path, config, complete=True), threads=threads, bf16=bf16)
+
+
+def import_libraries(path: Path, config: "PretrainedConfig") -> None:
+    """Import all that `open_engine` will need there, a model's own module included, so that loading can be timed."""
+    from compress.encoder import build_empty
+
+    match find_format(path):
+        case "onnx":
+            import compress.engines.onnx
+        case "openvino":
+            import compress.engines.openvino  # noqa: F401
+        case "quanto":
+            import compress.engines.quanto  # noqa: F401
+
+            build_empty(config)
+        case "safetensors":
+            if getattr(config, "quantization_config", None) is not None:
+                import bitsandbytes  # noqa: F401
+            build_empty(config)
