@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.environment import Device
+from compress.environment import Device, installed_version, refuse_telemetry
+from compress.errors import CompressError
+from compress.runs import ONNX_FILE, OPENVINO_FILE, QUANTO_FILE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+refuse_telemetry()  # before any engine is imported
 
 Inputs = Mapping[str, NDArray[np.int64]]
 Logits = NDArray[np.float32]
 Format = Literal["onnx", "openvino", "quanto", "safetensors"]
 
-ONNX_FILE = "model.onnx"
-OPENVINO_FILE = "openvino_model.xml"
-QUANTO_FILE = "quanto.safetensors"
-"""Not `model.safetensors`: plain `from_pretrained` would take the tensors for a model's own and answer nonsense."""
 FORMATS: Mapping[str, Format] = {ONNX_FILE: "onnx", OPENVINO_FILE: "openvino", QUANTO_FILE: "quanto"}
 """File → the format of a directory that holds it; where none of them lies, it is safetensors."""
 
@@ -67,11 +67,12 @@ def open_engine(
             graph.interface.require_fitting(input_names, labels=int(config.num_labels or 0))
             return graph
         case "openvino":
+            _require_openvino(path)
             from compress.engines.openvino import OpenVinoEngine
 
-            model = OpenVinoEngine(path / OPENVINO_FILE, threads=threads)
-            model.interface.require_fitting(input_names, labels=int(config.num_labels or 0))
-            return model
+            pair = OpenVinoEngine(path / OPENVINO_FILE, threads=threads)
+            pair.interface.require_fitting(input_names, labels=int(config.num_labels or 0))
+            return pair
         case "quanto":
             from compress.engines.quanto import QuantoEngine, load_quanto
 
@@ -80,7 +81,11 @@ def open_engine(
             from compress.encoder import load_classifier
             from compress.engines.pytorch import TorchEngine
 
-            return TorchEngine(load_classifier(path, config, complete=True), threads=threads, bf16=bf16)
+            own = (
+                getattr(config, "quantization_config", None) is not None
+            )  # bitsandbytes', its precision its own
+            model = load_classifier(path, config, complete=True)
+            return TorchEngine(model, threads=threads, bf16=bf16 and not own)
 
 
 def import_libraries(path: Path, config: "PretrainedConfig") -> None:
@@ -91,7 +96,8 @@ def import_libraries(path: Path, config: "PretrainedConfig") -> None:
         case "onnx":
             import compress.engines.onnx
         case "openvino":
-            import compress.engines.openvino  # noqa: F401
+            _require_openvino(path)
+            import compress.engines.openvino
         case "quanto":
             import compress.engines.quanto  # noqa: F401
 
@@ -100,3 +106,11 @@ def import_libraries(path: Path, config: "PretrainedConfig") -> None:
             if getattr(config, "quantization_config", None) is not None:
                 import bitsandbytes  # noqa: F401
             build_empty(config)
+
+
+def _require_openvino(path: Path) -> None:
+    if installed_version("openvino") is None:
+        raise CompressError(
+            f"{path / OPENVINO_FILE} is run by OpenVINO, which is not installed here.",
+            "Install it: pip install 'compress-encoders[openvino]'.",
+        )

@@ -9,12 +9,15 @@ from compress.engines.interface import LOGITS, Interface
 from compress.environment import Device
 from compress.errors import CompressError, first_line
 
+PRECISION = ["runtime_options", "INFERENCE_PRECISION_HINT"]
+"""Where a file says in which precision it is to be computed; OpenVINO reads it, too."""
+
 
 class OpenVinoEngine:
     """A graph of `compress export --format openvino` or `compress quantize --method openvino-int8`.
 
-    OpenVINO would compute in bfloat16 wherever the processor can. Here a graph in fp32 stays in fp32, and one in int8
-    is in fp32 where it is not in int8.
+    OpenVINO would compute in bfloat16 wherever the processor can. Here it computes in what the file asks for, else in
+    fp32; a graph in int8 is in fp32 where it is not in int8.
 
     Args:
         file: The `.xml`; its weights are the `.bin` beside it.
@@ -37,7 +40,7 @@ class OpenVinoEngine:
         try:
             core = openvino.Core()
             model = core.read_model(file, weights)
-            self._compiled = core.compile_model(model, "CPU", _options(threads))
+            self._compiled = core.compile_model(model, "CPU", _options(model, threads))
         except Exception as error:  # OpenVINO's errors derive from Exception alone
             raise CompressError(
                 f"{file} and {weights.name} cannot be loaded: {_reason(error)}",
@@ -55,9 +58,11 @@ class OpenVinoEngine:
         return self._request.infer(feed, share_inputs=True)[LOGITS].copy()  # type: ignore[no-any-return]
 
 
-def _options(threads: int | None) -> dict[str, object]:
+def _options(model: openvino.Model, threads: int | None) -> dict[str, object]:
     options: dict[str, object] = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": str(model.get_rt_info(PRECISION))
+        if model.has_rt_info(PRECISION)
+        else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
