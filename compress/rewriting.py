@@ -4,12 +4,26 @@ import logging
 from functools import singledispatch
 from pathlib import Path
 
+import numpy as np
+
 from compress.encoder import Encoder, model_inputs
-from compress.quantization.calibration import CalibrationData
+from compress.engines import Inputs
+from compress.quantization.calibration import CalibrationData, token_batches
 from compress.quantization.summary import QuantizationSummary
-from compress.recipes.quantization import DynamicInt8, Method
+from compress.recipes.quantization import (
+    BnbInt8,
+    BnbNf4,
+    DynamicInt8,
+    Method,
+    OpenVinoInt8,
+    QuantoInt4,
+    QuantoInt8,
+)
 
 logger = logging.getLogger(__name__)
+
+TRIAL_TEXTS, TRIAL_BATCH = 64, 8
+"""Held-out texts on which an artefact whose activations are quantized is compared with its model."""
 
 
 @singledispatch
@@ -41,4 +55,45 @@ def _dynamic_int8(
         directory,
         input_names=model_inputs(encoder.tokenizer),
         per_channel=method.per_channel,
+    )
+
+
+@quantize.register
+def _openvino_int8(
+    method: OpenVinoInt8, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.openvino import quantize_openvino_int8
+
+    return quantize_openvino_int8(
+        encoder,
+        directory,
+        calibration=token_batches(encoder, data.sample(method.samples), batch_size=1),
+        trial=_trial(encoder, data),
+    )
+
+
+@quantize.register
+def _bnb(
+    method: BnbInt8 | BnbNf4, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.bnb import quantize_bnb
+
+    weights = method.kind.removeprefix("bnb-")
+    return quantize_bnb(encoder, directory, weights=weights, trial=_trial(encoder, data))
+
+
+@quantize.register
+def _quanto(
+    method: QuantoInt8 | QuantoInt4, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.quanto import quantize_weights
+
+    return quantize_weights(encoder, directory, weights=f"q{method.kind.removeprefix('quanto-')}")
+
+
+def _trial(encoder: Encoder, data: CalibrationData) -> list[Inputs]:
+    """Texts that the model was not taught, in batches of like length with their padding."""
+    split = data.held_out
+    return token_batches(
+        encoder, split.select(np.arange(min(TRIAL_TEXTS, len(split)))), batch_size=TRIAL_BATCH
     )

@@ -7,6 +7,10 @@ from typing import Self
 import numpy as np
 
 from compress.data.task_data import Split, TaskData, hold_out
+from compress.encoder import Encoder
+from compress.engines import Inputs
+from compress.inference import Predictor
+from compress.parity import evaluating
 from compress.tasks import Task
 
 
@@ -45,3 +49,10 @@ class CalibrationData:
     @cached_property
     def _parts(self) -> tuple[Split, Split]:
         return hold_out(self.train, seed=self.holdout_seed)
+
+
+def token_batches(encoder: Encoder, split: Split, *, batch_size: int) -> list[Inputs]:
+    """A split's texts as the model reads them: batches `[B, L]` of like length, shortest first."""
+    with evaluating(encoder.model):
+        batches, _ = Predictor.of_encoder(encoder).batches(split.texts, batch_size=batch_size)
+        return [inputs for _, inputs in batches]

@@ -17,6 +17,17 @@ from compress.recipes.values import Frozen, Number, PositiveInt
 VECTORS: Mapping[str, str] = {
     "biases and layer norms": "vectors, a hundredth of the bytes, added and scaled in fp32"
 }
+QUANTO_LEAVES: Mapping[str, str] = {
+    **VECTORS,
+    "tables": "their rows are looked up in fp32: the library has no kernel for fewer bits",
+    "the classifier": "it decides the answer and takes few bytes",
+    "activations": "only weights are quantized",
+}
+BNB_LEAVES: Mapping[str, str] = {
+    **VECTORS,
+    "tables": QUANTO_LEAVES["tables"],
+    "pooler and classifier": "they decide the answer and take few bytes",
+}
 
 
 class Method(Frozen):
@@ -112,7 +123,66 @@ class StaticInt8(SelectiveMethod):
     samples: PositiveInt = 256
 
 
-QuantizationMethod = Annotated[DynamicInt8 | StaticInt8, Field(discriminator="kind")]
+class OpenVinoInt8(Method):
+    """8-bit weights, tables and activations by scales that texts of the task have set (OpenVINO, NNCF).
+
+    Attributes:
+        samples: Texts of the train split that the ranges are seen on.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "openvino", "nncf")
+    packages: ClassVar[tuple[str, ...]] = ("openvino", "nncf")
+    extra: ClassVar[str] = "openvino"
+    leaves: ClassVar[Mapping[str, str]] = {
+        **VECTORS,
+        "sums, normalizations and softmax": "NNCF leaves them in a transformer: in 8 bits they break logits",
+    }
+    calibrates: ClassVar[bool] = True
+
+    kind: Literal["openvino-int8"] = "openvino-int8"
+    samples: PositiveInt = 256
+
+
+class BnbInt8(Method):
+    """8-bit weights; activations quantized a row, columns with outliers apart (bitsandbytes, LLM.int8)."""
+
+    makers: ClassVar[tuple[str, ...]] = ("bitsandbytes",)
+    leaves: ClassVar[Mapping[str, str]] = BNB_LEAVES
+
+    kind: Literal["bnb-int8"] = "bnb-int8"
+
+
+class BnbNf4(Method):
+    """4-bit weights of 16 fixed values, a scale for 64 weights (bitsandbytes, QLoRA's NormalFloat)."""
+
+    makers: ClassVar[tuple[str, ...]] = ("bitsandbytes",)
+    leaves: ClassVar[Mapping[str, str]] = BNB_LEAVES
+
+    kind: Literal["bnb-nf4"] = "bnb-nf4"
+
+
+class QuantoInt8(Method):
+    """8-bit weights, unpacked as they are used (PyTorch, optimum-quanto)."""
+
+    makers: ClassVar[tuple[str, ...]] = ("optimum-quanto",)
+    leaves: ClassVar[Mapping[str, str]] = QUANTO_LEAVES
+
+    kind: Literal["quanto-int8"] = "quanto-int8"
+
+
+class QuantoInt4(Method):
+    """4-bit weights, a scale and a shift for up to 128 of them, unpacked as they are used (PyTorch, optimum-quanto)."""
+
+    makers: ClassVar[tuple[str, ...]] = ("optimum-quanto",)
+    leaves: ClassVar[Mapping[str, str]] = QUANTO_LEAVES
+
+    kind: Literal["quanto-int4"] = "quanto-int4"
+
+
+QuantizationMethod = Annotated[
+    DynamicInt8 | StaticInt8 | OpenVinoInt8 | BnbInt8 | BnbNf4 | QuantoInt8 | QuantoInt4,
+    Field(discriminator="kind"),
+]
 
 METHODS: Mapping[str, type[Method]] = {
     method.model_fields["kind"].default: method for method in get_args(get_args(QuantizationMethod)[0])
