@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
@@ -19,7 +18,7 @@ from compress.planning import (
     task_of,
 )
 from compress.recipes.quantization import QuantizationMethod, resolve_method
-from compress.recipes.stages import Export
+from compress.recipes.stages import Export, ExportFormat
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
 from compress.sources import collect_runs, resolve_model
@@ -170,7 +169,7 @@ def quantize(
 def export(
     model: str,
     *,
-    format: Literal["transformers"] = "transformers",  # noqa: A002 (the command's own word)
+    format: ExportFormat = "transformers",  # noqa: A002 (the command's own word)
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -182,7 +181,8 @@ def export(
 
     Args:
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
-        format: `transformers`: layers that share a part, which `transformers` lacks, get a copy each.
+        format: `transformers`: layers that share a part, which `transformers` lacks, get a copy each. `onnx`, `openvino`:
+            a graph in fp32 for either runtime.
         task: Scored afterwards; default the run's own.
         seed: Kept in the record; nothing is drawn.
         runs: The store.

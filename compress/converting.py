@@ -12,12 +12,12 @@ from pathlib import Path
 import openvino
 from transformers import PreTrainedModel
 
+from compress.artefacts import ONNX_FILE, OPENVINO_FILE
 from compress.encoder import count_parameters
 from compress.engines.openvino import PRECISION, OpenVinoEngine
 from compress.errors import CompressError
 from compress.exporting import FLOAT_TOLERANCE, export_onnx
 from compress.parity import compare_answers, random_batches
-from compress.runs import ONNX_FILE, OPENVINO_FILE
 
 SMALL_CONSTANTS = 65_536
 """Bytes that a file may hold beyond the model's parameters: shapes, masks' values, scales of weights in fewer bits."""

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from compress.artefacts import ONNX_FILE
 from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
 from compress.distillation.answers import TaskTeacher, distill_answers, gate_teacher
@@ -24,6 +25,7 @@ from compress.encoder import (
     load_encoder,
     load_finished,
     load_tokenizer,
+    model_inputs,
     save_encoder,
 )
 from compress.finetuning import finetune_encoder
@@ -178,6 +180,8 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
 @make_artefact.register
 def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     encoder = load_finished(inputs["model"].path)
+    if stage.format != "transformers":
+        return _export_graph(stage.format, encoder, workspace)
     unshared = is_partially_shared(encoder.model)
     if unshared:
         encoder = replace(encoder, model=to_plain_albert(encoder.model))
@@ -186,6 +190,23 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
     return Made(
         encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
     )
+
+
+def _export_graph(form: Literal["onnx", "openvino"], encoder: Encoder, workspace: Workspace) -> Made:
+    """A graph in fp32, with the configuration and the tokenizer beside it."""
+    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
+    encoder.model.config.save_pretrained(workspace.path)
+    encoder.tokenizer.save_pretrained(workspace.path)
+    names = model_inputs(encoder.tokenizer)
+    if form == "onnx":
+        from compress.exporting import export_onnx  # onnx takes a second to import
+
+        export_onnx(encoder.model, workspace.path / ONNX_FILE, input_names=names)
+    else:
+        from compress.converting import export_openvino
+
+        export_openvino(encoder.model, workspace.path, input_names=names)
+    return Made(encoder.parameters, {"model_type": encoder.model.config.model_type})
 
 
 def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:

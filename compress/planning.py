@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from compress.data.checking import UNLABELLED
 from compress.data.task_data import TaskData, load_task_data
 from compress.encoder import answers_task
-from compress.environment import multiplies_bfloat16
-from compress.errors import InvalidInputError
+from compress.environment import installed_version, multiplies_bfloat16
+from compress.errors import CompressError, InvalidInputError
 from compress.recipes.methods import Distillation
 from compress.recipes.quantization import DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.resolve import (
@@ -202,7 +202,13 @@ def plan_export(
     Raises:
         UnknownNameError: The model is unknown.
         InvalidInputError: It is no finished run and no task was named.
+        CompressError: The format's package is missing.
     """
+    if stage.format == "openvino" and installed_version("openvino") is None:
+        raise CompressError(
+            "The format openvino needs openvino, which is not installed here.",
+            "Install it: pip install 'compress-encoders[openvino]'.",
+        )
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)

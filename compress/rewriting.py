@@ -95,5 +95,5 @@ def _trial(encoder: Encoder, data: CalibrationData) -> list[Inputs]:
     """Texts that the model was not taught, in batches of like length with their padding."""
     split = data.held_out
     return token_batches(
-        encoder, split.select(np.arange(min(TRIAL_TEXTS, len(split)))), batch_size=TRIAL_BATCH
+        encoder, split.select(np.arange(min(TRIAL_TEXTS, len(split))), name="trial"), batch_size=TRIAL_BATCH
     )

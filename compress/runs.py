@@ -35,10 +35,6 @@ CACHES = (TEACHER_CACHE, CORPUS_CACHE, TOKENIZER_CACHE, AUGMENTATION_CACHE)
 """Folders of a store that keep what teachers said, tokenized corpora, trained tokenizers, augmented texts; each can be
 made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
-ONNX_FILE = "model.onnx"
-OPENVINO_FILE = "openvino_model.xml"
-QUANTO_FILE = "quanto.safetensors"
-"""Not `model.safetensors`: plain `from_pretrained` would take the tensors for a model's own and answer nonsense."""
 PROJECTIONS_FILE = "projections.safetensors"
 """Beside a student that a further stage goes on with: the projections to its teacher's width."""
 TOKENIZER_FILES = (

@@ -11,6 +11,7 @@ from compress.environment import describe, device
 from compress.processes import world_size
 from compress.recipes.stages import (
     COMPUTED,
+    Export,
     General,
     Pretrain,
     Quantize,
@@ -166,6 +167,8 @@ def _other_makers(stage: Stage) -> tuple[str, ...]:
     match stage:
         case Quantize(method=method):
             return method.makers
+        case Export():
+            return stage.makers
         case Pretrain(arrangement=str()):
             return "tokenizers", "sentencex"
     return ()

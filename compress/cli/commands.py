@@ -1,7 +1,7 @@
 """The commands: parse, call the API, hand the result to the sink. Slow imports wait until a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -202,22 +202,30 @@ def export(
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
-    format_: Annotated[str, typer.Option("--format", help="transformers.")] = "transformers",
+    format_: Annotated[
+        str, typer.Option("--format", help="transformers, or a graph in fp32: onnx, openvino.")
+    ] = "transformers",
     task: Annotated[
         str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
     ] = None,
 ) -> None:
-    """Write a finished MODEL for those who do not have compress; partly shared layers get a copy each."""
+    """Write a finished MODEL for those who do not have compress, or for another runtime.
+
+    For transformers, partly shared layers get a copy each; a graph holds them once.
+    """
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.errors import InvalidInputError
         from compress.planning import plan_export
-        from compress.recipes.stages import Export
+        from compress.recipes.stages import Export, ExportFormat
 
-        if format_ != "transformers":
-            raise InvalidInputError(f"There is no format {format_!r}.", "The formats are: transformers.")
+        if format_ not in (formats := get_args(ExportFormat)):
+            raise InvalidInputError(
+                f"There is no format {format_!r}.", f"The formats are: {', '.join(formats)}."
+            )
         place = _workplace(common, data)
-        step = plan_export(model, place, seed=making["seed"], stage=Export(format=format_), task=task)
+        stage = Export.model_validate({"format": format_})
+        step = plan_export(model, place, seed=making["seed"], stage=stage, task=task)
         _carry_out(step, making, output)
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.artefacts import ONNX_FILE, OPENVINO_FILE, find_format
 from compress.environment import Device, installed_version, refuse_telemetry
 from compress.errors import CompressError
-from compress.runs import ONNX_FILE, OPENVINO_FILE, QUANTO_FILE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -18,10 +18,6 @@ refuse_telemetry()  # before any engine is imported
 
 Inputs = Mapping[str, NDArray[np.int64]]
 Logits = NDArray[np.float32]
-Format = Literal["onnx", "openvino", "quanto", "safetensors"]
-
-FORMATS: Mapping[str, Format] = {ONNX_FILE: "onnx", OPENVINO_FILE: "openvino", QUANTO_FILE: "quanto"}
-"""File → the format of a directory that holds it; where none of them lies, it is safetensors."""
 
 
 class Engine(Protocol):
@@ -32,11 +28,6 @@ class Engine(Protocol):
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
-
-
-def find_format(path: Path) -> Format:
-    """The format of a model's directory, by the files that lie there."""
-    return next((form for file, form in FORMATS.items() if (path / file).is_file()), "safetensors")
 
 
 def open_engine(
@@ -84,7 +75,7 @@ def open_engine(
             own = (
                 getattr(config, "quantization_config", None) is not None
             )  # bitsandbytes', its precision its own
-            model = load_classifier(path, config, complete=True)
+            model = load_classifier(path, config, complete=True, quantized=True)
             return TorchEngine(model, threads=threads, bf16=bf16 and not own)
 
 

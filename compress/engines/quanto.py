@@ -13,10 +13,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
+from compress.artefacts import QUANTO_FILE
 from compress.engines import Inputs, Logits
 from compress.environment import Device, device
 from compress.errors import CompressError, first_line
-from compress.runs import QUANTO_FILE
 
 MAP = "quantization_map"
 """Where the file's header says which modules were quantized, and how."""

@@ -66,7 +66,7 @@ def quantize_bnb(
     quantized.save_pretrained(
         directory
     )  # before it has answered: its kernels pack weights anew as they first run
-    loaded = load_classifier(directory, load_config(directory), complete=True)
+    loaded = load_classifier(directory, load_config(directory), complete=True, quantized=True)
     kind = _kind(weights)
     found = {name for name, module in loaded.named_modules() if isinstance(module, kind)}
     file = directory / "model.safetensors"

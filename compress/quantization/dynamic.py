@@ -13,12 +13,12 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import PreTrainedModel
 
+from compress.artefacts import ONNX_FILE
 from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.parity import compare_logits, open_session
 from compress.quantization.summary import KeptInFloat, QuantizationSummary
-from compress.runs import ONNX_FILE
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits (`LogitComparison.relative_error`) by default.

@@ -13,6 +13,7 @@ import nncf
 import numpy as np
 import openvino
 
+from compress.artefacts import OPENVINO_FILE
 from compress.converting import convert_classifier, list_constants, require_weights_once, written
 from compress.encoder import Encoder, count_parameters, model_inputs
 from compress.engines import Inputs
@@ -20,7 +21,6 @@ from compress.engines.openvino import OpenVinoEngine
 from compress.errors import CompressError
 from compress.parity import compare_answers
 from compress.quantization.summary import KeptInFloat, QuantizationSummary
-from compress.runs import OPENVINO_FILE
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits on texts of the task.

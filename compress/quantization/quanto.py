@@ -10,13 +10,13 @@ from optimum.quanto import QLinear, quantization_map
 from safetensors.torch import save_file
 from torch import nn
 
+from compress.artefacts import QUANTO_FILE
 from compress.encoder import Encoder, load_config, model_inputs, output_layer
 from compress.engines.quanto import MAP, QuantoEngine, find_places, load_quanto, own_tensors, share_again
 from compress.errors import CompressError
 from compress.parity import compare_answers, evaluating, random_batches
 from compress.quantization.modules import count_uses, list_kept, name_of
 from compress.quantization.summary import QuantizationSummary
-from compress.runs import QUANTO_FILE
 
 PARITY_BOUNDS = {"qint8": 0.1, "qint4": 0.5}
 """Largest relative error of the logits, by the type of the weights, on random token ids at several lengths and paddings.

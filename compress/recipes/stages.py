@@ -149,14 +149,24 @@ class Quantize(Frozen):
     method: QuantizationMethod
 
 
+ExportFormat = Literal["transformers", "onnx", "openvino"]
+
+
 class Export(Frozen):
     """A finished model is written in another format, its answers unchanged.
 
-    `transformers`: what `transformers` loads without us; layers that share a part get a copy each.
+    `transformers`: what `transformers` loads without us; layers that share a part get a copy each. `onnx` and `openvino`:
+    a graph in fp32 for either runtime, what is shared written once.
     """
 
     kind: Literal["export"] = "export"
-    format: Literal["transformers"] = "transformers"
+    format: ExportFormat = "transformers"
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """Distributions whose versions decide the result, torch and transformers apart."""
+        graph = () if self.format == "transformers" else ("onnx", "onnxruntime")
+        return (*graph, "openvino") if self.format == "openvino" else graph
 
 
 COMPUTED = (Quantize, Export)
@@ -175,6 +185,11 @@ def head_of(stage: Stage) -> Head:
     if isinstance(stage, Pretrain):
         return "none" if stage.objective == "rtd" else "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"
+
+
+def is_graph(stage: Stage) -> bool:
+    """Whether a stage makes a graph for a runtime, which no stage can start from, and not a model."""
+    return isinstance(stage, Quantize) or (isinstance(stage, Export) and stage.format != "transformers")
 
 
 def reads_data(stage: Stage) -> bool:
