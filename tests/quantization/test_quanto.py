@@ -55,9 +55,8 @@ def test_every_product_is_in_fewer_bits_and_what_is_shared_is_stored_once(kind, 
     assert sum(tensor.nbytes for tensor in packed.values()) == sum(matrices) * BYTES_A_WEIGHT[weights]
     assert summary.bytes == (directory / FILE).stat().st_size
     assert 0 < summary.comparison.relative_error < PARITY_BOUNDS[weights]
-    assert {tuple(encoder.model.get_parameter(name).shape)[0] for name in summary.kept_in_float} >= {
-        encoder.model.config.vocab_size
-    }
+    tables = [kept for kept in summary.kept_in_float.values() if kept.reason.startswith("tables")]
+    assert len(tables) == 3
 
 
 def test_the_model_itself_stays_as_it_was(written):
