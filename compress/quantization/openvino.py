@@ -4,9 +4,10 @@ NNCF passes over in silence what it does not recognize, shared weights behind an
 what it leaves is checked against the graph it was given.
 """
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import nncf
@@ -148,11 +149,12 @@ def _rows(inputs: Inputs) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # It logs what it does at INFO, and draws progress bars to stdout, which carries the command's result.
+    # It says at INFO what it does, and draws progress bars on stdout, which carries the command's result.
     logger = logging.getLogger("nncf")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(before)

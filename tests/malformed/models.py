@@ -28,13 +28,7 @@ def cases() -> Iterator[Case]:
         yield _case(f"classifier's tokenizer {what}", "classifier", EVALUATE, change, "own", *mentions)
     for what, change, *mentions in _graphs():
         yield _case(f"graph {what}", "graph", PREDICT, change, "own", *mentions)
-    for form, spoiled in (("openvino", _pairs()), ("quanto", _packed()), ("bnb", _bits())):
-        for what, change, *mentions in spoiled:
-            for command in (PREDICT, EVALUATE):
-                yield _case(f"{form} {what}, {command[0]}", form, command, change, "own", *mentions)
-    for form in ("graph", "openvino", "quanto", "bnb"):
-        for command in (QUANTIZE, TRAIN, ("export", "own", "--task", "sound/reviews.toml")):
-            yield _case(f"{form}, {command[0]}", form, command, lambda own: None, "own")
+    yield from _rewritten()
     for what, change, *mentions in _records():
         for command in (("report", "own", "--output-dir", "page"), ("measure", "own"), ("quantize", "own")):
             yield _case(
@@ -57,6 +51,16 @@ def cases() -> Iterator[Case]:
     yield _case(
         "empty directory", "encoder", TRAIN, lambda own: [path.unlink() for path in own.iterdir()], "own"
     )
+
+
+def _rewritten() -> Iterator[Case]:
+    for form, spoiled in (("openvino", _pairs()), ("quanto", _packed()), ("bnb", _bits())):
+        for what, change, *mentions in spoiled:
+            for command in (PREDICT, EVALUATE):
+                yield _case(f"{form} {what}, {command[0]}", form, command, change, "own", *mentions)
+    for form in ("graph", "openvino", "quanto", "bnb"):
+        for command in (QUANTIZE, TRAIN, ("export", "own", "--task", "sound/reviews.toml")):
+            yield _case(f"{form}, {command[0]}", form, command, lambda own: None, "own")
 
 
 def _case(what: str, source: str, command: tuple, change: Callable, *mentions: str) -> Case:
