@@ -134,6 +134,7 @@ def require_whole(path: Path, model: PreTrainedModel, report: Mapping[str, Any],
             "Bring the config.json that was saved with these weights.",
         )
     _require_finite(file, model)
+    _require_packed(file, model)
 
 
 def find_layer(name: str) -> int:
@@ -148,6 +149,25 @@ def _require_finite(file: Path, model: PreTrainedModel) -> None:
         raise CompressError(
             f"{file} holds NaN or infinite numbers in {_enumerate(broken)}.",
             "Bring weights from before its training diverged.",
+        )
+
+
+def _require_packed(file: Path, model: PreTrainedModel) -> None:
+    """Refuse weights in full precision where the configuration says that bitsandbytes has quantized them."""
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("bitsandbytes")
+    }
+    unpacked = [
+        name
+        for name, layer in layers.items()
+        if getattr(layer.weight, "SCB", None) is None and getattr(layer.weight, "quant_state", None) is None
+    ]
+    if unpacked:
+        raise CompressError(
+            f"{file} holds no quantized weights for {_enumerate(unpacked)}, as config.json says that it does.",
+            "Bring the config.json that was saved with these weights.",
         )
 
 

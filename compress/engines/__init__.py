@@ -1,5 +1,6 @@
 """What runs a model, one engine a file, each imported when a directory holds what it runs."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 refuse_telemetry()  # before any engine is imported
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would recommend a package at each import
 
 Inputs = Mapping[str, NDArray[np.int64]]
 Logits = NDArray[np.float32]

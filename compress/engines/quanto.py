@@ -60,7 +60,8 @@ def load_quanto(path: Path, config: PretrainedConfig) -> PreTrainedModel:
     file = path / QUANTO_FILE
     tensors, quantized = _read(file)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    unknown = [name for name in quantized if not isinstance(dict(model.named_modules()).get(name), nn.Linear)]
+    layers = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    unknown = sorted(quantized.keys() - layers)
     if unknown or not quantized:
         raise CompressError(
             f"{file} does not fit config.json: it says that {', '.join(unknown) or 'nothing'} was quantized.",

@@ -55,11 +55,11 @@ def quantize_bnb(
             from the model's than the bound.
     """
     model = encoder.model
-    skipped = [name_of(model, output_layer(model)).partition(".")[0], POOLER]
-    wanted = _require_able(model, skipped, weights)
+    wanted, skipped = _choose_layers(model)
+    _require_able(model, wanted, weights)
     with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
         model.save_pretrained(scratch)
-        settings = BitsAndBytesConfig(**SETTINGS[weights], llm_int8_skip_modules=skipped)  # type: ignore[no-untyped-call]
+        settings = BitsAndBytesConfig(**SETTINGS[weights], llm_int8_skip_modules=sorted(skipped))  # type: ignore[no-untyped-call]
         quantized: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             scratch, quantization_config=settings, dtype=torch.float32
         )
@@ -70,10 +70,10 @@ def quantize_bnb(
     kind = _kind(weights)
     found = {name for name, module in loaded.named_modules() if isinstance(module, kind)}
     file = directory / "model.safetensors"
-    if found != wanted:
+    if found != set(wanted):
         file.unlink()
         raise CompressError(
-            f"bitsandbytes left these products in fp32: {', '.join(sorted(wanted - found))}.",
+            f"bitsandbytes left these products in fp32: {', '.join(sorted(set(wanted) - found))}.",
             "Install the tested versions (constraints.txt); if it stays, report the architecture.",
         )
     kept = list_kept(loaded, kind)
@@ -98,22 +98,25 @@ def _kind(weights: str) -> type[nn.Module]:
     return kinds[weights]  # type: ignore[no-any-return]
 
 
-def _require_able(model: PreTrainedModel, skipped: list[str], weights: str) -> set[str]:
-    """The names of the layers that will be quantized.
+def _choose_layers(model: PreTrainedModel) -> tuple[dict[str, nn.Linear], set[str]]:
+    """The layers that are quantized, by name, and the names of those that are not: pooler and classifier."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    head = name_of(model, output_layer(model)).partition(".")[0]
+    skipped = {name for name in layers if {head, POOLER} & set(name.split("."))}
+    return {name: layer for name, layer in layers.items() if name not in skipped}, skipped
+
+
+def _require_able(model: PreTrainedModel, layers: dict[str, nn.Linear], weights: str) -> None:
+    """Refuse what bitsandbytes cannot take; all layers that it cannot are listed.
 
     Raises:
-        CompressError: Some cannot be; all are listed.
+        CompressError: There are some.
     """
     if is_partially_shared(model):
         raise CompressError(
             "bitsandbytes replaces a module at one of its places only, and this model's layers share theirs in part.",
             "Give each layer a copy first: compress export MODEL --format transformers. Or take --method quanto-int8.",
         )
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not set(name.split(".")) & set(skipped)
-    }
     unfit = [
         f"{name} ({layer.in_features} × {layer.out_features})"
         for name, layer in layers.items()
@@ -125,4 +128,3 @@ def _require_able(model: PreTrainedModel, skipped: list[str], weights: str) -> s
             f"{len(unfit)} of {len(layers)} layers have others: {', '.join(unfit)}.",
             "Take --method bnb-int8, or quanto-int4, which packs any width.",
         )
-    return set(layers)

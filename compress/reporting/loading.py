@@ -38,14 +38,15 @@ def tell_need(run: Run, *, needs_compress: bool) -> list[str]:
     told = []
     if isinstance(run.stage, Quantize) and run.stage.method.kind.startswith("bnb"):
         told += ["Its weights are bitsandbytes': `pip install bitsandbytes`.", ""]
-    if form == "quanto" and not needs_compress:
-        told += [
-            "Its weights are quanto's: `pip install optimum-quanto`. Four bits are unpacked by an extension that quanto "
-            "compiles at the first use; `compress predict .` needs no compiler.",
-            "",
-        ]
     if form == "quanto" and needs_compress:
         told += ["Its layers share a part of themselves, which `transformers` lacks.", ""]
+    elif form == "quanto" and _has_four_bits(run):
+        told += [
+            "For four bits quanto compiles an extension in the folder that it is installed in; under compress it does not.",
+            "",
+        ]
+    elif form == "quanto":
+        told += ["Its weights are quanto's: `pip install optimum-quanto`.", ""]
     if form == "safetensors" and needs_compress:
         told += [
             "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
@@ -71,13 +72,18 @@ def write_loading(run: Run, *, needs_compress: bool) -> str:
             lines = _onnx(texts)
         case "openvino":
             lines = _openvino(texts)
-        case "quanto" if needs_compress:
-            return "\n".join(["import compress", "", 'print(compress.load(".").predict(["A text."]))'])
+        case "quanto" if needs_compress or _has_four_bits(run):
+            question = '("A text.", "A text.")' if len(run.answered_task.text) == 2 else '"A text."'
+            return "\n".join(["import compress", "", f'print(compress.load(".").predict([{question}]))'])
         case "quanto":
             lines = _quanto(texts)
         case "safetensors":
             lines = [*first, *_transformers(texts)]
     return "\n".join([*lines, *_explain_logits(run)])
+
+
+def _has_four_bits(run: Run) -> bool:
+    return isinstance(run.stage, Quantize) and run.stage.method.kind == "quanto-int4"
 
 
 def _onnx(texts: str) -> list[str]:
