@@ -60,7 +60,7 @@ class OpenVinoEngine:
 
 def _options(model: openvino.Model, threads: int | None) -> dict[str, object]:
     options: dict[str, object] = {
-        "INFERENCE_PRECISION_HINT": str(model.get_rt_info(PRECISION))
+        "INFERENCE_PRECISION_HINT": str(model.get_rt_info(PRECISION).value)
         if model.has_rt_info(PRECISION)
         else "f32",
         "PERFORMANCE_HINT": "LATENCY",

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import torch
 from optimum.quanto import QLinear, QTensor, qtypes, requantize
 from optimum.quanto.library.extensions.cpp import ext
-from optimum.quanto.library.unpack import unpack
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
@@ -22,9 +21,15 @@ MAP = "quantization_map"
 """Where the file's header says which modules were quantized, and how."""
 FIX = "Make it again: the command that made it, with --force."
 
-# quanto compiles four bits' unpacking at its first use, in its own folder, which needs a compiler and the right to write
-# there. Its function in Python gives the same.
-ext._lib = SimpleNamespace(unpack=unpack)
+
+def _unpack(packed: Tensor, bits: int) -> Tensor:
+    """Numbers of so many bits, as quanto packs them in bytes: the first rows are the lowest bits."""
+    return torch.cat([packed >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)])
+
+
+# quanto compiles its own unpacking at the first use, in the folder that it is installed in: that needs a compiler, and
+# the right to write there.
+ext._lib = SimpleNamespace(unpack=_unpack)
 
 
 class QuantoEngine:
