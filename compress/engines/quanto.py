@@ -1,12 +1,13 @@
 """Models whose weights quanto has quantized: PyTorch, its weights unpacked as they are used."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
-from optimum.quanto import QLinear, QTensor, qtypes, requantize
+from optimum.quanto import qtypes, requantize
 from optimum.quanto.library.extensions.cpp import ext
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -76,15 +77,10 @@ def load_quanto(path: Path, config: PretrainedConfig) -> PreTrainedModel:
     try:
         requantize(model, dict(tensors), quantized)  # it takes tensors out of the dictionary
         share_again(model, places)
-        weights = {name: model.get_submodule(name).weight.dequantize() for name in quantized}
+        broken = _find_broken(model, quantized)
     except Exception as error:  # shapes that are others, or a weight that was left as it was drawn
         raise CompressError(f"{file} does not fit config.json: {first_line(error)}", FIX) from None
     _require_the_same(file, own_tensors(model, places), tensors)
-    broken = [
-        name
-        for name, weight in weights.items()
-        if weight.shape != _shape(model, name) or not bool(torch.isfinite(weight).all())
-    ]
     if broken:
         raise CompressError(f"{file} holds no weights for {', '.join(broken)}.", FIX)
     return model
@@ -136,7 +132,13 @@ def _require_the_same(file: Path, loaded: Mapping[str, Tensor], stored: Mapping[
         raise CompressError(f"{file} does not fit config.json: it {', it '.join(told)}.", FIX)
 
 
-def _shape(model: nn.Module, name: str) -> torch.Size:
-    layer = model.get_submodule(name)
-    assert isinstance(layer, QLinear) and isinstance(layer.weight, QTensor)  # noqa: S101, PT018 (it was dequantized)
-    return torch.Size((layer.out_features, layer.in_features))
+def _find_broken(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """The layers whose weights are of another shape, or not finite."""
+    layers: dict[str, Any] = {name: model.get_submodule(name) for name in names}
+    weights: dict[str, Tensor] = {name: layer.weight.dequantize() for name, layer in layers.items()}
+    return [
+        name
+        for name, layer in layers.items()
+        if weights[name].shape != (layer.out_features, layer.in_features)
+        or not bool(torch.isfinite(weights[name]).all())
+    ]
