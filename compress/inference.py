@@ -22,7 +22,7 @@ from compress.encoder import (
     longest_input,
     model_inputs,
 )
-from compress.environment import Device, device
+from compress.environment import Device, device, multiplies_bfloat16
 from compress.errors import CompressError, first_line
 from compress.integrity import require_fitting
 
@@ -190,7 +190,8 @@ def load(path: Path | str, *, threads: int | None = None, bf16: bool = False) ->
     Args:
         path: A directory with `model.onnx`, or in Hugging Face format with a classifier.
         threads: Of the engine; default the runtime's own choice.
-        bf16: Whether PyTorch computes in bfloat16; a graph has its own precision.
+        bf16: Whether PyTorch computes in bfloat16; in any case where the weights are stored so and the processor
+            multiplies it natively. A graph has its own precision.
 
     Raises:
         CompressError: It is no finished artefact, or a damaged one.
@@ -206,7 +207,12 @@ def load(path: Path | str, *, threads: int | None = None, bf16: bool = False) ->
         engine = OnnxEngine(path / ONNX_FILE, threads=threads)
         engine.require_fitting(path / ONNX_FILE, model_inputs(tokenizer), labels=int(config.num_labels or 0))
         return Predictor(engine, tokenizer, config)
+    bf16 = bf16 or (_is_bfloat16(load_config(path)) and multiplies_bfloat16())
     return Predictor.of_encoder(load_finished(path), threads=threads, bf16=bf16)
+
+
+def _is_bfloat16(config: PretrainedConfig) -> bool:
+    return str(config.dtype).removeprefix("torch.") == "bfloat16"
 
 
 def _labels_of(config: PretrainedConfig) -> tuple[str, ...] | None:

@@ -3,13 +3,33 @@
 import logging
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from compress.encoder import Encoder, model_inputs
 from compress.quantization.calibration import CalibrationData
+from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
-from compress.recipes.quantization import DynamicInt8, Method
+from compress.recipes.quantization import (
+    Bf16,
+    DynamicInt8,
+    Fp16,
+    Method,
+    PackedInt4,
+    PackedInt8,
+    SelectiveMethod,
+    StaticInt8,
+)
 
 logger = logging.getLogger(__name__)
+
+
+def rewrite(method: Method, encoder: Encoder, directory: Path, data: CalibrationData) -> QuantizationSummary:
+    """Say what a method will leave as it is, then `quantize`."""
+    for what, why in method.leaves.items():
+        logger.info("  in full precision: %s (%s)", what, why)
+    return quantize(method, encoder, directory, data)
 
 
 @singledispatch
@@ -41,4 +61,63 @@ def _dynamic_int8(
         directory,
         input_names=model_inputs(encoder.tokenizer),
         per_channel=method.per_channel,
+        **_choice(method, encoder, data),
     )
+
+
+@quantize.register
+def _static_int8(
+    method: StaticInt8, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.static import quantize_static_int8
+
+    return quantize_static_int8(
+        encoder.model,
+        directory,
+        input_names=model_inputs(encoder.tokenizer),
+        calibration=data.batches(encoder, samples=method.samples),
+        batches=data.probes(encoder),
+        per_channel=method.per_channel,
+        graph=method.graph,
+        ranges=method.ranges,
+        **_choice(method, encoder, data),
+    )
+
+
+@quantize.register(PackedInt8)
+@quantize.register(PackedInt4)
+def _packed(
+    method: PackedInt8 | PackedInt4, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.packed import quantize_packed
+
+    return quantize_packed(
+        encoder.model,
+        directory,
+        input_names=model_inputs(encoder.tokenizer),
+        bits=8 if isinstance(method, PackedInt8) else 4,
+        block_size=method.block_size,
+        symmetric=method.symmetric,
+        activations=method.activations,
+        **_choice(method, encoder, data),
+    )
+
+
+@quantize.register(Fp16)
+@quantize.register(Bf16)
+def _half(
+    method: Fp16 | Bf16, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.half import write_half_onnx, write_half_safetensors
+
+    dtype = torch.float16 if isinstance(method, Fp16) else torch.bfloat16
+    if method.format == "transformers":
+        return write_half_safetensors(encoder, directory, dtype=dtype)
+    names = model_inputs(encoder.tokenizer)
+    return write_half_onnx(encoder.model, directory, input_names=names, dtype=dtype)
+
+
+def _choice(method: SelectiveMethod, encoder: Encoder, data: CalibrationData) -> dict[str, Any]:
+    """What stays in full precision, as backends are told."""
+    trial = None if method.max_drop is None else Trial(encoder, data, method.max_drop)
+    return {"keep": method.keep, "trial": trial}
