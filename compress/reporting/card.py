@@ -3,7 +3,17 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    General,
+    Head,
+    Intermediate,
+    Pretrain,
+    Quantize,
+    Stage,
+    head_of,
+)
 from compress.reporting.essentials import list_essentials
 from compress.reporting.lineage import describe_pretraining
 from compress.reporting.markdown import escape, fence
@@ -48,7 +58,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
         "",
         "## How to load it",
         "",
-        *(_tell_need(run) if needs_compress and not _has_onnx(run) else []),
+        *(_tell_need(run.stage) if needs_compress and not _has_onnx(run) else []),
         *fence(_write_loading(run, needs_compress=needs_compress), "python"),
         "",
         "## How it was made",
@@ -133,8 +143,13 @@ def _describe_parent(parent: Parent) -> str:
     return show(f"{parent.name} ({parent.origin})")
 
 
-def _tell_need(run: Run) -> list[str]:
+def _tell_need(stage: Stage) -> list[str]:
     """Why the import, and how to do without."""
+    if isinstance(stage, Quantize):
+        return [
+            "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`.",
+            "",
+        ]
     return [
         "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
         "For those who do not have it, this writes the same function without sharing, in more bytes:",
