@@ -84,8 +84,7 @@ def _static_int8(
     )
 
 
-@quantize.register(PackedInt8)
-@quantize.register(PackedInt4)
+@quantize.register
 def _packed(
     method: PackedInt8 | PackedInt4, encoder: Encoder, directory: Path, data: CalibrationData
 ) -> QuantizationSummary:
@@ -103,8 +102,7 @@ def _packed(
     )
 
 
-@quantize.register(Fp16)
-@quantize.register(Bf16)
+@quantize.register
 def _half(
     method: Fp16 | Bf16, encoder: Encoder, directory: Path, data: CalibrationData
 ) -> QuantizationSummary:

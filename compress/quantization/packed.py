@@ -121,7 +121,7 @@ class _Packer:
         table = numpy_helper.to_array(self._matrices[weight])
         width = table.shape[1]
         bits: Bits = 8 if width % 2 else self._bits  # an odd row of 4-bit codes has no bytes of its own
-        size = fit_block(width, bits=bits, block_size=self._block_size)
+        size = self._block_size  # rows of a table are not padded
         blocks = pack_table(table, bits=bits, block_size=size, symmetric=self._symmetric)
         codes, *scales = self._store(weight, blocks)
         attributes = {"gather_axis": 0, "quantize_axis": 1, "block_size": size, "bits": bits}
