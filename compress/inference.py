@@ -94,7 +94,8 @@ def load(path: Path | str, *, threads: int | None = None, bf16: bool = False) ->
         path: A directory with a classifier in Hugging Face format, or with what `compress.engines` knows in the place
             of its weights.
         threads: Of the engine; default the runtime's own choice.
-        bf16: Whether PyTorch computes in bfloat16; a graph has its own precision.
+        bf16: Whether PyTorch computes in bfloat16; in any case where the weights are stored so and the processor
+            multiplies it natively. A graph has its own precision.
 
     Raises:
         CompressError: It is no finished artefact, or a damaged one; or its engine is not installed.

@@ -56,7 +56,7 @@ from compress.recipes.stages import (
     Quantize,
     Stage,
 )
-from compress.rewriting import quantize
+from compress.rewriting import rewrite
 from compress.sources import Model
 from compress.steps import Step
 from compress.storage import require_space
@@ -173,7 +173,7 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     encoder.tokenizer.save_pretrained(workspace.path)
     learned_by = source.run.run.seed if source.run else step.seed  # its hold-out, which it was not taught
     data = CalibrationData.of(_examples(step), holdout_seed=learned_by, seed=step.seed)
-    summary = quantize(stage.method, encoder, workspace.path, data)
+    summary = rewrite(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
 
 

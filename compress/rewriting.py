@@ -3,27 +3,38 @@
 import logging
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import torch
 
 from compress.encoder import Encoder, model_inputs
-from compress.engines import Inputs
-from compress.quantization.calibration import CalibrationData, token_batches
+from compress.quantization.calibration import CalibrationData
+from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
 from compress.recipes.quantization import (
+    Bf16,
     BnbInt8,
     BnbNf4,
     DynamicInt8,
+    Fp16,
     Method,
     OpenVinoInt8,
+    PackedInt4,
+    PackedInt8,
     QuantoInt4,
     QuantoInt8,
+    SelectiveMethod,
+    StaticInt8,
 )
 
 logger = logging.getLogger(__name__)
 
-TRIAL_TEXTS, TRIAL_BATCH = 64, 8
-"""Held-out texts on which an artefact whose activations are quantized is compared with its model."""
+
+def rewrite(method: Method, encoder: Encoder, directory: Path, data: CalibrationData) -> QuantizationSummary:
+    """Say what a method will leave as it is, then `quantize`."""
+    for what, why in method.leaves.items():
+        logger.info("  in full precision: %s (%s)", what, why)
+    return quantize(method, encoder, directory, data)
 
 
 @singledispatch
@@ -55,7 +66,58 @@ def _dynamic_int8(
         directory,
         input_names=model_inputs(encoder.tokenizer),
         per_channel=method.per_channel,
+        **_choice(method, encoder, data),
     )
+
+
+@quantize.register
+def _static_int8(
+    method: StaticInt8, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.static import quantize_static_int8
+
+    return quantize_static_int8(
+        encoder.model,
+        directory,
+        input_names=model_inputs(encoder.tokenizer),
+        calibration=data.batches(encoder, samples=method.samples),
+        batches=data.probes(encoder),
+        per_channel=method.per_channel,
+        graph=method.graph,
+        ranges=method.ranges,
+        **_choice(method, encoder, data),
+    )
+
+
+@quantize.register
+def _packed(
+    method: PackedInt8 | PackedInt4, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.packed import quantize_packed
+
+    return quantize_packed(
+        encoder.model,
+        directory,
+        input_names=model_inputs(encoder.tokenizer),
+        bits=8 if isinstance(method, PackedInt8) else 4,
+        block_size=method.block_size,
+        symmetric=method.symmetric,
+        activations=method.activations,
+        **_choice(method, encoder, data),
+    )
+
+
+@quantize.register
+def _half(
+    method: Fp16 | Bf16, encoder: Encoder, directory: Path, data: CalibrationData
+) -> QuantizationSummary:
+    from compress.quantization.half import write_half_onnx, write_half_safetensors
+
+    dtype = torch.float16 if isinstance(method, Fp16) else torch.bfloat16
+    if method.format == "transformers":
+        return write_half_safetensors(encoder, directory, dtype=dtype)
+    names = model_inputs(encoder.tokenizer)
+    return write_half_onnx(encoder.model, directory, input_names=names, dtype=dtype)
 
 
 @quantize.register
@@ -67,8 +129,8 @@ def _openvino_int8(
     return quantize_openvino_int8(
         encoder,
         directory,
-        calibration=token_batches(encoder, data.sample(method.samples), batch_size=1),
-        trial=_trial(encoder, data),
+        calibration=data.batches(encoder, samples=method.samples),
+        trial=data.probes(encoder),
     )
 
 
@@ -79,7 +141,7 @@ def _bnb(
     from compress.quantization.bnb import quantize_bnb
 
     weights = method.kind.removeprefix("bnb-")
-    return quantize_bnb(encoder, directory, weights=weights, trial=_trial(encoder, data))
+    return quantize_bnb(encoder, directory, weights=weights, trial=data.probes(encoder))
 
 
 @quantize.register
@@ -91,9 +153,7 @@ def _quanto(
     return quantize_weights(encoder, directory, weights=f"q{method.kind.removeprefix('quanto-')}")
 
 
-def _trial(encoder: Encoder, data: CalibrationData) -> list[Inputs]:
-    """Texts that the model was not taught, in batches of like length with their padding."""
-    split = data.held_out
-    return token_batches(
-        encoder, split.select(np.arange(min(TRIAL_TEXTS, len(split))), name="trial"), batch_size=TRIAL_BATCH
-    )
+def _choice(method: SelectiveMethod, encoder: Encoder, data: CalibrationData) -> dict[str, Any]:
+    """What stays in full precision, as backends are told."""
+    trial = None if method.max_drop is None else Trial(encoder, data, method.max_drop)
+    return {"keep": method.keep, "trial": trial}

@@ -158,6 +158,12 @@ QUANTIZATION: Group = {
     "ranges": _quantization(
         str, "How a range follows from what is seen: minmax, entropy or percentile.", "--ranges"
     ),
+    "block_size": _quantization(int, "Weights that share a scale: 16, 32, 64, 128 or 256.", "--block-size"),
+    "symmetric": _quantization(
+        bool, "Whether zero is the middle of each block's range.", "--symmetric/--asymmetric"
+    ),
+    "activations": _quantization(str, "What packed weights multiply: int8 or float32.", "--activations"),
+    "format": _quantization(str, "fp16, bf16: onnx or transformers.", "--format"),
     "samples": _quantization(int, "Texts of the train split to calibrate on.", "--samples"),
 }
 

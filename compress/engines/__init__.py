@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.artefacts import ONNX_FILE, OPENVINO_FILE, find_format
-from compress.environment import Device, installed_version, refuse_telemetry
+from compress.environment import Device, installed_version, multiplies_bfloat16, refuse_telemetry
 from compress.errors import CompressError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def open_engine(
         config: Its configuration.
         input_names: What the tokenizer beside it makes.
         threads: Of the engine; default the runtime's own choice.
-        bf16: Whether PyTorch computes in bfloat16; other files have their own precision.
+        bf16: Whether PyTorch computes in bfloat16; in any case where the weights are stored so and the processor
+            multiplies it natively. Other files have their own precision.
 
     Raises:
         CompressError: Files are damaged, or not of one another; or the engine's package is missing.
@@ -74,11 +75,8 @@ def open_engine(
             from compress.encoder import load_classifier
             from compress.engines.pytorch import TorchEngine
 
-            own = (
-                getattr(config, "quantization_config", None) is not None
-            )  # bitsandbytes', its precision its own
             model = load_classifier(path, config, complete=True, quantized=True)
-            return TorchEngine(model, threads=threads, bf16=bf16 and not own)
+            return TorchEngine(model, threads=threads, bf16=_takes_bfloat16(config, bf16))
 
 
 def import_libraries(path: Path, config: "PretrainedConfig") -> None:
@@ -107,3 +105,11 @@ def _require_openvino(path: Path) -> None:
             f"{path / OPENVINO_FILE} is run by OpenVINO, which is not installed here.",
             "Install it: pip install 'compress-encoders[openvino]'.",
         )
+
+
+def _takes_bfloat16(config: "PretrainedConfig", wanted: bool) -> bool:
+    """Whether PyTorch computes a model in bfloat16; bitsandbytes' weights have a precision of their own."""
+    if getattr(config, "quantization_config", None) is not None:
+        return False
+    stored = str(config.dtype).removeprefix("torch.") == "bfloat16"
+    return wanted or (stored and multiplies_bfloat16())

@@ -11,6 +11,8 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 )
 
 Bits = Literal[4, 8]
+SCALE_BITS = 40
+"""Of a block's scale and its zero point."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Blocks:
     codes: NDArray[np.uint8]
     scales: NDArray[np.float32]
     zero_points: NDArray[np.uint8] | None
+
+
+def fit_block(width: int, *, bits: Bits, block_size: int) -> int:
+    """The size of a row's blocks that takes the fewest bytes, `block_size` at the most.
+
+    Rows are padded to whole blocks: one of 312 takes 384 places in blocks of 128, and 320 in blocks of 64.
+    """
+    sizes = [size for size in (256, 128, 64, 32, 16) if size <= block_size]
+    return min(sizes, key=lambda size: -(-width // size) * (size * bits + SCALE_BITS))
 
 
 def pack_product(matrix: NDArray[np.float32], *, bits: Bits, block_size: int, symmetric: bool) -> Blocks:

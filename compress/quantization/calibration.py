@@ -6,12 +6,14 @@ from typing import Self
 
 import numpy as np
 
-from compress.data.task_data import Split, TaskData, hold_out
-from compress.encoder import Encoder
+from compress.data.checking import Texts
+from compress.data.task_data import Split, TaskData, hold_out, tokenize
+from compress.encoder import Encoder, longest_input, model_inputs
 from compress.engines import Inputs
-from compress.inference import Predictor
-from compress.parity import evaluating
 from compress.tasks import Task
+
+CALIBRATION_BATCH = 8
+PROBE_TEXTS = 32
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,34 @@ class CalibrationData:
         drawn = np.random.default_rng(self.seed).permutation(len(learned))[:rows]
         return learned.select(np.sort(drawn), name="calibration")
 
+    def batches(self, encoder: Encoder, *, samples: int) -> list[Inputs]:
+        """Some of the texts as the model takes them, those of like length together, padding where they differ."""
+        return _pad(self.sample(samples).texts, encoder, batch_size=CALIBRATION_BATCH)
+
+    def probes(self, encoder: Encoder) -> list[Inputs]:
+        """Held-out texts to compare logits on: single ones, and batches whose rows differ much in length."""
+        texts = self.held_out.texts[:PROBE_TEXTS]
+        return [
+            *_pad(texts[:2], encoder, batch_size=1),
+            *_pad(texts, encoder, batch_size=CALIBRATION_BATCH, sort=False),
+        ]
+
     @cached_property
     def _parts(self) -> tuple[Split, Split]:
         return hold_out(self.train, seed=self.holdout_seed)
 
 
-def token_batches(encoder: Encoder, split: Split, *, batch_size: int) -> list[Inputs]:
-    """A split's texts as the model reads them: batches `[B, L]` of like length, shortest first."""
-    with evaluating(encoder.model):
-        batches, _ = Predictor.of_encoder(encoder).batches(split.texts, batch_size=batch_size)
-        return [inputs for _, inputs in batches]
+def _pad(texts: Texts, encoder: Encoder, *, batch_size: int, sort: bool = True) -> list[Inputs]:
+    tokenizer = encoder.tokenizer
+    longest = min(tokenizer.model_max_length, longest_input(encoder.model.config))
+    encoded, _ = tokenize(texts, tokenizer, max_length=longest)
+    names = model_inputs(tokenizer)
+    rows = list(range(len(texts)))
+    if sort:
+        rows.sort(key=lambda row: len(encoded["input_ids"][row]))
+    batches = []
+    for first in range(0, len(rows), batch_size):
+        batch = {name: [encoded[name][row] for row in rows[first : first + batch_size]] for name in names}
+        arrays = tokenizer.pad(batch, return_tensors="np")
+        batches.append({name: np.asarray(arrays[name], dtype=np.int64) for name in names})
+    return batches

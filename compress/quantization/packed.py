@@ -4,7 +4,7 @@ A student's word table is three quarters of its parameters, so a method that lea
 rows are unpacked as they are looked up, and weights of products as they are multiplied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +13,11 @@ from onnx import helper, numpy_helper
 from transformers import PreTrainedModel
 
 from compress.graphs import float_matrices
-from compress.quantization.blocks import Bits, Blocks, pack_product, pack_table
+from compress.quantization.blocks import Bits, Blocks, fit_block, pack_product, pack_table
 from compress.quantization.onnx import Exported, use_microsoft_operators, write_quantized
 from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
+from compress.quantization.weights import Weight
 
 PARITY_BOUNDS: dict[Bits, float] = {8: 0.1, 4: 0.6}
 """Bits → the largest relative error of the logits by default. Blocks in 8 bits are finer than dynamic int8's columns."""
@@ -59,8 +60,13 @@ def quantize_packed(
     def rewrite(exported: Exported, kept: frozenset[str]) -> onnx.ModelProto:
         packer = _Packer(exported.model, bits=bits, block_size=block_size, symmetric=symmetric)
         for weight in exported.weights:
-            if weight.module not in kept:
-                packer.pack(weight.name, weight.nodes, accuracy=INT8_ACTIVATIONS * (activations == "int8"))
+            if weight.module in kept:
+                continue
+            if weight.is_table:
+                packer.pack_table(weight.name, weight.nodes)
+            else:
+                accuracy = INT8_ACTIVATIONS if activations == "int8" else 0
+                packer.pack_product(weight.name, weight.nodes, accuracy=accuracy)
         return packer.finished()
 
     return write_quantized(
@@ -75,14 +81,12 @@ def quantize_packed(
 
 
 def pack_tables(
-    exported: Exported, kept: frozenset[str], *, bits: Bits, block_size: int, symmetric: bool = True
+    model: onnx.ModelProto, tables: Iterable[Weight], *, bits: Bits, block_size: int, symmetric: bool = True
 ) -> onnx.ModelProto:
-    """A copy of a graph whose embedding tables are in blocks, products as they were."""
-    tables = {node.input[0] for node in exported.model.graph.node if node.op_type == "Gather"}
-    packer = _Packer(exported.model, bits=bits, block_size=block_size, symmetric=symmetric)
-    for weight in exported.weights:
-        if weight.name in tables and weight.module not in kept:
-            packer.pack(weight.name, weight.nodes, accuracy=0)
+    """A copy of a graph, some of its embedding tables in blocks, the rest as it was."""
+    packer = _Packer(model, bits=bits, block_size=block_size, symmetric=symmetric)
+    for table in tables:
+        packer.pack_table(table.name, table.nodes)
     return packer.finished()
 
 
@@ -99,24 +103,30 @@ class _Packer:
         self._block_size = block_size
         self._symmetric = symmetric
 
-    def pack(self, weight: str, nodes: Sequence[str], *, accuracy: int) -> None:
-        """Store a weight in blocks, once for all nodes that use it."""
+    def pack_product(self, weight: str, nodes: Sequence[str], *, accuracy: int) -> None:
+        """Store a product's second factor in blocks, once for all nodes that use it."""
         matrix = numpy_helper.to_array(self._matrices[weight])
-        users = [self._nodes[name] for name in nodes]
-        if users[0].op_type == "Gather":
-            # A row of an odd number of 4-bit codes has no bytes of its own.
-            bits: Bits = 8 if matrix.shape[1] % 2 else self._bits
-            blocks = pack_table(matrix, bits=bits, block_size=self._block_size, symmetric=self._symmetric)
-            stored = self._store(weight, blocks)
-            for node in users:
-                self._look_up(node, stored, bits=bits)
-        else:
-            blocks = pack_product(
-                matrix, bits=self._bits, block_size=self._block_size, symmetric=self._symmetric
-            )
-            stored = self._store(weight, blocks)
-            for node in users:
-                self._multiply(node, stored, shape=matrix.shape, accuracy=accuracy)
+        depth, width = matrix.shape
+        size = fit_block(depth, bits=self._bits, block_size=self._block_size)
+        blocks = pack_product(matrix, bits=self._bits, block_size=size, symmetric=self._symmetric)
+        stored = self._store(weight, blocks)
+        attributes = {"K": depth, "N": width, "bits": self._bits, "block_size": size}
+        for node in (self._nodes[name] for name in nodes):
+            given = [node.input[0], *stored]
+            level = {"accuracy_level": accuracy} if accuracy else {}
+            _become(node, "MatMulNBits", given, {**attributes, **level})
+
+    def pack_table(self, weight: str, nodes: Sequence[str]) -> None:
+        """Store a table in blocks."""
+        table = numpy_helper.to_array(self._matrices[weight])
+        width = table.shape[1]
+        bits: Bits = 8 if width % 2 else self._bits  # an odd row of 4-bit codes has no bytes of its own
+        size = self._block_size  # rows of a table are not padded
+        blocks = pack_table(table, bits=bits, block_size=size, symmetric=self._symmetric)
+        codes, *scales = self._store(weight, blocks)
+        attributes = {"gather_axis": 0, "quantize_axis": 1, "block_size": size, "bits": bits}
+        for node in (self._nodes[name] for name in nodes):
+            _become(node, "GatherBlockQuantized", [codes, node.input[1], *scales], attributes)
 
     def finished(self) -> onnx.ModelProto:
         """The graph without what nothing uses any more."""
@@ -133,20 +143,12 @@ class _Packer:
         self._graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
         return list(stored)
 
-    def _multiply(
-        self, node: onnx.NodeProto, stored: Sequence[str], *, shape: tuple[int, ...], accuracy: int
-    ) -> None:
-        node.op_type, node.domain = "MatMulNBits", "com.microsoft"
-        node.input[1:] = stored
-        attributes = {"K": shape[0], "N": shape[1], "bits": self._bits, "block_size": self._block_size}
-        if accuracy:
-            attributes["accuracy_level"] = accuracy
-        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
 
-    def _look_up(self, node: onnx.NodeProto, stored: Sequence[str], *, bits: Bits) -> None:
-        node.op_type, node.domain = "GatherBlockQuantized", "com.microsoft"
-        table, *scales = stored
-        node.input[:] = [table, node.input[1], *scales]
-        del node.attribute[:]
-        attributes = {"gather_axis": 0, "quantize_axis": 1, "block_size": self._block_size, "bits": bits}
-        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+def _become(
+    node: onnx.NodeProto, operator: str, inputs: Sequence[str], attributes: Mapping[str, int]
+) -> None:
+    """Make a node one of ONNX Runtime's own operators, its output as it was."""
+    node.op_type, node.domain = operator, "com.microsoft"
+    node.input[:] = inputs
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())

@@ -5,6 +5,8 @@ Only products with weights are quantized. With sums and look-ups in 8 bits as we
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +22,6 @@ from compress.quantization.onnx import Exported, write_quantized
 from compress.quantization.packed import pack_tables
 from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
-from compress.quantization.weights import users_of
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits by default, on texts of the task: on others the scales are not meant."""
@@ -74,29 +75,34 @@ def quantize_static_int8(
 
         def rewrite(exported: Exported, kept: frozenset[str]) -> onnx.ModelProto:
             source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-            with_tables = pack_tables(exported, kept, bits=8, block_size=TABLE_BLOCK)
-            chosen = [name for name in _products(exported) if name not in users_of(exported.weights, kept)]
-            if not chosen:
-                return with_tables  # an empty list would mean every product
-            onnx.save(with_tables, source)
-            quantize_static(
-                source,
-                target,
-                _Reader(calibration, input_names),
-                quant_format=FORMATS[graph],
-                op_types_to_quantize=["MatMul"],
-                per_channel=per_channel,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_quantize=chosen,  # not those of two activations
-                calibrate_method=RANGES[ranges],
-                calibration_cache_path=ranges_seen,
-                extra_options={
-                    "OpTypesToExcludeOutputQuantization": ["MatMul"],
-                    "CalibStridedMinMax": 1,  # a batch at a time: their lengths differ
-                },
-            )
-            return onnx.load(target)
+            chosen = [
+                node
+                for weight in exported.weights
+                if not weight.is_table and weight.module not in kept
+                for node in weight.nodes
+            ]
+            onnx.save(exported.model, source)
+            if not chosen:  # which would mean every product
+                return _pack_tables(exported, exported.model, kept)
+            with redirect_stdout(StringIO()):  # it prints its progress, and stdout is for programs
+                quantize_static(
+                    source,
+                    target,
+                    _Reader(calibration, input_names),
+                    quant_format=FORMATS[graph],
+                    op_types_to_quantize=["MatMul"],
+                    per_channel=per_channel,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    nodes_to_quantize=chosen,  # not those of two activations
+                    calibrate_method=RANGES[ranges],
+                    calibration_cache_path=ranges_seen,
+                    extra_options={
+                        "OpTypesToExcludeOutputQuantization": ["MatMul"],
+                        "CalibStridedMinMax": 1,  # a batch at a time: their lengths differ
+                    },
+                )
+            return _pack_tables(exported, onnx.load(target), kept)  # not before: shape inference ends at them
 
         return write_quantized(
             model,
@@ -110,10 +116,9 @@ def quantize_static_int8(
         )
 
 
-def _products(exported: Exported) -> list[str]:
-    """The nodes that multiply by a weight."""
-    kinds = {node.name: node.op_type for node in exported.model.graph.node}
-    return [name for weight in exported.weights for name in weight.nodes if kinds[name] == "MatMul"]
+def _pack_tables(exported: Exported, model: onnx.ModelProto, kept: frozenset[str]) -> onnx.ModelProto:
+    tables = [weight for weight in exported.weights if weight.is_table and weight.module not in kept]
+    return pack_tables(model, tables, bits=8, block_size=TABLE_BLOCK)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -26,11 +26,13 @@ class Weight:
     Attributes:
         name: In the graph.
         module: In the model; one that several layers share is one.
+        is_table: Whether its rows are looked up.
         nodes: That use it: several, where a layer is shared.
     """
 
     name: str
     module: str
+    is_table: bool
     nodes: tuple[str, ...]
 
 
@@ -44,15 +46,20 @@ def find_weights(graph: onnx.GraphProto, model: nn.Module) -> tuple[Weight, ...]
         model: That it was exported from.
     """
     matrices = float_matrices(graph)
-    nodes: dict[str, list[str]] = {}
+    users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         slot = SLOTS.get(node.op_type)
         if slot is not None and node.input[slot] in matrices:
-            nodes.setdefault(node.input[slot], []).append(node.name)
+            users.setdefault(node.input[slot], []).append(node)
     modules = _modules_by_content(model)
     return tuple(
-        Weight(name, modules.get(_content(numpy_helper.to_array(matrices[name])), name), tuple(users))
-        for name, users in nodes.items()
+        Weight(
+            name,
+            module=modules.get(_content(numpy_helper.to_array(matrices[name])), name),
+            is_table=nodes[0].op_type == "Gather",
+            nodes=tuple(node.name for node in nodes),
+        )
+        for name, nodes in users.items()
     )
 
 

@@ -30,6 +30,9 @@ BNB_LEAVES: Mapping[str, str] = {
 }
 
 
+BlockSize = Literal[16, 32, 64, 128, 256]
+
+
 class Method(Frozen):
     """What every method says of itself.
 
@@ -123,6 +126,73 @@ class StaticInt8(SelectiveMethod):
     samples: PositiveInt = 256
 
 
+class PackedMethod(SelectiveMethod):
+    """Weights and tables in blocks of a few bits, for ONNX Runtime.
+
+    Attributes:
+        block_size: Weights that share a scale, at the most: fewer where rows would be padded.
+        symmetric: Whether the middle of a block's range is zero, or it has a zero point of its own.
+        activations: What weights are multiplied by: numbers as they come, or these in blocks of 8 bits, which is faster.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    leaves: ClassVar[Mapping[str, str]] = {
+        **VECTORS,
+        "attention": "its products are of two activations: no weight is stored for them",
+    }
+
+    block_size: BlockSize
+    symmetric: bool = False
+    activations: Literal["float32", "int8"] = "int8"
+
+
+class PackedInt8(PackedMethod):
+    """Weights and tables in blocks of 8 bits: nearest to the model, at a quarter of its bytes (ONNX Runtime)."""
+
+    kind: Literal["packed-int8"] = "packed-int8"
+    block_size: BlockSize = 128
+
+
+class PackedInt4(PackedMethod):
+    """Weights and tables in blocks of 4 bits: an eighth of the bytes and the scales (ONNX Runtime)."""
+
+    kind: Literal["packed-int4"] = "packed-int4"
+    block_size: BlockSize = 64
+
+
+WIDENED: Mapping[str, str] = {"the arithmetic": "in fp32: few processors multiply 16 bits as fast"}
+
+
+class Fp16(Method):
+    """Weights and tables in float16: half the bytes, hardly another answer (ONNX Runtime or PyTorch).
+
+    Attributes:
+        format: `onnx`, or `transformers`: safetensors.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    leaves: ClassVar[Mapping[str, str]] = WIDENED
+
+    kind: Literal["fp16"] = "fp16"
+    format: Literal["onnx", "transformers"] = "onnx"
+
+
+class Bf16(Method):
+    """Weights and tables in bfloat16: half the bytes, and fast where processors multiply it (PyTorch or ONNX Runtime).
+
+    Attributes:
+        format: `transformers`: safetensors; or `onnx`.
+    """
+
+    makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    leaves: ClassVar[Mapping[str, str]] = {
+        "the arithmetic": "in fp32 where bfloat16 products are not native, and in an ONNX file"
+    }
+
+    kind: Literal["bf16"] = "bf16"
+    format: Literal["onnx", "transformers"] = "transformers"
+
+
 class OpenVinoInt8(Method):
     """8-bit weights, tables and activations by scales that texts of the task have set (OpenVINO, NNCF).
 
@@ -180,7 +250,17 @@ class QuantoInt4(Method):
 
 
 QuantizationMethod = Annotated[
-    DynamicInt8 | StaticInt8 | OpenVinoInt8 | BnbInt8 | BnbNf4 | QuantoInt8 | QuantoInt4,
+    DynamicInt8
+    | StaticInt8
+    | PackedInt8
+    | PackedInt4
+    | Fp16
+    | Bf16
+    | OpenVinoInt8
+    | BnbInt8
+    | BnbNf4
+    | QuantoInt8
+    | QuantoInt4,
     Field(discriminator="kind"),
 ]
 

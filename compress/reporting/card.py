@@ -3,7 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    General,
+    Head,
+    Intermediate,
+    Pretrain,
+    Quantize,
+    head_of,
+)
 from compress.reporting.essentials import list_essentials
 from compress.reporting.lineage import describe_pretraining
 from compress.reporting.loading import LIBRARIES, format_of, tell_need, write_loading

@@ -47,7 +47,12 @@ def tell_need(run: Run, *, needs_compress: bool) -> list[str]:
         ]
     elif form == "quanto":
         told += ["Its weights are quanto's: `pip install optimum-quanto`.", ""]
-    if form == "safetensors" and needs_compress:
+    if form == "safetensors" and needs_compress and isinstance(run.stage, Quantize):
+        told += [
+            "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`.",
+            "",
+        ]
+    elif form == "safetensors" and needs_compress:
         told += [
             "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
             "For those who do not have it, this writes the same function without sharing, in more bytes:",
