@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
@@ -18,7 +17,8 @@ from compress.planning import (
     plan_quantization,
     task_of,
 )
-from compress.recipes.stages import Export
+from compress.recipes.quantization import QuantizationMethod, resolve_method
+from compress.recipes.stages import Export, ExportFormat
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
 from compress.sources import collect_runs, resolve_model
@@ -137,6 +137,7 @@ def distill(
 def quantize(
     model: str,
     *,
+    method: QuantizationMethod | str = "dynamic-int8",
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -144,12 +145,14 @@ def quantize(
     force: bool = False,
     save_to: Path | None = None,
 ) -> StoredRun:
-    """Rewrite a finished model in 8-bit integers, for ONNX Runtime.
+    """Rewrite a finished model in fewer bits.
 
     Args:
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
-        task: Scored afterwards; default the run's own.
-        seed: Kept in the record; quantization draws nothing.
+        method: A recipe of `compress.recipes.quantization`, such as `PackedInt4(block_size=64)`; or the name of one
+            that is taken as it is.
+        task: Calibrated on, and scored afterwards; default the run's own.
+        seed: Of the texts to calibrate on, where the method asks for some.
         runs: The store.
         glue: A local clone of GLUE.
         force: Redo a finished run.
@@ -158,14 +161,15 @@ def quantize(
     Raises:
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
-    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, task=task)
+    recipe = resolve_method(method, {}) if isinstance(method, str) else method
+    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, method=recipe, task=task)
     return execute(step, force=force, save_to=save_to)
 
 
 def export(
     model: str,
     *,
-    format: Literal["transformers"] = "transformers",  # noqa: A002 (the command's own word)
+    format: ExportFormat = "transformers",  # noqa: A002 (the command's own word)
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -177,7 +181,8 @@ def export(
 
     Args:
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
-        format: `transformers`: layers that share a part, which `transformers` lacks, get a copy each.
+        format: `transformers`: layers that share a part, which `transformers` lacks, get a copy each. `onnx`, `openvino`:
+            a graph in fp32 for either runtime.
         task: Scored afterwards; default the run's own.
         seed: Kept in the record; nothing is drawn.
         runs: The store.

@@ -26,6 +26,7 @@ from compress.integrity import (
     explain_unloadable,
     require_encoder,
     require_fitting,
+    require_start,
     require_vocabulary,
     require_whole,
 )
@@ -137,7 +138,7 @@ def load_encoder(path: Path, task: Task, *, seed: int) -> Encoder:
     if not classified:
         _set_labels(config, task)
     set_seed(seed)
-    model = _load_classifier(path, config)
+    model = load_classifier(path, config)
     if order is not None:
         reorder_labels(model, order, task)
     elif classified:
@@ -168,7 +169,7 @@ def load_finished(path: Path) -> Encoder:
     """
     config, tokenizer = load_config(path), load_tokenizer(path)
     require_fitting(path, tokenizer, config)
-    return Encoder(_load_classifier(path, config, complete=True), tokenizer)
+    return Encoder(load_classifier(path, config, complete=True), tokenizer)
 
 
 def build_classifier(
@@ -314,13 +315,17 @@ def _set_labels(config: PretrainedConfig, task: Task) -> None:
 
 
 def load_weights(
-    path: Path, config: PretrainedConfig, auto: Any, **options: Any
+    path: Path, config: PretrainedConfig, auto: Any, *, quantized: bool = False, **options: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A model of an Auto class with a directory's weights in it, and what `from_pretrained` says of their tensors.
 
+    Weights that bitsandbytes has quantized are loaded only where they are said to be welcome, to answer.
+
     Raises:
-        CompressError: They cannot be loaded.
+        CompressError: They cannot be loaded, or nothing can be made of them.
     """
+    if not quantized:
+        require_start(path, config)
     options |= {
         "use_safetensors": True,
         "output_loading_info": True,
@@ -334,7 +339,20 @@ def load_weights(
     return model, report
 
 
-def _load_classifier(path: Path, config: PretrainedConfig, *, complete: bool = False) -> PreTrainedModel:
-    model, report = load_weights(path, config, AutoModelForSequenceClassification)
+def load_classifier(
+    path: Path, config: PretrainedConfig, *, complete: bool = False, quantized: bool = False
+) -> PreTrainedModel:
+    """A sequence classifier with a directory's weights.
+
+    Args:
+        path: Holds them as safetensors.
+        config: Their configuration.
+        complete: Whether the classifier itself must be among them; else a missing one is drawn.
+        quantized: Whether they may be in fewer bits: enough to answer, not to be trained or rewritten.
+
+    Raises:
+        CompressError: They are damaged, or another model's.
+    """
+    model, report = load_weights(path, config, AutoModelForSequenceClassification, quantized=quantized)
     require_whole(path, model, report, complete=complete)
     return model

@@ -23,6 +23,10 @@ PACKAGES = (
     "sentencex",
     "onnx",
     "onnxruntime",
+    "openvino",
+    "nncf",
+    "bitsandbytes",
+    "optimum-quanto",
     "numpy",
     "scikit-learn",
 )
@@ -56,6 +60,11 @@ def installed_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def refuse_telemetry() -> None:
+    """Keep OpenVINO and NNCF from telling their maker that they are used: both do wherever this package can be imported."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def tested_versions() -> dict[str, str]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from compress.data.checking import UNLABELLED, Labels
 from compress.data.task_data import Split
+from compress.engines import Logits
 from compress.environment import describe
 from compress.errors import CompressError
-from compress.inference import Logits, Predictor
+from compress.inference import Predictor
 from compress.runs import Batches, Evaluation, Score, content_key, write_record
 from compress.statistics import METRICS, estimate_score
 from compress.tasks import Task

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
+from compress.artefacts import FORMATS
 from compress.errors import CompressError, first_line
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -53,6 +54,22 @@ def require_fitting(path: Path, tokenizer: PreTrainedTokenizerBase, config: Pret
         raise CompressError(
             f"The tokenizer in {path} has no padding token, so texts cannot share a batch.",
             'Name one in tokenizer_config.json, such as "pad_token": "[PAD]".',
+        )
+
+
+def require_start(path: Path, config: PretrainedConfig) -> None:
+    """Refuse what a model was rewritten as: it answers, but nothing can be made of it.
+
+    Raises:
+        CompressError: It is a graph, or its weights are in fewer bits.
+    """
+    rewritten = [file for file in FORMATS if (path / file).is_file()]
+    method = getattr(config, "quantization_config", None)
+    if rewritten or method is not None:
+        what = f"holds {rewritten[0]}" if rewritten else "holds weights that bitsandbytes has quantized"
+        raise CompressError(
+            f"{path} {what}: it can answer (predict, evaluate), but not be trained, pruned, quantized or exported.",
+            "Name the model that it was made from.",
         )
 
 
@@ -117,6 +134,7 @@ def require_whole(path: Path, model: PreTrainedModel, report: Mapping[str, Any],
             "Bring the config.json that was saved with these weights.",
         )
     _require_finite(file, model)
+    _require_packed(file, model)
 
 
 def find_layer(name: str) -> int:
@@ -131,6 +149,25 @@ def _require_finite(file: Path, model: PreTrainedModel) -> None:
         raise CompressError(
             f"{file} holds NaN or infinite numbers in {_enumerate(broken)}.",
             "Bring weights from before its training diverged.",
+        )
+
+
+def _require_packed(file: Path, model: PreTrainedModel) -> None:
+    """Refuse weights in full precision where the configuration says that bitsandbytes has quantized them."""
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("bitsandbytes")
+    }
+    unpacked = [
+        name
+        for name, layer in layers.items()
+        if getattr(layer.weight, "SCB", None) is None and getattr(layer.weight, "quant_state", None) is None
+    ]
+    if unpacked:
+        raise CompressError(
+            f"{file} holds no quantized weights for {_enumerate(unpacked)}, as config.json says that it does.",
+            "Bring the config.json that was saved with these weights.",
         )
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from compress.artefacts import ONNX_FILE
 from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
 from compress.distillation.answers import TaskTeacher, distill_answers, gate_teacher
@@ -43,6 +44,7 @@ from compress.models.sharing import is_partially_shared, to_plain_albert
 from compress.pretraining.learning import pretrain_encoder
 from compress.pretraining.tokenizer import train_tokenizer
 from compress.processes import is_main
+from compress.quantization.calibration import CalibrationData
 from compress.recipes.schema import Student
 from compress.recipes.stages import (
     Distill,
@@ -54,6 +56,7 @@ from compress.recipes.stages import (
     Quantize,
     Stage,
 )
+from compress.rewriting import rewrite
 from compress.sources import Model
 from compress.steps import Step
 from compress.storage import require_space
@@ -163,24 +166,22 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
 
 @make_artefact.register
 def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    from compress.quantization.onnx import quantize_dynamic_int8  # onnx takes a second to import
-
-    encoder = load_finished(inputs["model"].path)
+    source = inputs["model"]
+    encoder = load_finished(source.path)
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    summary = quantize_dynamic_int8(
-        encoder.model,
-        workspace.path,
-        input_names=model_inputs(encoder.tokenizer),
-        per_channel=stage.method.per_channel,
-    )
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
+    learned_by = source.run.run.seed if source.run else step.seed  # its hold-out, which it was not taught
+    data = CalibrationData.of(_examples(step), holdout_seed=learned_by, seed=step.seed)
+    summary = rewrite(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
 
 
 @make_artefact.register
 def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     encoder = load_finished(inputs["model"].path)
+    if stage.format != "transformers":
+        return _export_graph(stage.format, encoder, workspace)
     unshared = is_partially_shared(encoder.model)
     if unshared:
         encoder = replace(encoder, model=to_plain_albert(encoder.model))
@@ -189,6 +190,23 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
     return Made(
         encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
     )
+
+
+def _export_graph(form: Literal["onnx", "openvino"], encoder: Encoder, workspace: Workspace) -> Made:
+    """A graph in fp32, with the configuration and the tokenizer beside it."""
+    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
+    encoder.model.config.save_pretrained(workspace.path)
+    encoder.tokenizer.save_pretrained(workspace.path)
+    names = model_inputs(encoder.tokenizer)
+    if form == "onnx":
+        from compress.exporting import export_onnx  # onnx takes a second to import
+
+        export_onnx(encoder.model, workspace.path / ONNX_FILE, input_names=names)
+    else:
+        from compress.converting import export_openvino
+
+        export_openvino(encoder.model, workspace.path, input_names=names)
+    return Made(encoder.parameters, {"model_type": encoder.model.config.model_type})
 
 
 def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:

@@ -1,6 +1,6 @@
 """Whether two engines agree: the logits of an exported file beside those of its model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.encoder import longest_input, output_layer
+from compress.engines import Inputs, Logits
 
 PARITY_SHAPES = ((1, 1), (1, 2), (3, 7), (8, 32), (4, 128))
 """Batches and lengths at which a file is compared with its model; rows of one batch differ in length."""
@@ -61,25 +62,58 @@ def compare_logits(
         seed: Of the token ids.
     """
     names = [node.name for node in session.get_inputs()]
-    clipped = tuple((batch, min(length, longest_input(model.config))) for batch, length in shapes)
-    expected: list[NDArray[np.float32]] = []
-    received: list[NDArray[np.float32]] = []
+    batches = random_batches(model.config, names, shapes=shapes, seed=seed)
+    return compare_answers(lambda inputs: session.run(["logits"], dict(inputs))[0], model, batches)
+
+
+def compare_answers(
+    answer: Callable[[Inputs], Logits], model: PreTrainedModel, batches: Sequence[Inputs]
+) -> LogitComparison:
+    """Compare the logits that something gives with a model's.
+
+    Args:
+        answer: Gives logits `[B, C]` for inputs `[B, L]`.
+        model: The reference; it comes back in the mode it was in.
+        batches: What both are asked: the inputs that both take.
+    """
+    expected: list[Logits] = []
+    received: list[Logits] = []
     with evaluating(model), torch.no_grad(), _recorded_features(model) as features:
-        for number, (batch, length) in enumerate(clipped):
-            inputs = random_batch(model.config, batch=batch, length=length, seed=seed + number)
-            tensors = {name: torch.from_numpy(inputs[name]).to(model.device) for name in names}
+        for inputs in batches:
+            tensors = {name: torch.from_numpy(array).to(model.device) for name, array in inputs.items()}
             expected.append(model(**tensors).logits.float().cpu().numpy())
-            received.append(session.run(["logits"], {name: inputs[name] for name in names})[0])
+            received.append(answer(inputs))
     differences = [got - wanted for got, wanted in zip(received, expected, strict=True)]
     agreeing = np.concatenate(received).argmax(axis=1) == np.concatenate(expected).argmax(axis=1)
     return LogitComparison(
-        shapes=clipped,
+        shapes=tuple(_shape(inputs) for inputs in batches),
         # np.max and not max, which may drop a NaN
         max_difference=float(np.max([np.abs(difference).max() for difference in differences])),
         rms_difference=float(np.max([_root_mean_square(difference) for difference in differences])),
         scale=max(_root_mean_square(np.concatenate(expected)), _random_logit(model, features)),
         agreement=float(agreeing.mean()),
     )
+
+
+def random_batches(
+    config: PretrainedConfig,
+    names: Sequence[str],
+    *,
+    shapes: Sequence[tuple[int, int]] = PARITY_SHAPES,
+    seed: int = 0,
+) -> list[Inputs]:
+    """Random token ids at several shapes, with padding; lengths beyond the model's positions are cut."""
+    longest = longest_input(config)
+    batches = [
+        random_batch(config, batch=batch, length=min(length, longest), seed=seed + number)
+        for number, (batch, length) in enumerate(shapes)
+    ]
+    return [{name: inputs[name] for name in names} for inputs in batches]
+
+
+def _shape(inputs: Inputs) -> tuple[int, int]:
+    batch, length = inputs["input_ids"].shape
+    return batch, length
 
 
 def random_batch(

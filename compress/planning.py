@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from compress.data.checking import UNLABELLED
 from compress.data.task_data import TaskData, load_task_data
 from compress.encoder import answers_task
-from compress.environment import multiplies_bfloat16
-from compress.errors import InvalidInputError
+from compress.environment import installed_version, multiplies_bfloat16
+from compress.errors import CompressError, InvalidInputError
 from compress.recipes.methods import Distillation
+from compress.recipes.quantization import DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.resolve import (
     explain_validation,
     list_recipes,
@@ -22,7 +23,6 @@ from compress.recipes.resolve import (
 )
 from compress.recipes.schema import NewModel, Student, Teacher
 from compress.recipes.stages import (
-    DynamicInt8,
     Export,
     Finetune,
     Pretrain,
@@ -36,6 +36,7 @@ from compress.steps import Step, Workplace
 from compress.tasks import Task, resolve_task
 
 Part = TypeVar("Part", bound=Frozen)
+DEFAULT_METHOD = DynamicInt8()
 
 
 @dataclass(frozen=True)
@@ -168,19 +169,29 @@ def _recipe_of(model: str, tokenizer: str, *, random: bool) -> Student | Teacher
     )
 
 
-def plan_quantization(model: str, workplace: Workplace, *, seed: int, task: str | None = None) -> Step:
+def plan_quantization(
+    model: str,
+    workplace: Workplace,
+    *,
+    seed: int,
+    method: QuantizationMethod = DEFAULT_METHOD,
+    task: str | None = None,
+) -> Step:
     """Plan to quantize a finished run (or any classifier, if its task is named).
 
     Raises:
         UnknownNameError: The model is unknown.
         InvalidInputError: It is no finished run and no task was named.
+        CompressError: The method's packages are missing.
     """
+    require_installed(method)
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)
     data = load_examples(task, workplace)
-    stage = Quantize(method=DynamicInt8())
-    return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
+    stage = Quantize(method=method)
+    left = tuple(f"{what} in full precision: {why}" for what, why in method.leaves.items())
+    return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store, left)
 
 
 def plan_export(
@@ -191,7 +202,13 @@ def plan_export(
     Raises:
         UnknownNameError: The model is unknown.
         InvalidInputError: It is no finished run and no task was named.
+        CompressError: The format's package is missing.
     """
+    if stage.format == "openvino" and installed_version("openvino") is None:
+        raise CompressError(
+            "The format openvino needs openvino, which is not installed here.",
+            "Install it: pip install 'compress-encoders[openvino]'.",
+        )
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
     if task is None:
         task = task_of(source)

@@ -12,16 +12,16 @@ from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.hub import fetch_snapshot, find_snapshot
 from compress.recipes.resolve import list_recipes, resolve_teacher, suggest
 from compress.recipes.schema import HereSource, HubSource, LocalSource, PackageSource, Teacher
-from compress.recipes.stages import head_of
+from compress.recipes.stages import head_of, is_graph
 from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_runs, hash_file, read_run
 
 logger = logging.getLogger(__name__)
 
 TRAINABLE_STAGES = frozenset({"finetune", "distill", "export"})
-"""Stages whose result is a PyTorch model, which can be trained or quantized further."""
+"""Stages whose result is a PyTorch model, which can be trained or quantized further; an export of a graph is none."""
 STARTING_STAGES = TRAINABLE_STAGES | {"general", "pretrain"}
 """Stages whose result a model can start from, or be taught by."""
-ALL_STAGES = STARTING_STAGES | {"quantize"}
+ALL_STAGES = STARTING_STAGES | {"quantize", "graph"}
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,16 @@ def _has_weights(folder: Path) -> bool:
 def _model_in_directory(path: Path, *, stages: frozenset[str]) -> Model:
     if (path / RUN_FILE).is_file():
         stored = read_run(path)
-        if stored.run.stage.kind not in stages:
+        if _kind_of(stored) not in stages:
             raise InvalidInputError(
-                f"{path} is a run of kind {stored.run.stage.kind}, which will not do here.",
-                f"Name one of kind {', '.join(sorted(stages))}.",
+                f"{path} is a run of kind {_describe_kind(stored)}, which will not do here.",
+                f"Name one of kind {', '.join(sorted(stages))}, such as the one that it was made from.",
             )
         return model_of_run(stored)
     if (path / "config.json").is_file():
         name = path.resolve().name
         return Model(name=name, path=path, origin=f"directory {name}", key=content_hash(path))
-    finished = [stored for stored in find_runs(path) if stored.run.stage.kind in stages]
+    finished = [stored for stored in find_runs(path) if _kind_of(stored) in stages]
     # A corpus may be called as a task is; who names both means what answers the task.
     finished = [stored for stored in finished if head_of(stored.run.stage) == "task"] or finished
     names = {stored.run.name for stored in finished}
@@ -200,6 +200,15 @@ def _model_in_directory(path: Path, *, stages: frozenset[str]) -> Model:
         f"{path} holds neither a model (config.json) nor a finished run of kind {' or '.join(sorted(stages))}.",
         "Make one with `compress finetune` or `compress distill`, or mend the path.",
     )
+
+
+def _kind_of(stored: StoredRun) -> str:
+    stage = stored.run.stage
+    return "graph" if stage.kind == "export" and is_graph(stage) else stage.kind
+
+
+def _describe_kind(stored: StoredRun) -> str:
+    return "export (of a graph)" if _kind_of(stored) == "graph" else stored.run.stage.kind
 
 
 def _find_in_package(source: PackageSource, *, name: str) -> Model:

@@ -45,7 +45,7 @@ class Loaded:
     """A worker's word of its model: what runs it, and what loading took.
 
     Attributes:
-        engine: `pytorch` or `onnxruntime`.
+        engine: What runs it: `pytorch`, `onnxruntime`, `openvino`, …
         device: Where it runs.
         began: On the machine's monotonic clock, in seconds.
         ended: The same.
@@ -240,15 +240,12 @@ def _import_libraries(path: Path) -> None:
     """Import all that loading will need: `transformers` imports a model's module and the tokenizers when first asked."""
     from transformers.utils.logging import disable_progress_bar
 
-    from compress.encoder import build_empty, load_config, load_tokenizer
-    from compress.inference import ONNX_FILE
+    from compress.encoder import load_config, load_tokenizer
+    from compress.engines import import_libraries
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     load_tokenizer(path)
-    if (path / ONNX_FILE).is_file():
-        import onnxruntime  # noqa: F401
-    else:
-        build_empty(load_config(path))
+    import_libraries(path, load_config(path))
 
 
 def _load(path: Path, threads: int) -> tuple["Predictor", Loaded]:

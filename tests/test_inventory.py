@@ -9,8 +9,9 @@ import pytest
 
 from compress.errors import InvalidInputError
 from compress.inventory import find_superseded, select_below, survey
+from compress.recipes.quantization import DynamicInt8
 from compress.recipes.schema import Student
-from compress.recipes.stages import Distill, DynamicInt8, Finetune, Quantize
+from compress.recipes.stages import Distill, Finetune, Quantize
 from compress.recipes.terms import SoftTerm
 from compress.recipes.values import Training
 from compress.runs import LOCK_FILE, Parent, list_files, write_record

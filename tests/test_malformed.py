@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.malformed.models import make_graph
 from tests.malformed.tasks import TASK
 
 CASES = collect_cases()
+REWRITTEN = ("openvino", "quanto", "bnb")
 LEAST = {"teacher": 50, "student": 50, "task": 50, "data": 100, "model": 60}
 
 
@@ -34,7 +36,8 @@ def sound(tmp_path_factory, tokenizer):
     (root / "graph").mkdir()
     (root / "graph" / "config.json").write_text((root / "classifier" / "config.json").read_text())
     (root / "graph" / "model.onnx").write_bytes(make_graph())
-    for name in ("encoder", "classifier", "three-labels", "graph"):
+    _rewrite(root, tokenizer)
+    for name in ("encoder", "classifier", "three-labels", "graph", *REWRITTEN):
         tokenizer.save_pretrained(root / name)
     (root / "student.toml").write_text(STUDENT)
     (root / "folder.csv").mkdir()
@@ -45,6 +48,27 @@ def sound(tmp_path_factory, tokenizer):
     fields = {**TASK, "train": "train.csv", "validation": "validation.csv"}
     (root / "reviews.toml").write_text(to_toml(fields))
     return root
+
+
+def _rewrite(root, tokenizer):
+    """The classifier in other formats: OpenVINO's (a graph that answers with zeros), quanto's and bitsandbytes'."""
+    from compress.encoder import Encoder, load_classifier, load_config
+    from compress.parity import random_batches
+    from compress.quantization.bnb import quantize_bnb
+    from compress.quantization.quanto import quantize_weights
+
+    for name in REWRITTEN:
+        (root / name).mkdir()
+        shutil.copy(root / "classifier" / "config.json", root / name)
+    config = load_config(root / "classifier")
+    encoder = Encoder(load_classifier(root / "classifier", config), tokenizer)
+    quantize_weights(encoder, root / "quanto", weights="qint8", parity_bound=3.0)
+    batches = random_batches(config, tokenizer.model_input_names)
+    quantize_bnb(encoder, root / "bnb", weights="int8", trial=batches, parity_bound=3.0)
+    import openvino
+
+    graph = openvino.Core().read_model(root / "graph" / "model.onnx")
+    openvino.save_model(graph, root / "openvino" / "openvino_model.xml", compress_to_fp16=False)
 
 
 @pytest.fixture
@@ -112,6 +136,9 @@ def test_a_malformed_input_is_one_clear_error(case, place):
         ),
         ("predict", "sound/classifier", "a lovely film"),
         ("predict", "sound/graph", "a lovely film"),
+        ("predict", "sound/openvino", "a lovely film"),
+        ("predict", "sound/quanto", "a lovely film"),
+        ("predict", "sound/bnb", "a lovely film"),
         ("evaluate", "sound/classifier", "--task", "sound/reviews.toml"),
     ],
     ids=lambda arguments: " ".join(arguments[:2]),

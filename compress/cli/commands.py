@@ -1,12 +1,22 @@
 """The commands: parse, call the API, hand the result to the sink. Slow imports wait until a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from compress.cli import catalogue, doctor, store
-from compress.cli.options import COMMON, DATA, MAKING, SCHOOLING, SELECTION, TEACHING, TRAINING, takes
+from compress.cli.options import (
+    COMMON,
+    DATA,
+    MAKING,
+    QUANTIZATION,
+    SCHOOLING,
+    SELECTION,
+    TEACHING,
+    TRAINING,
+    takes,
+)
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
 if TYPE_CHECKING:
@@ -160,26 +170,28 @@ def distill(
 
 
 @app.command(epilog="Example: compress quantize runs/sample/albert-tiny --method dynamic-int8")
-@takes(making=MAKING, data=DATA, common=COMMON)
+@takes(quantization=QUANTIZATION, making=MAKING, data=DATA, common=COMMON)
 def quantize(
     model: ModelArgument,
+    quantization: dict[str, Any],
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
-    method: Annotated[str, typer.Option("--method", help="dynamic-int8.")] = "dynamic-int8",
+    method: Annotated[str, typer.Option("--method", help="One of `compress list methods`.")] = "dynamic-int8",
     task: Annotated[
-        str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
+        str | None,
+        typer.Option("--task", help="Calibrated on, and scored afterwards; default the run's own."),
     ] = None,
 ) -> None:
-    """Rewrite a finished MODEL in 8-bit integers, for ONNX Runtime."""
+    """Rewrite a finished MODEL in fewer bits."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.errors import InvalidInputError
         from compress.planning import plan_quantization
+        from compress.recipes.quantization import resolve_method
 
-        if method != "dynamic-int8":
-            raise InvalidInputError(f"There is no method {method!r}.", "The methods are: dynamic-int8.")
-        step = plan_quantization(model, _workplace(common, data), seed=making["seed"], task=task)
+        recipe = resolve_method(method, quantization)
+        place = _workplace(common, data)
+        step = plan_quantization(model, place, seed=making["seed"], method=recipe, task=task)
         _carry_out(step, making, output)
 
 
@@ -190,22 +202,30 @@ def export(
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
-    format_: Annotated[str, typer.Option("--format", help="transformers.")] = "transformers",
+    format_: Annotated[
+        str, typer.Option("--format", help="transformers, or a graph in fp32: onnx, openvino.")
+    ] = "transformers",
     task: Annotated[
         str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
     ] = None,
 ) -> None:
-    """Write a finished MODEL for those who do not have compress; partly shared layers get a copy each."""
+    """Write a finished MODEL for those who do not have compress, or for another runtime.
+
+    For transformers, partly shared layers get a copy each; a graph holds them once.
+    """
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.errors import InvalidInputError
         from compress.planning import plan_export
-        from compress.recipes.stages import Export
+        from compress.recipes.stages import Export, ExportFormat
 
-        if format_ != "transformers":
-            raise InvalidInputError(f"There is no format {format_!r}.", "The formats are: transformers.")
+        if format_ not in (formats := get_args(ExportFormat)):
+            raise InvalidInputError(
+                f"There is no format {format_!r}.", f"The formats are: {', '.join(formats)}."
+            )
         place = _workplace(common, data)
-        step = plan_export(model, place, seed=making["seed"], stage=Export(format=format_), task=task)
+        stage = Export.model_validate({"format": format_})
+        step = plan_export(model, place, seed=making["seed"], stage=stage, task=task)
         _carry_out(step, making, output)
 
 

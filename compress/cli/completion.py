@@ -24,9 +24,8 @@ METHODS = {
         "sop": "hidden words, and the order of two segments (Lan et al. 2020)",
         "rtd": "words that a generator has replaced (Clark et al. 2020)",
     },
-    "quantize": {"dynamic-int8": "ONNX Runtime, 8-bit"},
 }
-"""Stage → method → what it is."""
+"""Stage → method → what it is; methods of quantization say so themselves."""
 
 
 def complete_kind(incomplete: str) -> list[str]:
@@ -91,7 +90,9 @@ def complete_arrangement(incomplete: str) -> list[str]:
 
 def complete_quantization(incomplete: str) -> list[str]:
     """Methods of quantization."""
-    return _starting(incomplete, METHODS["quantize"])
+    from compress.recipes.quantization import METHODS as QUANTIZATIONS
+
+    return _starting(incomplete, QUANTIZATIONS)
 
 
 def complete_recipe_file(incomplete: str) -> list[str]:

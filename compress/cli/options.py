@@ -133,6 +133,40 @@ TRAINING: Group = {
     "early_stopping_patience": _training(int, "Epochs without a better hold-out score before it stops."),
 }
 
+_QUANTIZATION_PANEL = "Method (default: its own)"
+
+
+def _quantization(kind: Any, text: str, *names: str) -> tuple[Any, Any]:
+    return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=_QUANTIZATION_PANEL)], None
+
+
+QUANTIZATION: Group = {
+    "keep": _quantization(
+        list[str],
+        "A module that stays in full precision, by its name; * stands for any part of it.",
+        "--keep",
+    ),
+    "max_drop": _quantization(
+        float,
+        "How far the primary score may fall on a held-out part of train; layers that hurt stay in full precision.",
+        "--max-drop",
+    ),
+    "per_channel": _quantization(
+        bool, "A scale for each output of a layer, or one for all.", "--per-channel/--per-tensor"
+    ),
+    "graph": _quantization(str, "static-int8: qdq or operator.", "--graph"),
+    "ranges": _quantization(
+        str, "How a range follows from what is seen: minmax, entropy or percentile.", "--ranges"
+    ),
+    "block_size": _quantization(int, "Weights that share a scale: 16, 32, 64, 128 or 256.", "--block-size"),
+    "symmetric": _quantization(
+        bool, "Whether zero is the middle of each block's range.", "--symmetric/--asymmetric"
+    ),
+    "activations": _quantization(str, "What packed weights multiply: int8 or float32.", "--activations"),
+    "format": _quantization(str, "fp16, bf16: onnx or transformers.", "--format"),
+    "samples": _quantization(int, "Texts of the train split to calibrate on.", "--samples"),
+}
+
 SELECTION: Group = {
     "select_on": (
         Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.cli.completion import KINDS, METHODS
 from compress.errors import UnknownNameError
+from compress.recipes.quantization import describe_methods
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher, suggest
 from compress.recipes.schema import Student, Teacher, describe_source
 from compress.recipes.size import BERT_VOCABULARY, count_parameters, megabytes
@@ -196,8 +197,9 @@ def _list_tasks() -> "tuple[list[dict[str, Any]], Table]":
 
 
 def _list_methods() -> "tuple[list[dict[str, Any]], Table]":
+    stages = {**METHODS, "quantize": describe_methods()}
     methods = [
-        (name, f"{stage}: {text}") for stage, methods in METHODS.items() for name, text in methods.items()
+        (name, f"{stage}: {text}") for stage, methods in stages.items() for name, text in methods.items()
     ]
     return _list_names("method", methods)
 

@@ -13,9 +13,10 @@ from compress.data.task_data import Split, TaskData, hold_out_rows
 from compress.distillation.augmentation import Augmented
 from compress.distillation.cache import cached_logits
 from compress.distillation.learning import Answers, learn_texts
+from compress.engines import Logits
 from compress.errors import CompressError
 from compress.evaluation import align_labels, primary_score
-from compress.inference import Logits, Predictor
+from compress.inference import Predictor
 from compress.recipes.stages import Distill
 from compress.statistics import best_constant_score
 from compress.tasks import Task

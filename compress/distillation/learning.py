@@ -23,7 +23,7 @@ from compress.distillation.objective import (
 )
 from compress.distillation.teaching import prepare_lesson
 from compress.encoder import load_config
-from compress.inference import Logits
+from compress.engines import Logits
 from compress.processes import is_main
 from compress.recipes.stages import Distill, General, Intermediate
 from compress.runs import PROJECTIONS_FILE

@@ -11,17 +11,17 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from compress.doctor.findings import Finding
-from compress.environment import installed_version, tested_versions
+from compress.environment import installed_version, refuse_telemetry, tested_versions
 from compress.errors import first_line
 
 DISTRIBUTION = "compress-encoders"
 OPTIONAL = {
     "offline": "teachers that come as packages",
-    "openvino": "OpenVINO's engine",
+    "openvino": "OpenVINO's engine, and its int8 by NNCF",
     "peers": "comparisons",
 }
 """The extras that users may miss, and what each is for."""
-COMPILED = ("torch", "tokenizers", "pyarrow", "onnx", "onnxruntime")
+COMPILED = ("torch", "tokenizers", "pyarrow", "onnx", "onnxruntime", "bitsandbytes", "openvino")
 """What may be installed and still not load: packages with libraries of their own."""
 
 
@@ -92,7 +92,8 @@ def judge_extra(
 def check_import(name: str) -> Finding | None:
     """A finding where a package is installed but does not load; None where it does, or is not installed."""
     if installed_version(name) is None:
-        return None  # told among the required ones
+        return None  # told among the required ones, or the extras
+    refuse_telemetry()
     try:
         importlib.import_module(name)
     except Exception as error:  # whatever its libraries raise, the user has to hear of it

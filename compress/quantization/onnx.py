@@ -1,190 +1,231 @@
-"""Dynamic int8 for ONNX Runtime: weights stored in 8 bits, activations quantized as they come.
+"""From a model to a quantized file for ONNX Runtime: what all its methods have in common.
 
-ONNX Runtime's `quantize_dynamic` does the work. It passes over in silence whatever it does not
-recognize (of an ALBERT traced as it is, most uses of the shared layer), so what it leaves is checked
-against the graph it was given.
+A method rewrites the exported graph. What it leaves is checked against the graph that it was given, since ONNX Runtime's
+quantizers pass over in silence whatever they do not recognize (of an ALBERT traced as it is, most uses of the shared
+layer).
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.onnx_model import ONNXModel
 from transformers import PreTrainedModel
 
+from compress.artefacts import ONNX_FILE
+from compress.engines import Inputs
 from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
-from compress.inference import ONNX_FILE
-from compress.parity import LogitComparison, compare_logits, open_session
-
-PARITY_BOUND = 0.5
-"""Largest relative error of the logits (`LogitComparison.relative_error`) by default.
-
-Each activation tensor has one scale for the whole batch, so a row's logits depend on the rows and the
-padding beside it, and no bound near fp32's holds; two int8 answers for one row differ by at most twice
-the error. MiniLM-L6 shows 0.11 to 0.23 with a scale a channel and up to 0.26 without, its classifier
-trained or not; a small ALBERT 0.02; a graph that is broken shows 1 and more. Agreement of the
-largest logit is recorded and not bounded: near-ties flip at any error.
-"""
+from compress.parity import LogitComparison, compare_answers, open_session, random_batches
+from compress.quantization.sensitivity import Answer, Kept, Trial, keep_what_hurts
+from compress.quantization.summary import KeptInFloat, QuantizationSummary
+from compress.quantization.weights import Weight, find_weights, match_modules
 
 SMALL_BYTES = 4096
 """A matrix up to this size may stay in fp32."""
 
+PRODUCTS = {
+    "MatMulInteger": (1, onnx.TensorProto.INT8),
+    "QLinearMatMul": (3, onnx.TensorProto.INT8),
+    "MatMulNBits": (1, onnx.TensorProto.UINT8),
+    "MatMul": (1, onnx.TensorProto.INT8),  # by way of a `DequantizeLinear`
+}
+"""Products of quantized weights → which input the weight is, and its type there. With unsigned weights MatMulInteger's
+kernels take almost twice as long."""
+
 
 @dataclass(frozen=True)
-class KeptInFloat:
-    """A tensor that stays in fp32: its size, and why."""
-
-    bytes: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class QuantizationSummary:
-    """What a quantized file is made of, and how far it is from its model.
+class Exported:
+    """A graph in fp32, each product a `MatMul`, each node named.
 
     Attributes:
-        bytes: Of the file.
-        quantized_matmuls: Products with int8 weights; a shared layer counts once a use.
-        kept_in_float: Constants in fp32, scalars left out, by name.
-        comparison: With the fp32 model, and the batches that it was made on.
+        model: The graph.
+        weights: Its weights, with their modules.
     """
 
-    bytes: int
-    quantized_matmuls: int
-    kept_in_float: Mapping[str, KeptInFloat]
-    comparison: LogitComparison
-
-    @property
-    def max_logit_error(self) -> float:
-        """The largest difference of any logit from the fp32 model's."""
-        return self.comparison.max_difference
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """All of it as JSON values; what stays in fp32 summed up by reason."""
-        kept: dict[str, int] = {}
-        for tensor in self.kept_in_float.values():
-            kept[tensor.reason] = kept.get(tensor.reason, 0) + tensor.bytes
-        return {
-            "bytes": self.bytes,
-            "quantized_matmuls": self.quantized_matmuls,
-            "bytes_kept_in_float": kept,
-            "max_logit_error": self.max_logit_error,
-            "relative_logit_error": self.comparison.relative_error,
-            "argmax_agreement": self.comparison.agreement,
-            "parity_batches": [list(shape) for shape in self.comparison.shapes],
-        }
+    model: onnx.ModelProto
+    weights: tuple[Weight, ...]
 
 
-def quantize_dynamic_int8(
+Rewrite = Callable[[Exported, frozenset[str]], onnx.ModelProto]
+"""What a method does: a graph, and the modules that stay as they are → the quantized graph; the given one is left alone."""
+
+
+def write_quantized(
     model: PreTrainedModel,
     directory: Path,
     *,
     input_names: Sequence[str],
-    per_channel: bool = True,
-    parity_bound: float = PARITY_BOUND,
+    rewrite: Rewrite,
+    parity_bound: float,
+    batches: Sequence[Inputs] | None = None,
+    keep: Sequence[str] = (),
+    trial: Trial | None = None,
 ) -> QuantizationSummary:
-    """Write a sequence classifier as `directory/model.onnx`, its weights and embedding tables in 8 bits.
+    """Write a sequence classifier as `directory/model.onnx`, rewritten by a method.
 
-    Inputs and output are those of `export_onnx`. Weights of products are symmetric int8, embedding
-    tables uint8 with one scale each, and a shared layer is stored once. The file is there whole,
-    after all checks, or not at all; the model comes back as it was.
+    Inputs and output are those of `export_onnx`, and a shared layer is stored once. The file is there whole, after all
+    checks, or not at all; the model comes back as it was.
 
     Args:
         model: A classifier in fp32.
         directory: Where `model.onnx` goes; made if need be.
         input_names: What the model's tokenizer makes.
-        per_channel: A scale for each column of a weight, not one for all.
+        rewrite: The method.
         parity_bound: Largest relative error of the logits.
+        batches: What both are asked; default random token ids of several lengths.
+        keep: Modules that stay in fp32; `*` stands for any part of a name.
+        trial: Where a score has to hold: what hurts it stays in fp32, too.
 
     Raises:
-        CompressError: A product or a table stayed in fp32, a shared weight was stored twice, or the
+        InvalidInputError: `keep` names a module that is not there.
+        CompressError: A product or a table stayed in fp32 that should not, a shared weight was stored twice, or the
             logits are further from the model's than the bound.
     """
-    with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
-        source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-        export_onnx(model, source, input_names=input_names)
-        quantize_dynamic(
-            source,
-            target,
-            op_types_to_quantize=["MatMul", "Gather"],  # `Gemm` becomes `MatMul` and `Add` first
-            per_channel=per_channel,
-            weight_type=QuantType.QInt8,  # with QUInt8 the kernels take almost twice as long
-        )
-        exported, quantized = onnx.load(source), onnx.load(target)
-    _keep_sums_apart(quantized.graph)
-    matmuls = require_quantized(exported.graph, quantized.graph)
-    comparison = compare_logits(open_session(quantized), model)
-    if not comparison.relative_error <= parity_bound:  # NaN fails, too
-        raise CompressError(
-            f"int8 logits differ from the model's by {comparison.relative_error:.2f} of their size (root "
-            f"mean square over batches {comparison.shapes}); the bound is {parity_bound:g}.",
-            "Keep per_channel on; or, if the score on the task holds, raise parity_bound.",
-        )
+    exported = _export(model, input_names)
+    kept = _choose_kept(exported, rewrite, keep=keep, trial=trial)
+    quantized = _finish(rewrite(exported, kept.modules))
+    names = {weight.name for weight in exported.weights if weight.module in kept.modules}
+    products = require_quantized(exported.model.graph, quantized.graph, kept=names)
+    batches = batches or random_batches(model.config, input_names)
+    comparison = compare_answers(_answer(quantized), model, batches)
+    require_parity(comparison, parity_bound)
     file = directory / ONNX_FILE
     write_graph(quantized, file)
-    return QuantizationSummary(file.stat().st_size, matmuls, _kept_in_float(quantized.graph), comparison)
+    left = _kept_in_float(quantized.graph, names)
+    return QuantizationSummary(file.stat().st_size, products, left, comparison, kept.facts)
 
 
-def require_quantized(exported: onnx.GraphProto, quantized: onnx.GraphProto) -> int:
+def require_parity(comparison: LogitComparison, bound: float) -> None:
+    """Refuse logits that are too far from the model's.
+
+    Raises:
+        CompressError: They are.
+    """
+    if not comparison.relative_error <= bound:  # NaN fails, too
+        raise CompressError(
+            f"The logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean square "
+            f"over batches {comparison.shapes}); the bound is {bound:g}.",
+            "Let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), or take a method of more bits.",
+        )
+
+
+def require_quantized(
+    exported: onnx.GraphProto, quantized: onnx.GraphProto, *, kept: Collection[str] = ()
+) -> int:
     """Check that a graph was quantized throughout.
 
     Args:
         exported: In fp32, as `export_onnx` writes it.
         quantized: What became of it.
+        kept: Weights that were to stay in fp32.
 
     Returns:
-        The number of products with int8 weights.
+        The number of products with quantized weights.
 
     Raises:
-        CompressError: There are fewer than the fp32 graph has products with constant weights, or they
-            hold more or fewer distinct weights, or an fp32 matrix is left.
+        CompressError: There are fewer than the fp32 graph has products with constant weights, or they hold more or fewer
+            distinct weights, or an fp32 matrix is left.
     """
     matrices = float_matrices(exported)
     wanted = [node.input[1] for node in exported.node if node.op_type in {"MatMul", "Gemm"}]
-    wanted = [name for name in wanted if name in matrices]
-    types = {tensor.name: tensor.data_type for tensor in quantized.initializer}
-    found = [node.input[1] for node in quantized.node if node.op_type == "MatMulInteger"]
-    found = [name for name in found if types.get(name) == onnx.TensorProto.INT8]
-    left = {name: tensor.ByteSize() for name, tensor in float_matrices(quantized).items()}
-    left = {name: size for name, size in left.items() if size > SMALL_BYTES}
+    wanted = [name for name in wanted if name in matrices and name not in kept]
+    found = quantized_weights(quantized)
+    left = {name: tensor.ByteSize() for name, tensor in float_matrices(quantized).items() if name not in kept}
+    left = {name: size for name, size in left.items() if size > SMALL_BYTES and not _holds_scales(name)}
     if (len(found), len(set(found))) != (len(wanted), len(set(wanted))) or left:
         raise CompressError(
-            f"Not all was quantized: {len(found)} int8 products with {len(set(found))} weights, expected "
+            f"Not all was quantized: {len(found)} quantized products with {len(set(found))} weights, expected "
             f"{len(wanted)} with {len(set(wanted))}; matrices left in fp32: {left or 'none'}.",
             "Install the tested versions (constraints.txt); if it stays, report the architecture.",
         )
     return len(found)
 
 
-def _keep_sums_apart(graph: onnx.GraphProto) -> None:
+def quantized_weights(graph: onnx.GraphProto) -> list[str]:
+    """The integer weight of each product that has one: a shared one once a use."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    found = []
+    for node in graph.node:
+        if node.op_type in PRODUCTS:
+            slot, kind = PRODUCTS[node.op_type]
+            name = sources.get(node.input[slot], node.input[slot])
+            if types.get(name) == kind:
+                found.append(name)
+    return found
+
+
+def use_microsoft_operators(model: onnx.ModelProto) -> None:
+    """Declare ONNX Runtime's own operators in a graph that is to hold some."""
+    if all(opset.domain != "com.microsoft" for opset in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+
+
+def _export(model: PreTrainedModel, input_names: Sequence[str]) -> Exported:
+    with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
+        source = Path(scratch) / "fp32.onnx"
+        export_onnx(model, source, input_names=input_names)
+        graph = ONNXModel(onnx.load(source))
+    graph.replace_gemm_with_matmul()
+    exported: onnx.ModelProto = graph.model
+    for number, node in enumerate(exported.graph.node):
+        node.name = (
+            f"{node.op_type}_{number}"  # some have none, and quantizers tell nodes apart by their names
+        )
+    return Exported(exported, find_weights(exported.graph, model))
+
+
+def _choose_kept(exported: Exported, rewrite: Rewrite, *, keep: Sequence[str], trial: Trial | None) -> Kept:
+    modules = list(dict.fromkeys(weight.module for weight in exported.weights))
+    always = match_modules(keep, modules)
+    if trial is None:
+        return Kept(always, {"kept_modules": sorted(always)} if always else {})
+    return keep_what_hurts(
+        modules, lambda kept: _answer(_finish(rewrite(exported, kept))), trial, always=always
+    )
+
+
+def _finish(quantized: onnx.ModelProto) -> onnx.ModelProto:
     """Write each `Add` before a `LayerNormalization` as a `Sum`.
 
-    ONNX Runtime would fuse some of the pairs into `SkipLayerNormalization`, whose CPU kernel takes six
-    times as long as the two nodes (1.31, 1 × 128): a tenth of an int8 model's time. A `Sum` of two is
-    the same operation, and is left alone.
+    ONNX Runtime would fuse some of the pairs into `SkipLayerNormalization`, whose CPU kernel takes six times as long as
+    the two nodes (1.31, 1 × 128): a tenth of an int8 model's time. A `Sum` of two is the same operation, and is left
+    alone.
     """
+    graph = quantized.graph
     normalized = {node.input[0] for node in graph.node if node.op_type == "LayerNormalization"}
     for node in graph.node:
         if node.op_type == "Add" and node.output[0] in normalized:
             node.op_type = "Sum"
+    return quantized
 
 
-def _kept_in_float(graph: onnx.GraphProto) -> dict[str, KeptInFloat]:
-    kept = {}
+def _answer(quantized: onnx.ModelProto) -> Answer:
+    session = open_session(quantized)
+    names = [node.name for node in session.get_inputs()]
+    return lambda inputs: session.run(["logits"], {name: inputs[name] for name in names})[0]  # type: ignore[no-any-return]
+
+
+def _kept_in_float(graph: onnx.GraphProto, kept: Collection[str]) -> dict[str, KeptInFloat]:
+    found = {}
     for tensor in graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or not tensor.dims:
             continue
-        if tensor.name.endswith("_scale"):  # so `quantize_dynamic` names them
-            reason = "scales of int8 weights"
+        if tensor.name in kept:
+            reason = "layers kept: asked for, or the score would fall too far"
+        elif _holds_scales(tensor.name):
+            reason = "scales of quantized weights"
         elif len(tensor.dims) > 1:
             reason = f"matrices of at most {SMALL_BYTES} bytes"
         else:
             reason = "biases and layer norms: vectors, added and scaled in fp32"
-        kept[tensor.name] = KeptInFloat(len(tensor.raw_data) or 4 * len(tensor.float_data), reason)
-    return kept
+        found[tensor.name] = KeptInFloat(len(tensor.raw_data) or 4 * len(tensor.float_data), reason)
+    return found
+
+
+def _holds_scales(name: str) -> bool:
+    return name.endswith(("_scale", "_scales"))  # so the quantizers name them

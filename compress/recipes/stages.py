@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.schema import NewModel, Student
 from compress.recipes.terms import Terms
 from compress.recipes.values import Frozen, Number, PositiveInt, Share, Training
@@ -141,32 +142,35 @@ class Distill(Frozen):
         return {**value, "method": "logits", "terms": Logits.model_validate(value["method"]).terms}
 
 
-class DynamicInt8(Frozen):
-    """8-bit weights, one scale an output channel; activations quantized as they come (ONNX Runtime)."""
-
-    kind: Literal["dynamic-int8"] = "dynamic-int8"
-    per_channel: bool = True
-
-
 class Quantize(Frozen):
     """A finished model is rewritten in fewer bits."""
 
     kind: Literal["quantize"] = "quantize"
-    method: DynamicInt8
+    method: QuantizationMethod
+
+
+ExportFormat = Literal["transformers", "onnx", "openvino"]
 
 
 class Export(Frozen):
     """A finished model is written in another format, its answers unchanged.
 
-    `transformers`: what `transformers` loads without us; layers that share a part get a copy each.
+    `transformers`: what `transformers` loads without us; layers that share a part get a copy each. `onnx` and `openvino`:
+    a graph in fp32 for either runtime, what is shared written once.
     """
 
     kind: Literal["export"] = "export"
-    format: Literal["transformers"] = "transformers"
+    format: ExportFormat = "transformers"
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """Distributions whose versions decide the result, torch and transformers apart."""
+        graph = () if self.format == "transformers" else ("onnx", "onnxruntime")
+        return (*graph, "openvino") if self.format == "openvino" else graph
 
 
 COMPUTED = (Quantize, Export)
-"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
+"""Stages that compute weights from weights: no weight is drawn, and none is trained."""
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[
@@ -181,3 +185,13 @@ def head_of(stage: Stage) -> Head:
     if isinstance(stage, Pretrain):
         return "none" if stage.objective == "rtd" else "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"
+
+
+def is_graph(stage: Stage) -> bool:
+    """Whether a stage makes a graph for a runtime, which no stage can start from, and not a model."""
+    return isinstance(stage, Quantize) or (isinstance(stage, Export) and stage.format != "transformers")
+
+
+def reads_data(stage: Stage) -> bool:
+    """Whether texts decide what a stage makes, and with them the seed that they are drawn by."""
+    return stage.method.reads_data if isinstance(stage, Quantize) else not isinstance(stage, COMPUTED)

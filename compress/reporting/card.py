@@ -3,9 +3,19 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    General,
+    Head,
+    Intermediate,
+    Pretrain,
+    Quantize,
+    head_of,
+)
 from compress.reporting.essentials import list_essentials
 from compress.reporting.lineage import describe_pretraining
+from compress.reporting.loading import LIBRARIES, format_of, tell_need, write_loading
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
     describe_versions,
@@ -21,11 +31,6 @@ PIPELINES: dict[Head, str] = {
     "masked_lm": "fill-mask",
     "none": "feature-extraction",
 }
-BARE: dict[Head, tuple[str, str]] = {
-    "masked_lm": ("AutoModelForMaskedLM", "logits"),
-    "none": ("AutoModel", "last_hidden_state"),
-}
-"""What loads a model that answers no task, and what it gives."""
 
 
 def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: bool = False) -> str:
@@ -48,8 +53,8 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
         "",
         "## How to load it",
         "",
-        *(_tell_need(run) if needs_compress and not _has_onnx(run) else []),
-        *fence(_write_loading(run, needs_compress=needs_compress), "python"),
+        *tell_need(run, needs_compress=needs_compress),
+        *fence(write_loading(run, needs_compress=needs_compress), "python"),
         "",
         "## How it was made",
         "",
@@ -64,17 +69,14 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
     return "\n".join(lines) + "\n"
 
 
-def _has_onnx(run: Run) -> bool:
-    return any(name.endswith(".onnx") for name in run.files)
-
-
 def _front_matter(run: Run) -> Iterator[str]:
     """YAML; every text is written as JSON, which YAML contains."""
     yield "---"
-    yield f"library_name: {'onnxruntime' if _has_onnx(run) else 'transformers'}"
+    form = format_of(run)
+    yield f"library_name: {LIBRARIES[form]}"
     yield f"pipeline_tag: {PIPELINES[head_of(run.stage)]}"
     yield "tags:"
-    tags = ["compress", run.stage.kind, *(["onnx"] if _has_onnx(run) else [])]
+    tags = ["compress", run.stage.kind, *([form] if form in ("onnx", "openvino") else [])]
     if isinstance(run.stage, Quantize):
         tags.append(run.stage.method.kind)
     yield from (f"- {json.dumps(tag)}" for tag in tags)
@@ -131,79 +133,3 @@ def _list_scores(evaluations: Sequence[Evaluation]) -> Iterator[str]:
 
 def _describe_parent(parent: Parent) -> str:
     return show(f"{parent.name} ({parent.origin})")
-
-
-def _tell_need(run: Run) -> list[str]:
-    """Why the import, and how to do without."""
-    return [
-        "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
-        "For those who do not have it, this writes the same function without sharing, in more bytes:",
-        "",
-        *fence("compress export . --save-to ../plain", "bash"),
-        "",
-    ]
-
-
-def _write_loading(run: Run, *, needs_compress: bool) -> str:
-    """The lines of Python that load the artefact from the current directory and ask it one question."""
-    first = (
-        ["import compress  # its architecture is not among those of transformers"] if needs_compress else []
-    )
-    head = head_of(run.stage)
-    if head in BARE:
-        return _write_bare_loading(first, *BARE[head])
-    texts = ", ".join('["A text."]' for _ in run.answered_task.text)
-    if _has_onnx(run):
-        graph = next(name for name in sorted(run.files) if name.endswith(".onnx"))
-        return "\n".join(
-            [
-                "import numpy as np",
-                "import onnxruntime",
-                "from transformers import AutoTokenizer",
-                "",
-                'tokenizer = AutoTokenizer.from_pretrained(".")',
-                f'session = onnxruntime.InferenceSession({json.dumps(graph)}, providers=["CPUExecutionProvider"])',
-                "names = {given.name for given in session.get_inputs()}",
-                f'batch = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")',
-                "inputs = {name: value.astype(np.int64) for name, value in batch.items() if name in names}",
-                "logits = session.run(None, inputs)[0]",
-                *_explain_logits(run, "logits.argmax(-1)"),
-            ]
-        )
-    return "\n".join(
-        [
-            *first,
-            "import torch",
-            "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
-            "",
-            'tokenizer = AutoTokenizer.from_pretrained(".")',
-            'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
-            f'batch = tokenizer({texts}, truncation=True, padding=True, return_tensors="pt")',
-            "with torch.no_grad():",
-            "    logits = model(**batch).logits",
-            *_explain_logits(run, "logits.argmax(-1)"),
-        ]
-    )
-
-
-def _write_bare_loading(first: Sequence[str], loader: str, given: str) -> str:
-    return "\n".join(
-        [
-            *first,
-            "import torch",
-            f"from transformers import {loader}, AutoTokenizer",
-            "",
-            'tokenizer = AutoTokenizer.from_pretrained(".")',
-            f'model = {loader}.from_pretrained(".").eval()',
-            'batch = tokenizer(["A text."], truncation=True, padding=True, return_tensors="pt")',
-            "with torch.no_grad():",
-            f"    print(model(**batch).{given}.shape)",
-        ]
-    )
-
-
-def _explain_logits(run: Run, winner: str) -> list[str]:
-    if run.answered_task.labels is None:
-        return ["print(logits[:, 0].tolist())"]
-    labels = json.dumps(list(run.answered_task.labels), ensure_ascii=False)
-    return [f"labels = {labels}", f"print([labels[index] for index in {winner}.tolist()])"]

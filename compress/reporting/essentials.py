@@ -3,8 +3,10 @@
 import string
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from compress.environment import Environment
+from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
@@ -54,8 +56,7 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         yield from _list_training(stage.training)
         yield "Selected on", stage.select_on
     elif isinstance(stage, Quantize):
-        scales = "one scale an output channel" if stage.method.per_channel else "one scale a tensor"
-        yield "Method", f"{stage.method.kind}, {scales}"
+        yield "Method", _describe_quantization(stage.method)
     elif isinstance(stage, Export):
         yield "Format", stage.format
 
@@ -70,6 +71,22 @@ def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:
             "Augmentation",
             f"{augmentation.copies} copies, a word in {1 / augmentation.replace_probability:g} replaced",
         )
+
+
+def _describe_quantization(method: QuantizationMethod) -> str:
+    """A method's name and its choices: static-int8, one scale an output channel, samples 256."""
+    choices = method.model_dump(exclude={"kind", "per_channel"})
+    details = [f"{name.replace('_', ' ')} {_say(value)}" for name, value in choices.items()]
+    per_channel = getattr(method, "per_channel", None)
+    if per_channel is not None:
+        details.insert(0, "one scale an output channel" if per_channel else "one scale a tensor")
+    return ", ".join([method.kind, *details])
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " and ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _describe_term(term: Term) -> str:

@@ -49,6 +49,7 @@ def press_tab(*words):
         (("distill", "--method", "t"), "tinybert", "logits"),
         (("distill", "--budget", "s"), "small", "published"),
         (("quantize", "--method", "d"), "dynamic-int8", "logits"),
+        (("quantize", "--method", "packed"), "packed-int4", "dynamic-int8"),
         (("finetune", "minilm"), "minilm-l6", "bert-base"),
         (("finetune", "albert-tiny", "--tokenizer", "bert-"), "bert-base", "bert-tiny"),
         (("evaluate", "--task", "m"), "mnli", "sst2"),

@@ -28,6 +28,7 @@ def cases() -> Iterator[Case]:
         yield _case(f"classifier's tokenizer {what}", "classifier", EVALUATE, change, "own", *mentions)
     for what, change, *mentions in _graphs():
         yield _case(f"graph {what}", "graph", PREDICT, change, "own", *mentions)
+    yield from _rewritten()
     for what, change, *mentions in _records():
         for command in (("report", "own", "--output-dir", "page"), ("measure", "own"), ("quantize", "own")):
             yield _case(
@@ -50,6 +51,16 @@ def cases() -> Iterator[Case]:
     yield _case(
         "empty directory", "encoder", TRAIN, lambda own: [path.unlink() for path in own.iterdir()], "own"
     )
+
+
+def _rewritten() -> Iterator[Case]:
+    for form, spoiled in (("openvino", _pairs()), ("quanto", _packed()), ("bnb", _bits())):
+        for what, change, *mentions in spoiled:
+            for command in (PREDICT, EVALUATE):
+                yield _case(f"{form} {what}, {command[0]}", form, command, change, "own", *mentions)
+    for form in ("graph", "openvino", "quanto", "bnb"):
+        for command in (QUANTIZE, TRAIN, ("export", "own", "--task", "sound/reviews.toml")):
+            yield _case(f"{form}, {command[0]}", form, command, lambda own: None, "own")
 
 
 def _case(what: str, source: str, command: tuple, change: Callable, *mentions: str) -> Case:
@@ -240,6 +251,52 @@ def _graphs() -> Iterator[tuple]:
     yield "with three logits", _overwrite(GRAPH, make_graph(labels=3)), GRAPH, "3 logits"
     yield "without config.json", _drop(CONFIG), "config.json"
     yield "without tokenizer", _drop(TOKENIZER), "tokenizer"
+
+
+def _pairs() -> Iterator[tuple]:
+    xml, weights = "openvino_model.xml", "openvino_model.bin"
+    for name in (xml, weights):
+        yield f"{name} cut off", _cut(name, 0.5), xml
+        yield f"{name} empty", _overwrite(name, b""), xml
+    yield "weights missing", _drop(weights), weights, "missing"
+    yield "text", _overwrite(xml, "this is a graph"), xml
+    yield "a page", _overwrite(xml, "<html><body>404</body></html>"), xml
+    yield "an ONNX graph", _overwrite(xml, make_graph()), xml
+    yield "without config.json", _drop(CONFIG), "config.json"
+    yield "without tokenizer", _drop(TOKENIZER), "tokenizer"
+    yield (
+        "with three labels",
+        _configured(id2label={"0": "a", "1": "b", "2": "c"}, label2id={"a": 0, "b": 1, "c": 2}),
+        "2 logits",
+    )
+
+
+def _packed() -> Iterator[tuple]:
+    file = "quanto.safetensors"
+    yield "cut off", _cut(file, 0.7), file
+    yield "cut off in the header", _cut(file, 0.01), file
+    yield "empty", _overwrite(file, b""), file
+    yield "a pickle", _overwrite(file, pickle.dumps({"a": 1})), file
+    yield (
+        "plain weights",
+        lambda own: shutil.copy(own.parent / "sound/classifier" / WEIGHTS, own / file),
+        file,
+    )
+    yield "of another width", _configured(hidden_size=36), file
+    yield "of another depth", _configured(num_hidden_layers=3), file
+    yield "of fewer layers", _configured(num_hidden_layers=1), file
+
+
+def _bits() -> Iterator[tuple]:
+    yield "cut off", _cut(WEIGHTS, 0.7), WEIGHTS
+    yield "empty", _overwrite(WEIGHTS, b""), WEIGHTS
+    yield (
+        "plain weights",
+        lambda own: shutil.copy(own.parent / "sound/classifier" / WEIGHTS, own / WEIGHTS),
+        WEIGHTS,
+    )
+    yield "a tensor short", _tensors(_without("bert.encoder.layer.1.output.dense.weight")), WEIGHTS, "layer.1"
+    yield "a scale short", _tensors(_without("bert.encoder.layer.1.output.dense.SCB")), WEIGHTS
 
 
 def _records() -> Iterator[tuple]:

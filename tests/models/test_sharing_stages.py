@@ -15,7 +15,7 @@ from compress.cli.commands import app
 from compress.encoder import build_config, count_parameters, load_finished
 from compress.inference import load
 from compress.planning import Workplace, plan_export
-from compress.quantization.onnx import quantize_dynamic_int8
+from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.recipes.schema import Architecture
 from compress.recipes.stages import Export
 from compress.runs import read_run

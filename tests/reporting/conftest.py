@@ -14,8 +14,9 @@ import pytest
 from compress.environment import Environment
 from compress.recipes.methods import Masking
 from compress.recipes.pretraining import TokenizerRecipe
+from compress.recipes.quantization import DynamicInt8
 from compress.recipes.schema import Architecture, Student
-from compress.recipes.stages import Distill, DynamicInt8, Finetune, General, NewModel, Pretrain, Quantize
+from compress.recipes.stages import Distill, Finetune, General, NewModel, Pretrain, Quantize
 from compress.recipes.terms import HiddenTerm, SoftTerm
 from compress.recipes.values import Training
 from compress.runs import (

@@ -28,8 +28,10 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices
 from compress.parity import random_batch
+from compress.quantization import dynamic
 from compress.quantization import onnx as quantization
-from compress.quantization.onnx import quantize_dynamic_int8, require_quantized
+from compress.quantization.dynamic import quantize_dynamic_int8
+from compress.quantization.onnx import require_quantized
 
 LAYERS = {"bert": 1, "roberta": 1, "electra": 1, "albert": 2}
 SIZES = {
@@ -197,8 +199,8 @@ def test_one_scale_a_tensor_on_request(export_once, tmp_path):
     by_channel = quantize_dynamic_int8(model, tmp_path / "a", input_names=names)
     by_tensor = quantize_dynamic_int8(model, tmp_path / "b", input_names=names, per_channel=False)
     assert by_tensor.bytes < by_channel.bytes
-    assert "scales of int8 weights" in by_channel.facts["bytes_kept_in_float"]
-    assert "scales of int8 weights" not in by_tensor.facts["bytes_kept_in_float"]
+    assert "scales of quantized weights" in by_channel.facts["bytes_kept_in_float"]
+    assert "scales of quantized weights" not in by_tensor.facts["bytes_kept_in_float"]
 
 
 def test_whole_road_from_model_to_file(tmp_path):
@@ -219,7 +221,7 @@ def test_shared_layer_passed_over_is_caught(exported):
     naive = quantize(traced)
     found = [node.op_type for node in naive.graph.node].count("MatMulInteger")
     assert found < MATMULS["albert"]
-    with pytest.raises(CompressError, match=rf"{found} int8 products .* expected {MATMULS['albert']}"):
+    with pytest.raises(CompressError, match=rf"{found} quantized products .* expected {MATMULS['albert']}"):
         require_quantized(onnx.load(exported("albert")).graph, naive.graph)
 
 
@@ -231,7 +233,7 @@ def test_table_in_float_is_caught(exported):
 
 def test_unsigned_weights_are_caught(exported):
     fp32 = onnx.load(exported("bert")).graph
-    with pytest.raises(CompressError, match="0 int8 products"):
+    with pytest.raises(CompressError, match="0 quantized products"):
         require_quantized(fp32, quantize(exported("bert"), weight_type=QuantType.QUInt8).graph)
 
 
@@ -241,7 +243,7 @@ def test_shared_weight_stored_twice_is_caught(exported):
     copy = graph.initializer.add()
     copy.CopyFrom(next(tensor for tensor in graph.initializer if tensor.name == shared.input[1]))
     copy.name = shared.input[1] = "again"
-    with pytest.raises(CompressError, match="15 int8 products with 10 weights, expected 15 with 9"):
+    with pytest.raises(CompressError, match="15 quantized products with 10 weights, expected 15 with 9"):
         require_quantized(onnx.load(exported("albert")).graph, graph)
 
 
@@ -275,7 +277,7 @@ def test_broken_weights_are_beyond_the_default_bound(factor, export_once, monkey
                 )
         onnx.save(model, target)
 
-    monkeypatch.setattr(quantization, "quantize_dynamic", shuffled)
+    monkeypatch.setattr(dynamic, "quantize_dynamic", shuffled)
     with pytest.raises(CompressError, match=r"the bound is 0\.5"):
         quantize_dynamic_int8(build("albert"), tmp_path, input_names=input_names("albert"))
 
@@ -285,7 +287,7 @@ def test_stopped_midway_nothing_is_left(export_once, monkeypatch, tmp_path, scra
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quantization, "quantize_dynamic", stop)
+    monkeypatch.setattr(dynamic, "quantize_dynamic", stop)
     with pytest.raises(KeyboardInterrupt):
         quantize_dynamic_int8(build("albert"), tmp_path / "run", input_names=input_names("albert"))
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,122 @@
+"""Methods through the command line: a whole artefact each, scored, cached, and loaded by its own card."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel, set_seed
+from typer.testing import CliRunner
+
+from compress import api
+from compress.cli.commands import app
+from compress.planning import Workplace, plan_quantization
+from compress.recipes.quantization import DynamicInt8, PackedInt4, StaticInt8
+from tests.conftest import STUDENT, tiny_config, write_task
+
+WAYS = {
+    "static-int8": ["--samples", "32"],
+    "packed-int8": [],
+    "packed-int4": ["--max-drop", "0.01", "--block-size", "32"],
+    "fp16": [],
+    "bf16": [],
+}
+
+
+def compress(*arguments, expect=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == expect, result.output + result.stderr
+    return result
+
+
+def json_of(*arguments):
+    return json.loads(compress(*arguments, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory, tokenizer):
+    """A directory with a task and a student that has learned it."""
+    root = tmp_path_factory.mktemp("house")
+    set_seed(0)
+    AutoModel.from_config(tiny_config("bert", tokenizer)).save_pretrained(root / "tiny-bert")
+    tokenizer.save_pretrained(root / "tiny-bert")
+    (root / "tiny-albert.toml").write_text(STUDENT)
+    write_task(root, train=240, validation=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        made = json_of("finetune", "tiny-albert.toml", "--tokenizer", "tiny-bert", "--task", "reviews.toml")
+        yield made
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_each_method_leaves_a_whole_artefact(method, house, monkeypatch, capsys):
+    given = ["quantize", house["path"], "--method", method, *WAYS[method]]
+    run = json_of(*given)
+    path = Path(run["path"]).resolve()
+    assert run["stage"]["method"]["kind"] == method
+    assert run["parents"][0]["key"] == house["key"]
+    assert run["parameters"] == house["parameters"]
+    score = run["evaluations"][0]["scores"][0]["value"]
+    assert score == pytest.approx(house["evaluations"][0]["scores"][0]["value"], abs=0.05)
+    assert run["facts"]["relative_logit_error"] > 0
+    assert {"config.json", "tokenizer.json", "README.md", "run.json"} <= {
+        file.name for file in path.iterdir()
+    }
+    assert (path / "model.onnx").is_file() != (path / "model.safetensors").is_file()
+    if method == "packed-int4":
+        assert run["facts"]["holdout_score_before"] - run["facts"]["holdout_score"] <= 0.01 + 1e-9
+
+    answers = json_of("predict", run["path"], "a lovely film .", "a dull film .")
+    assert [answer["label"] for answer in answers] == ["good", "bad"]
+    assert api.evaluate(run["path"])[0].scores[0].value == score
+    assert json_of(*given)["started"] == run["started"]  # cached
+
+    code = re.search(r"```python\n(.*?)```", (path / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(path)
+    capsys.readouterr()
+    exec(code.replace("A text.", "a lovely film ."), {})
+    assert capsys.readouterr().out.strip() == "['good']"
+
+
+def test_sixteen_bits_are_half_and_compute_in_them_where_they_can(house):
+    run = json_of("quantize", house["path"], "--method", "bf16")
+    sizes = [
+        sum(f["bytes"] for name, f in made["files"].items() if "safetensors" in name) for made in (house, run)
+    ]
+    assert 0.45 * sizes[0] < sizes[1] < 0.65 * sizes[0]
+    assert run["evaluations"][0]["engine"] in ("pytorch", "pytorch-bf16")
+    assert json.loads(Path(run["path"], "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_plan_says_what_stays(house):
+    plan = json_of("quantize", house["path"], "--method", "packed-int4", "--dry-run")
+    assert any("biases" in line for line in plan[0]["terms"])
+
+
+def test_texts_are_in_the_key_where_they_decide(house):
+    """Guards a cached artefact whose scales are another data set's."""
+
+    def keys(**changes):
+        methods = {"dynamic": DynamicInt8(), "static": StaticInt8(), "mended": PackedInt4(max_drop=0.01)}
+        place = Workplace()
+        seed = changes.get("seed", 42)
+        return {
+            name: plan_quantization(house["path"], place, seed=seed, method=method).key
+            for name, method in methods.items()
+        }
+
+    before, other = keys(), keys(seed=7)
+    assert {name for name in before if before[name] != other[name]} == {"static", "mended"}
+    train = Path("train.csv")
+    text = train.read_text()
+    train.write_text(text.replace("the", "a", 1))
+    try:
+        assert {name for name, key in keys().items() if key != before[name]} == {"static", "mended"}
+    finally:
+        train.write_text(text)
+
+
+def test_a_module_that_is_not_there_is_told_with_those_that_are(house):
+    result = compress("quantize", house["path"], "--method", "packed-int4", "--keep", "clasifier", expect=2)
+    assert "classifier" in result.stderr
+    assert not list(Path(house["path"]).parent.glob("quantize-*/model.onnx.*"))
