@@ -18,9 +18,11 @@ from compress.planning import (
     plan_quantization,
     task_of,
 )
-from compress.recipes.stages import Export
+from compress.recipes.pruning import ImportanceName, Removal
+from compress.recipes.stages import Export, Prune
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
+from compress.slimming import plan_pruning
 from compress.sources import collect_runs, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
@@ -131,6 +133,39 @@ def distill(
     """
     teachers = [teacher] if isinstance(teacher, str) else list(teacher)
     step = plan_distillation(teachers, student, task, Workplace(Path(runs), glue), seed=seed, options=options)
+    return execute(step, force=force, save_to=save_to)
+
+
+def prune(
+    model: str,
+    *,
+    remove: Removal,
+    importance: ImportanceName = "magnitude",
+    task: str | None = None,
+    seed: int = 42,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Take parts of a finished model away: layers, heads, neurons, widths, single weights.
+
+    Args:
+        model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        remove: What goes.
+        importance: Who judges which units go.
+        task: Scored afterwards; default the run's own. Where the loss judges, texts of its train split are read.
+        seed: Of draws, where texts or chance decide.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    stage = Prune(remove=remove, importance=importance)
+    step = plan_pruning(model, Workplace(Path(runs), glue), seed=seed, stage=stage, task=task)
     return execute(step, force=force, save_to=save_to)
 
 

@@ -23,6 +23,7 @@ PACKAGES = (
     "sentencex",
     "onnx",
     "onnxruntime",
+    "torch-pruning",
     "numpy",
     "scikit-learn",
 )

@@ -13,9 +13,11 @@ from compress.recipes.stages import (
     COMPUTED,
     General,
     Pretrain,
+    Prune,
     Quantize,
     Stage,
     head_of,
+    reads_data,
 )
 from compress.runs import RUN_FILE, SCHEMA_VERSION, Parent, content_key, run_directory
 from compress.sources import Model
@@ -51,7 +53,7 @@ class Step:
         subject: The task or the corpus as the user named it.
         seed: Of everything random in it.
         store: The directory of runs.
-        details: What its terms compare, in words.
+        details: What its terms compare, or what its passes leave, in words.
     """
 
     name: str
@@ -66,7 +68,6 @@ class Step:
     @cached_property
     def key(self) -> str:
         """A hash over all that decides the result (DESIGN.md, section 5)."""
-        draws = not isinstance(self.stage, COMPUTED)
         makers = ("torch", "transformers", *_other_makers(self.stage))
         versions = describe().versions
         return content_key(
@@ -76,7 +77,7 @@ class Step:
                 "parents": [parent.key for parent in self.parents],
                 "task": self.task.model_dump(mode="json", exclude={"source"}) if self.task else None,
                 "data": self._data_key(),
-                "seed": self.seed if draws else None,
+                "seed": self.seed if reads_data(self.stage) else None,
                 "device": device(),
                 "processes": world_size(),
                 "versions": [_minor(versions.get(name, "")) for name in makers],
@@ -84,7 +85,7 @@ class Step:
         )
 
     def _data_key(self) -> list[str]:
-        if isinstance(self.stage, COMPUTED):
+        if not reads_data(self.stage):
             return []
         if isinstance(self.data, Corpus):
             return [self.data.fingerprint]
@@ -166,6 +167,8 @@ def _other_makers(stage: Stage) -> tuple[str, ...]:
     match stage:
         case Quantize():
             return "onnx", "onnxruntime"
+        case Prune():
+            return ("torch-pruning",)
         case Pretrain(arrangement=str()):
             return "tokenizers", "sentencex"
     return ()

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compress.cli import catalogue, doctor, store
-from compress.cli.options import COMMON, DATA, MAKING, SCHOOLING, SELECTION, TEACHING, TRAINING, takes
+from compress.cli.options import (
+    COMMON,
+    DATA,
+    MAKING,
+    PRUNING,
+    SCHOOLING,
+    SELECTION,
+    TEACHING,
+    TRAINING,
+    takes,
+)
 from compress.cli.output import Output, hush_progress_bars, telling_failures
 
 if TYPE_CHECKING:
@@ -156,6 +166,35 @@ def distill(
         options = _options(training, selection, distillation=Teaching(**teaching))
         place = _workplace(common, data)
         step = plan_distillation(teacher, student, task, place, seed=making["seed"], options=options)
+        _carry_out(step, making, output)
+
+
+@app.command(epilog="Example: compress prune runs/sample/albert-tiny --ffn 0.5")
+@takes(removal=PRUNING, making=MAKING, data=DATA, common=COMMON)
+def prune(
+    model: ModelArgument,
+    removal: dict[str, Any],
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    importance: Annotated[
+        str, typer.Option("--importance", help="Who judges units: magnitude, taylor or random.")
+    ] = "magnitude",
+    task: Annotated[
+        str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
+    ] = None,
+) -> None:
+    """Take parts of a finished MODEL away: layers, heads, neurons, widths, single weights."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.planning import change_recipe
+        from compress.recipes.pruning import Removal
+        from compress.recipes.stages import Prune
+        from compress.slimming import plan_pruning
+
+        remove = change_recipe(Removal(), removal)
+        stage = change_recipe(Prune(remove=remove), {"importance": importance})
+        step = plan_pruning(model, _workplace(common, data), seed=making["seed"], stage=stage, task=task)
         _carry_out(step, making, output)
 
 

@@ -108,6 +108,27 @@ SCHOOLING: Group = {
     "max_tokens": _schooling(int, "Ends after so many tokens, the learning rate with them."),
 }
 
+_PRUNING_PANEL = "What is removed (fractions of what is there)"
+
+
+def _removal(kind: Any, text: str, *names: str, default: Any) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=_PRUNING_PANEL)], default
+
+
+PRUNING: Group = {
+    "layers": _removal(int, "Layers, or passes through a shared one.", default=0),
+    "layer_rule": _removal(str, "Which layers: last, first, alternate or importance.", default="last"),
+    "heads": _removal(
+        float, "Attention heads, at an unchanged width; loads after import compress.", default=0.0
+    ),
+    "ffn": _removal(float, "Neurons of each feed-forward network.", default=0.0),
+    "hidden": _removal(float, "Hidden width, and as many of the heads.", default=0.0),
+    "embedding": _removal(float, "Width of factorized embedding tables.", default=0.0),
+    "sparsity": _removal(
+        float, "Single weights: a smaller file once it is compressed, no faster model.", default=0.0
+    ),
+}
+
 _PANEL = "Training (default: the recipe's)"
 
 

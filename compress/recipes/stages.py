@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.schema import NewModel, Student
 from compress.recipes.terms import Terms
 from compress.recipes.values import Frozen, Number, PositiveInt, Share, Training
@@ -165,12 +166,41 @@ class Export(Frozen):
     format: Literal["transformers"] = "transformers"
 
 
-COMPUTED = (Quantize, Export)
-"""Stages that compute weights from weights alone: no data decides, and nothing is drawn."""
+class Prune(Frozen):
+    """A finished model loses parts of itself.
+
+    Attributes:
+        remove: What.
+        importance: By which judgement, where units are told apart.
+        batches: Of the train split, from which the importance is judged where it asks for texts.
+        max_length: Tokens after which these texts are cut.
+    """
+
+    kind: Literal["prune"] = "prune"
+    remove: Removal
+    importance: ImportanceName = "magnitude"
+    batches: PositiveInt = 8
+    max_length: PositiveInt = 128
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the train split decides what goes."""
+        by_loss = self.importance == "taylor" and self.remove.ranks_units
+        return by_loss or (self.remove.layers > 0 and self.remove.layer_rule == "importance")
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether texts or draws decide what goes, and with them the seed."""
+        return self.reads_texts or (self.importance == "random" and self.remove.ranks_units)
+
+
+COMPUTED = (Quantize, Export, Prune)
+"""Stages that compute weights from weights: no weight is drawn, and none is trained."""
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[
-    Finetune | Pretrain | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
+    Finetune | Pretrain | General | Intermediate | Distill | Quantize | Export | Prune,
+    Field(discriminator="kind"),
 ]
 
 
@@ -181,3 +211,8 @@ def head_of(stage: Stage) -> Head:
     if isinstance(stage, Pretrain):
         return "none" if stage.objective == "rtd" else "masked_lm"
     return "none" if isinstance(stage, Intermediate) else "task"
+
+
+def reads_data(stage: Stage) -> bool:
+    """Whether texts decide what a stage makes, and with them the seed that they are drawn by."""
+    return stage.reads_data if isinstance(stage, Prune) else not isinstance(stage, COMPUTED)

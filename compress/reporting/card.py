@@ -3,9 +3,19 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from compress.recipes.stages import Distill, Export, General, Head, Intermediate, Pretrain, Quantize, head_of
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    General,
+    Head,
+    Intermediate,
+    Pretrain,
+    Prune,
+    Quantize,
+    head_of,
+)
 from compress.reporting.essentials import list_essentials
-from compress.reporting.lineage import describe_pretraining
+from compress.reporting.lineage import describe_pretraining, describe_pruning
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
     describe_versions,
@@ -28,13 +38,13 @@ BARE: dict[Head, tuple[str, str]] = {
 """What loads a model that answers no task, and what it gives."""
 
 
-def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: bool = False) -> str:
+def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | None = None) -> str:
     """The `README.md` beside an artefact, in the Hub's format; it claims no licence, since we know none.
 
     Args:
         run: The run that made the artefact.
         evaluations: Of this artefact; may be empty.
-        needs_compress: Whether `transformers` has no such architecture and loads it only beside us.
+        lacking: What is unlike any architecture of `transformers`, which loads it only beside us; None if nothing is.
     """
     lines = [
         *_front_matter(run),
@@ -48,8 +58,8 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
         "",
         "## How to load it",
         "",
-        *(_tell_need(run) if needs_compress and not _has_onnx(run) else []),
-        *fence(_write_loading(run, needs_compress=needs_compress), "python"),
+        *(_tell_need(lacking) if lacking and not _has_onnx(run) else []),
+        *fence(_write_loading(run, needs_compress=lacking is not None), "python"),
         "",
         "## How it was made",
         "",
@@ -87,17 +97,21 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 
 def _describe_making(run: Run) -> str:
-    if isinstance(run.stage, Pretrain):
-        return describe_pretraining(run.stage)
-    if isinstance(run.stage, General | Intermediate):
-        return f"{run.stage.kind} distillation ({run.stage.method})"
-    if isinstance(run.stage, Distill):
-        return f"distilled ({run.stage.method})"
-    if isinstance(run.stage, Quantize):
-        return f"quantized ({run.stage.method.kind})"
-    if isinstance(run.stage, Export):
-        return f"exported ({run.stage.format})"
-    return "fine-tuned"
+    text = "fine-tuned"
+    match run.stage:
+        case Pretrain():
+            text = describe_pretraining(run.stage)
+        case General() | Intermediate():
+            text = f"{run.stage.kind} distillation ({run.stage.method})"
+        case Distill():
+            text = f"distilled ({run.stage.method})"
+        case Quantize():
+            text = f"quantized ({run.stage.method.kind})"
+        case Export():
+            text = f"exported ({run.stage.format})"
+        case Prune():
+            text = describe_pruning(run.stage)
+    return text
 
 
 def _describe_artefact(run: Run) -> Iterator[str]:
@@ -133,11 +147,11 @@ def _describe_parent(parent: Parent) -> str:
     return show(f"{parent.name} ({parent.origin})")
 
 
-def _tell_need(run: Run) -> list[str]:
+def _tell_need(lacking: str) -> list[str]:
     """Why the import, and how to do without."""
     return [
-        "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
-        "For those who do not have it, this writes the same function without sharing, in more bytes:",
+        f"{lacking}, which `transformers` lacks: it loads after `import compress`. "
+        "For those who do not have it, this writes the same function, in more bytes:",
         "",
         *fence("compress export . --save-to ../plain", "bash"),
         "",

@@ -5,7 +5,16 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from compress.environment import Environment
-from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    Finetune,
+    General,
+    Intermediate,
+    Pretrain,
+    Prune,
+    Quantize,
+)
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
@@ -58,6 +67,10 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         yield "Method", f"{stage.method.kind}, {scales}"
     elif isinstance(stage, Export):
         yield "Format", stage.format
+    elif isinstance(stage, Prune):
+        yield "Removed, as asked", stage.remove.describe()
+        if stage.remove.ranks_units:
+            yield "Importance", stage.importance
 
 
 def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:
