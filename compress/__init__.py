@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from compress.errors import CompressError
     from compress.inference import load
     from compress.planning import Options, Teaching
+    from compress.pruning.targets import Target
     from compress.recipes.pruning import Removal
     from compress.reporting import write_report as report
+    from compress.slimming import Recovery
 
 __all__ = [
     "CompressError",
     "Options",
+    "Recovery",
     "Removal",
+    "Target",
     "Teaching",
     "distill",
     "evaluate",
@@ -37,6 +41,8 @@ __all__ = [
 _HOMES = {
     "CompressError": ("compress.errors", "CompressError"),
     "Options": ("compress.planning", "Options"),
+    "Recovery": ("compress.slimming", "Recovery"),
+    "Target": ("compress.pruning.targets", "Target"),
     "Removal": ("compress.recipes.pruning", "Removal"),
     "Teaching": ("compress.planning", "Teaching"),
     "load": ("compress.inference", "load"),

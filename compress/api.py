@@ -18,17 +18,19 @@ from compress.planning import (
     plan_quantization,
     task_of,
 )
+from compress.pruning.targets import Target
 from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.stages import Export, Prune
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
-from compress.slimming import plan_pruning
+from compress.slimming import Recovery, plan_pruning
 from compress.sources import collect_runs, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import resolve_task
 
 DEFAULTS = Options()
+NOTHING = Removal()
 
 
 def finetune(
@@ -139,8 +141,10 @@ def distill(
 def prune(
     model: str,
     *,
-    remove: Removal,
+    remove: Removal = NOTHING,
     importance: ImportanceName = "magnitude",
+    target: Target | None = None,
+    recovery: Recovery | None = None,
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -154,6 +158,8 @@ def prune(
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
         remove: What goes.
         importance: Who judges which units go.
+        target: A size that decides on some of the fractions.
+        recovery: How what is left is taught by the model as it was; None leaves it as it is.
         task: Scored afterwards; default the run's own. Where the loss judges, texts of its train split are read.
         seed: Of draws, where texts or chance decide.
         runs: The store.
@@ -165,7 +171,8 @@ def prune(
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
     stage = Prune(remove=remove, importance=importance)
-    step = plan_pruning(model, Workplace(Path(runs), glue), seed=seed, stage=stage, task=task)
+    place = Workplace(Path(runs), glue)
+    step = plan_pruning(model, place, seed=seed, stage=stage, task=task, target=target, recovery=recovery)
     return execute(step, force=force, save_to=save_to)
 
 

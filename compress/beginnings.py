@@ -24,17 +24,17 @@ AUGMENTATION_SEED = 42
 
 
 def begin_student(
-    stage: Intermediate | Distill,
+    student: Student | None,
     inputs: dict[str, Model],
     *,
     load: Callable[[Path], Encoder],
-    build: Callable[[], Encoder],
+    build: Callable[[Student], Encoder],
 ) -> tuple[Encoder, dict[str, Any]]:
     """A student as an earlier stage has left it, else a new one that starts as its recipe says; and how it started."""
-    if "student" in inputs:
+    if "student" in inputs or student is None:
         return load(inputs["student"].path), {}
-    student = build()
-    return student, initialize_student(student, stage.student, inputs["teacher"].path)
+    encoder = build(student)
+    return encoder, initialize_student(encoder, student, inputs["teacher"].path)
 
 
 def initialize_student(

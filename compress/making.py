@@ -123,10 +123,10 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
 def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     source = inputs["teacher"].path
     student, started = begin_student(
-        stage,
+        stage.student,
         inputs,
         load=load_base,
-        build=lambda: build_bare(stage.student, load_tokenizer(source), seed=step.seed),
+        build=lambda recipe: build_bare(recipe, load_tokenizer(source), seed=step.seed),
     )
     pupil = _pupil(student, step, workspace, before=find_before(inputs))
     data = _examples(step)
@@ -142,10 +142,10 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     teachers = _teachers(stage, inputs, seed=seed)
     tokenizer = teachers[0].predictor.tokenizer
     student, started = begin_student(
-        stage,
+        stage.student,
         inputs,
         load=lambda path: load_encoder(path, data.task, seed=seed),
-        build=lambda: build_classifier(stage.student, tokenizer, data.task, seed=seed),
+        build=lambda recipe: build_classifier(recipe, tokenizer, data.task, seed=seed),
     )
     pupil = _pupil(student, step, workspace, before=find_before(inputs))
     texts = augment_texts(stage, data.train, inputs, store=step.store)

@@ -11,8 +11,10 @@ from compress.cli.options import (
     DATA,
     MAKING,
     PRUNING,
+    RECOVERY,
     SCHOOLING,
     SELECTION,
+    TARGET,
     TEACHING,
     TRAINING,
     takes,
@@ -169,11 +171,24 @@ def distill(
         _carry_out(step, making, output)
 
 
-@app.command(epilog="Example: compress prune runs/sample/albert-tiny --ffn 0.5")
-@takes(removal=PRUNING, making=MAKING, data=DATA, common=COMMON)
+@app.command(epilog="Example: compress prune runs/sample/albert-tiny --ffn 0.5 --recover")
+@takes(
+    removal=PRUNING,
+    target=TARGET,
+    recovery=RECOVERY,
+    training=TRAINING,
+    selection=SELECTION,
+    making=MAKING,
+    data=DATA,
+    common=COMMON,
+)
 def prune(
     model: ModelArgument,
     removal: dict[str, Any],
+    target: dict[str, Any],
+    recovery: dict[str, Any],
+    training: dict[str, Any],
+    selection: dict[str, Any],
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
@@ -187,14 +202,18 @@ def prune(
     """Take parts of a finished MODEL away: layers, heads, neurons, widths, single weights."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.planning import change_recipe
-        from compress.recipes.pruning import Removal
-        from compress.recipes.stages import Prune
+        from compress.cli.pruning import read_recovery, read_stage, read_target
         from compress.slimming import plan_pruning
 
-        remove = change_recipe(Removal(), removal)
-        stage = change_recipe(Prune(remove=remove), {"importance": importance})
-        step = plan_pruning(model, _workplace(common, data), seed=making["seed"], stage=stage, task=task)
+        step = plan_pruning(
+            model,
+            _workplace(common, data),
+            seed=making["seed"],
+            stage=read_stage(removal, importance),
+            task=task,
+            target=read_target(**target),
+            recovery=read_recovery(**recovery, options=_options(training, selection)),
+        )
         _carry_out(step, making, output)
 
 

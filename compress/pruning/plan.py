@@ -14,6 +14,8 @@ from compress.pruning.depth import require_layers_left
 from compress.recipes.pruning import ROUNDED_TO, Removal
 
 BYTES_OF_WEIGHT = 4
+BYTES_OF_ENTRY = 90
+"""Of a tensor in the header of a safetensors file, its name left out; a few more than there are."""
 LENGTH = 128
 """Tokens of the text that operations are counted for."""
 
@@ -56,7 +58,7 @@ class Cost:
 
     Attributes:
         parameters: Shared ones once.
-        bytes: Of the weights in fp32.
+        bytes: Of the file of weights, in fp32.
         flops: Of one text of `LENGTH` tokens; None where it cannot be told.
     """
 
@@ -101,10 +103,12 @@ def cost_of(config: PretrainedConfig, sizes: Dimensions, *, flops: bool = True) 
         flops: Whether operations are counted, too.
     """
     resized = resize_config(config, sizes)
-    parameters = count_parameters(build_empty(resized))
+    empty = build_empty(resized)
+    parameters = count_parameters(empty)
+    header = sum(len(name) + BYTES_OF_ENTRY for name, _ in empty.named_parameters())
     fits = flops and longest_input(resized) >= LENGTH
     counted = count_flops(resized, batch=1, length=LENGTH) if fits else None
-    return Cost(parameters, BYTES_OF_WEIGHT * parameters, counted)
+    return Cost(parameters, BYTES_OF_WEIGHT * parameters + header, counted)
 
 
 def describe_passes(config: PretrainedConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
@@ -169,12 +173,10 @@ def _left(count: int, share: float, option: str, *, unit: int = 1) -> int:
     """
     left = unit * math.floor(round(count * (1 - share) / unit, 6) + 0.5)
     if left == 0:
-        units = "of them" if unit == 1 else f"of {count}, in steps of {unit}"
-        what = "heads" if option in ("heads", "hidden") and unit == 1 else f"of the {option} width"
+        what = f"none of the {count} heads" if unit == 1 else f"nothing of the {option} width {count}"
+        most = math.floor(100 * (1 - unit / count)) / 100
         raise InvalidInputError(
-            f"--{option} {share:g} would leave no {what}: there are {count}.",
-            f"Remove less {units}: {math.floor(100 * (1 - unit / count)) / 100:g} leaves one."
-            if count > unit
-            else f"Leave out --{option}.",
+            f"--{option} {share:g} would leave {what}.",
+            f"Remove {most:g} at the most." if most > 0 else f"Leave out --{option}.",
         )
     return min(left, count)

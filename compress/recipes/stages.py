@@ -118,13 +118,14 @@ class Distill(Frozen):
     """A student learns a task from fine-tuned teachers: the stage that makes the artefact.
 
     Attributes:
+        student: What is built and started; None is a pruned model, which recovers.
         teacher_weights: Of several teachers, in their order; they add up to 1.
         budget: Set where the method has several schedules.
     """
 
     kind: Literal["distill"] = "distill"
-    student: Student
-    method: MethodName
+    student: Student | None
+    method: MethodName | Literal["recovery"]
     budget: Budget | None = None
     terms: Terms
     teacher_weights: tuple[Annotated[Number, Field(gt=0)], ...] = (1.0,)

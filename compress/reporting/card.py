@@ -104,7 +104,7 @@ def _describe_making(run: Run) -> str:
         case General() | Intermediate():
             text = f"{run.stage.kind} distillation ({run.stage.method})"
         case Distill():
-            text = f"distilled ({run.stage.method})"
+            text = f"distilled ({run.stage.method})" if run.stage.student else "pruned and recovered"
         case Quantize():
             text = f"quantized ({run.stage.method.kind})"
         case Export():

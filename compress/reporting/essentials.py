@@ -49,10 +49,8 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     stage = run.stage
     if isinstance(stage, General | Intermediate | Distill):
         yield from _describe_method(stage)
-        yield (
-            "Student",
-            f"{stage.student.name} ({stage.student.family}, {describe_start(stage.student.initialize)})",
-        )
+        if student := stage.student:
+            yield "Student", f"{student.name} ({student.family}, {describe_start(student.initialize)})"
         yield from _list_training(stage.training)
         if not isinstance(stage, General):
             yield "Selected on", stage.select_on

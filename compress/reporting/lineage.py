@@ -36,7 +36,7 @@ def _find_before(run: Run, known: Known) -> Run | None:
 def describe_making(run: Run, known: Known) -> str:
     """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
     stage = run.stage
-    if isinstance(stage, Distill):
+    if isinstance(stage, Distill) and stage.student is not None:
         details = filter(None, [stage.method, *(tell(run, stage) for tell in PARTICULARS)])
         return f"distilled ({', '.join(details)}) from {_name_teachers(run)}"
     if isinstance(stage, General):
@@ -86,7 +86,8 @@ def describe_pruning(stage: Prune) -> str:
 
 
 def _tell_general(run: Run, stage: Distill) -> str:
-    skipped = stage.method != "logits" and "general" not in str(run.facts.get("stages", "general"))
+    staged = stage.method not in ("logits", "recovery")
+    skipped = staged and "general" not in str(run.facts.get("stages", "general"))
     return "no general stage" if skipped else ""
 
 
@@ -98,7 +99,8 @@ def _tell_copies(_: Run, stage: Distill) -> str:
 
 
 def _tell_start(_: Run, stage: Distill) -> str:
-    return "random start" if stage.method != "logits" and stage.student.initialize == "random" else ""
+    staged = stage.method != "logits" and stage.student is not None
+    return "random start" if staged and stage.student.initialize == "random" else ""
 
 
 PARTICULARS = (_tell_general, _tell_copies, _tell_start)
@@ -110,7 +112,7 @@ def _shorten_stage(run: Run) -> str:
     text = "fine-tuned"
     match run.stage:
         case Distill():
-            text = run.stage.method
+            text = run.stage.method if run.stage.student else f"{run.stage.method} from {_name_teachers(run)}"
         case Quantize():
             text = run.stage.method.kind.removeprefix("dynamic-")
         case Pretrain():
