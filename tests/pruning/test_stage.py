@@ -36,7 +36,7 @@ def house(tmp_path_factory, tokenizer):
 
 @pytest.fixture
 def prune(house, monkeypatch):
-    """Words of a command → what it says; `expect` is its exit status."""
+    """Words of a command → what it says; `expect` is its exit status, 2 where the words are wrong."""
     monkeypatch.chdir(house)
 
     def run(*words, model="model", command="prune", expect=0):
@@ -78,7 +78,10 @@ def test_three_commands_in_a_row(prune, house):
         for run in (made, plain)
     )
     assert logits(theirs) == pytest.approx(logits(ours), abs=1e-6)
-    assert "import compress" not in (house / plain["path"] / "README.md").read_text()
+    assert "loads after `import compress`" not in (house / plain["path"] / "README.md").read_text()
+    small = prune("--json", command="quantize", model=made["path"])
+    assert small["parents"][0]["origin"] == f"run {made['id']}"
+    assert small["facts"]["quantized_matmuls"] == 3 * 6 + 1
     again = prune(
         "--layers",
         "1",
@@ -163,7 +166,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "message"), REFUSED)
 def test_what_cannot_be_is_refused(words, message, prune, house):
-    said = prune(*words, expect=1)
+    said = prune(*words, expect=2)
     assert message in " ".join(said.split())
     assert "Traceback" not in said
 
@@ -171,18 +174,18 @@ def test_what_cannot_be_is_refused(words, message, prune, house):
 def test_what_is_no_classifier_is_refused(prune, house, tokenizer):
     shutil.copytree(house / "model", house / "graph", dirs_exist_ok=True)
     (house / "graph" / "model.safetensors").rename(house / "graph" / "model.onnx")
-    assert "is an exported graph (model.onnx)" in prune("--ffn", "0.5", model="graph", expect=1)
+    assert "is an exported graph (model.onnx)" in prune("--ffn", "0.5", model="graph", expect=2)
     shutil.copytree(house / "model", house / "headless", dirs_exist_ok=True)
     file = house / "headless" / "config.json"
     file.write_text(file.read_text().replace("BertForSequenceClassification", "BertModel"))
-    assert "has no classifier for the labels" in prune("--ffn", "0.5", model="headless", expect=1)
+    assert "has no classifier for the labels" in prune("--ffn", "0.5", model="headless", expect=2)
     shutil.copytree(house / "model", house / "damaged", dirs_exist_ok=True)
     file = house / "damaged" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     assert "no whole safetensors file" in prune("--ffn", "0.5", model="damaged", expect=1)
     config = {"model_type": "deberta-v2", "architectures": ["DebertaV2ForSequenceClassification"]}
     (house / "damaged" / "config.json").write_text(json.dumps(config))
-    assert "cannot be pruned" in prune("--ffn", "0.5", model="damaged", expect=1)
+    assert "cannot be pruned" in prune("--ffn", "0.5", model="damaged", expect=2)
 
 
 def test_a_plain_model_is_not_copied(house):
