@@ -1,0 +1,1 @@
+"""Structure, depth, vocabulary and weights taken away, one way a file."""
