@@ -2,8 +2,8 @@
 
 A text whose tokens all stay keeps them. What that takes depends on the algorithm:
 
-- WordPiece takes the longest piece first, so a longer one that goes changes only words which began a token with it.
-  (A word that was unknown may find pieces: what it took before it failed is no token, and may go.)
+- WordPiece takes the longest piece first, so one that goes changes only the words that it is a token of. (A word that
+  was unknown may find pieces: what was taken before it failed is no token of it.)
 - Byte-level BPE merges byte by byte. No merge on the way to a token reaches over its ends, so they are the merges
   that make the piece from its bytes alone, and all that they make must stay. The order of merges is kept.
 - Unigram takes the likeliest path (Viterbi), which stays the likeliest of fewer. The least score must stay, for that
@@ -23,6 +23,8 @@ from transformers import PreTrainedTokenizerBase
 
 from compress.errors import CompressError, InvalidInputError
 
+ASCII = frozenset(map(chr, range(33, 127)))
+"""Characters that stay spelled: what the texts that were counted lack may be in those to come."""
 FALLBACK_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 """A piece that spells a byte of a character without a piece (sentencepiece's byte fallback)."""
 
@@ -67,20 +69,21 @@ def spelling_pieces(model: Mapping[str, Any], used: Iterable[str]) -> set[str]:
         used: The pieces that texts use.
 
     Returns:
-        For WordPiece and unigram each character of a used piece (for WordPiece as a word's first and as a later one),
-        where it has a piece; for BPE the 256 bytes. For unigram the byte fallback and a piece of the least score, too.
+        For WordPiece and unigram each character of a used piece and of ASCII (for WordPiece as a word's first and as a
+        later one), where it has a piece; for BPE the 256 bytes. For unigram the byte fallback and a piece of the least
+        score, too.
     """
     match model["type"]:
         case "WordPiece":
             prefix = model["continuing_subword_prefix"]
-            letters = set("".join(piece.removeprefix(prefix) for piece in used))
+            letters = ASCII.union(*(piece.removeprefix(prefix) for piece in used))
             return model["vocab"].keys() & {form for letter in letters for form in (letter, prefix + letter)}
         case "BPE":
             return set(ByteLevel.alphabet())
         case _:
-            scores = dict(model["vocab"])
+            scores: dict[str, float] = dict(model["vocab"])
             fallback = filter(FALLBACK_BYTE.fullmatch, scores if model["byte_fallback"] else ())
-            return {min(scores, key=scores.__getitem__), *fallback, *(scores.keys() & set("".join(used)))}
+            return {min(scores, key=scores.__getitem__), *fallback, *(scores.keys() & ASCII.union(*used))}
 
 
 def read_merges(model: Mapping[str, Any]) -> dict[Merge, int]:

@@ -54,9 +54,9 @@ def choose_pieces(
 ) -> frozenset[int]:
     """The pieces to keep: what always has to be there, then the most used and what they are made of.
 
-    Always there are special and added tokens, and what spells any word of the used pieces' characters
+    Always there are special and added tokens, and what spells any word of the used pieces' characters or of ASCII
     (`spelling_pieces`). Of equally used pieces the lowest ids come first, for ids rise as pieces get rarer. A BPE piece
-    that leaves no room for its parts gives way to the next.
+    whose parts find no room gives way to the next.
 
     Args:
         counts: By `count_pieces`.
@@ -79,7 +79,7 @@ def choose_pieces(
     if keep is not None:
         _require_room(keep, special=len(special), spelling=len(kept) - len(special), total=len(pieces))
     candidates, room = (counts, len(pieces)) if keep is None else (pieces, keep)
-    for number in sorted(candidates, key=lambda number: (-counts.get(number, 0), number)):
+    for number in sorted(candidates.keys() - kept, key=lambda number: (-counts.get(number, 0), number)):
         chain = {number, *(numbers[part] for part in merged_parts(pieces[number], merges))} - kept
         if len(kept) + len(chain) <= room:
             kept |= chain
@@ -136,7 +136,8 @@ def tokens_changed(
         lost += (old - new).total()
     if not total:
         raise InvalidInputError(
-            "There is no text whose tokens could be compared.", "Bring texts, such as a task's validation split."
+            "There is no text whose tokens could be compared.",
+            "Bring texts, such as a task's validation split.",
         )
     return lost / total
 
@@ -145,7 +146,11 @@ def _placed_pieces(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> list[Counter[tuple[tuple[int, int], str]]]:
     found = tokenizer(list(texts), add_special_tokens=False, verbose=False).encodings if texts else ()
-    return [Counter(zip(each.offsets, each.tokens, strict=True)) for each in found or ()]
+    # By their ids: a unigram's unknown token calls itself by what it stands for.
+    return [
+        Counter(zip(each.offsets, tokenizer.convert_ids_to_tokens(each.ids), strict=True))
+        for each in found or ()
+    ]
 
 
 def _require_room(keep: int, *, special: int, spelling: int, total: int) -> None:
