@@ -77,12 +77,14 @@ def spelling_pieces(model: Mapping[str, Any], used: Iterable[str]) -> set[str]:
         case "WordPiece":
             prefix = model["continuing_subword_prefix"]
             letters = ASCII.union(*(piece.removeprefix(prefix) for piece in used))
-            return model["vocab"].keys() & {form for letter in letters for form in (letter, prefix + letter)}
+            return set(model["vocab"]) & {form for letter in letters for form in (letter, prefix + letter)}
         case "BPE":
             return set(ByteLevel.alphabet())
         case _:
             scores: dict[str, float] = dict(model["vocab"])
-            fallback = filter(FALLBACK_BYTE.fullmatch, scores if model["byte_fallback"] else ())
+            fallback = [
+                piece for piece in scores if model["byte_fallback"] and FALLBACK_BYTE.fullmatch(piece)
+            ]
             return {min(scores, key=scores.__getitem__), *fallback, *(scores.keys() & ASCII.union(*used))}
 
 
@@ -98,7 +100,7 @@ def merged_parts(piece: str, merges: Mapping[Merge, int]) -> set[str]:
         piece: Of a BPE vocabulary.
         merges: Their ranks; the pair of the lowest is merged first, the leftmost of equals.
     """
-    parts, made = list(piece), set()
+    parts, made = list(piece), set[str]()
     while pairs := [(merges[pair], at) for at, pair in enumerate(pairwise(parts)) if pair in merges]:
         _, at = min(pairs)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]

@@ -78,8 +78,9 @@ def choose_pieces(
     kept = special | {numbers[piece] for piece in spelling}
     if keep is not None:
         _require_room(keep, special=len(special), spelling=len(kept) - len(special), total=len(pieces))
-    candidates, room = (counts, len(pieces)) if keep is None else (pieces, keep)
-    for number in sorted(candidates.keys() - kept, key=lambda number: (-counts.get(number, 0), number)):
+    room = len(pieces) if keep is None else keep
+    candidates = {*(counts if keep is None else pieces)} - kept
+    for number in sorted(candidates, key=lambda number: (-counts.get(number, 0), number)):
         chain = {number, *(numbers[part] for part in merged_parts(pieces[number], merges))} - kept
         if len(kept) + len(chain) <= room:
             kept |= chain
@@ -145,11 +146,12 @@ def tokens_changed(
 def _placed_pieces(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> list[Counter[tuple[tuple[int, int], str]]]:
-    found = tokenizer(list(texts), add_special_tokens=False, verbose=False).encodings if texts else ()
+    if not texts:
+        return []
+    found = tokenizer(list(texts), add_special_tokens=False, verbose=False).encodings or ()
     # By their ids: a unigram's unknown token calls itself by what it stands for.
     return [
-        Counter(zip(each.offsets, tokenizer.convert_ids_to_tokens(each.ids), strict=True))
-        for each in found or ()
+        Counter(zip(each.offsets, tokenizer.convert_ids_to_tokens(each.ids), strict=True)) for each in found
     ]
 
 
@@ -169,7 +171,7 @@ def _require_room(keep: int, *, special: int, spelling: int, total: int) -> None
 
 
 def _require_same_positions(config: PretrainedConfig, numbers: Mapping[int, int]) -> None:
-    padding = config.pad_token_id
+    padding = getattr(config, "pad_token_id", None)
     if config.model_type in COUNTED_FROM_PADDING and numbers.get(padding) != padding:
         raise InvalidInputError(
             f"A {config.model_type!r} model counts positions from its padding id, {padding}, "
