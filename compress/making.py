@@ -183,19 +183,12 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
 
 @make_artefact.register
 def _prune(stage: Prune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
-    from compress.pruning.judging import (
-        choose_importance,
-        draw_texts,
-    )  # torch-pruning waits until it is needed
-    from compress.pruning.passes import prune
+    from compress.pruning.passes import prune  # torch-pruning waits until it is needed
 
     encoder = load_finished(inputs["model"].path)
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    texts = draw_texts(stage, encoder, _examples(step), seed=step.seed)
-    importance = choose_importance(stage, texts, seed=step.seed)
-    model, facts = prune(encoder.model, stage.remove, importance, texts)
-    encoder = replace(encoder, model=model)
-    return _saved(encoder, encoder.tokenizer.model_max_length, facts, workspace)
+    pruned, facts = prune(encoder, stage, _examples(step), seed=step.seed)
+    return _saved(pruned, encoder.tokenizer.model_max_length, facts, workspace)
 
 
 def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:

@@ -110,7 +110,8 @@ def _plan_rounds(
             "Recover first, without --sparsity; then remove single weights of the result.",
         )
     teacher = _find_teacher(source, data, task, workplace, recovery)
-    learned = _plan_recovery(source, teacher, config, recovery)
+    same_tokens = stage.remove.vocabulary is None and _same_tokens(source, teacher)
+    learned = _plan_recovery(source, recovery, same_tokens=same_tokens)
     before: Model | Step = source
     for remove in part_into_rounds(config, stage.remove, recovery.rounds):
         passes = plan_passes(config, remove)
@@ -147,11 +148,10 @@ def _find_teacher(
     return teacher
 
 
-def _plan_recovery(source: Model, teacher: Model, config: PretrainedConfig, recovery: Recovery) -> Distill:
-    """The stage of distillation: soft labels, and hidden states where both read the same tokens."""
-    terms: tuple[Term, ...] = (SoftTerm(temperature=TEMPERATURE),)
-    if _same_tokens(source, teacher):
-        terms += (HiddenTerm(),)
+def _plan_recovery(source: Model, recovery: Recovery, *, same_tokens: bool) -> Distill:
+    """The stage of distillation: soft labels, and hidden states where teacher and student read the same tokens."""
+    soft = SoftTerm(temperature=TEMPERATURE)
+    terms: tuple[Term, ...] = (soft, HiddenTerm()) if same_tokens else (soft,)
     options = recovery.options
     return Distill(
         student=None,

@@ -26,7 +26,7 @@ class Pass:
 
     Attributes:
         part: What is removed, by its name in the recipe.
-        share: How much of it was asked to go.
+        share: How much of it was asked to go; of pieces, how many are to stay.
         before: The sizes that it finds.
         after: The sizes that it leaves.
     """
@@ -44,7 +44,7 @@ class Pass:
         changes = [(name, getattr(self.before, name), getattr(self.after, name)) for name in fields]
         text = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
         _, old, new = changes[0]
-        exact = self.part == "layers" or math.isclose(1 - new / old, self.share, abs_tol=1e-9)
+        exact = self.part in ("vocabulary", "layers") or math.isclose(1 - new / old, self.share, abs_tol=1e-9)
         return (
             text
             if exact
@@ -119,6 +119,16 @@ def describe_passes(config: PretrainedConfig, passes: Sequence[Pass]) -> tuple[s
     return tuple(lines)
 
 
+def _trim_vocabulary(sizes: Dimensions, remove: Removal) -> Dimensions:
+    pieces = remove.vocabulary or sizes.vocabulary
+    if pieces >= sizes.vocabulary:
+        raise InvalidInputError(
+            f"--vocabulary {pieces} removes nothing: the word table has {sizes.vocabulary} rows.",
+            "Name the number of pieces to keep, fewer than that.",
+        )
+    return replace(sizes, vocabulary=pieces)
+
+
 def _drop_layers(sizes: Dimensions, remove: Removal) -> Dimensions:
     return replace(sizes, layers=sizes.layers - remove.layers)
 
@@ -155,6 +165,7 @@ def _keep(sizes: Dimensions, _: Removal) -> Dimensions:
 
 
 LEFT: Mapping[str, Callable[[Dimensions, Removal], Dimensions]] = {
+    "vocabulary": _trim_vocabulary,
     "layers": _drop_layers,
     "heads": _narrow_heads,
     "ffn": _narrow_ffn,

@@ -15,7 +15,7 @@ SHARES = ("heads", "ffn", "hidden", "embedding")
 def part_into_rounds(config: PretrainedConfig, remove: Removal, rounds: int) -> Iterator[Removal]:
     """What goes in each round, of what the round before has left; together it is as much as at once.
 
-    Sizes fall evenly from round to round. A round in which rounding leaves everything is none.
+    Sizes fall evenly from round to round; pieces of the vocabulary go in the first. A round in which rounding leaves everything is none.
 
     Raises:
         InvalidInputError: Nothing would be left, or heads and width go by two fractions.
@@ -44,4 +44,6 @@ def _difference(before: Dimensions, after: Dimensions, remove: Removal) -> Remov
     """The removal that leads from sizes to sizes; rounding does not move it, for they are whole already."""
     named = [name for name in SHARES if getattr(remove, name)]
     shares = {name: 1 - getattr(after, name) / getattr(before, name) for name in named}
-    return remove.model_copy(update={**shares, "layers": before.layers - after.layers})
+    pieces = after.vocabulary if after.vocabulary != before.vocabulary else None
+    layers = before.layers - after.layers
+    return remove.model_copy(update={**shares, "layers": layers, "vocabulary": pieces})

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compress.recipes.values import Frozen, NonNegativeInt, Share
+from compress.recipes.values import Frozen, NonNegativeInt, PositiveInt, Share
 
 ImportanceName = Literal["magnitude", "taylor", "random"]
 """Who judges a unit: the size of its weights, what the loss would lose by it to first order, or, the control, chance."""
@@ -21,6 +21,7 @@ class Removal(Frozen):
     """What is removed of an encoder; all fractions are of what is there, and 0 leaves it.
 
     Attributes:
+        vocabulary: How many pieces stay, those that the task's texts use most; None leaves all.
         layers: How many layers; of a shared layer, how many passes through it.
         layer_rule: Which of them.
         heads: Of the attention heads, at an unchanged hidden width.
@@ -30,6 +31,7 @@ class Removal(Frozen):
         sparsity: Of the single weights of each matrix, which become zeros.
     """
 
+    vocabulary: PositiveInt | None = None
     layers: NonNegativeInt = 0
     layer_rule: LayerRule = "last"
     heads: Fraction = 0.0
@@ -39,14 +41,14 @@ class Removal(Frozen):
     sparsity: Fraction = 0.0
 
     def parts(self) -> Iterator[tuple[str, float]]:
-        """Each part's name and how much of it goes, in the order in which they go; what stays is left out."""
-        for name in ("layers", "heads", "ffn", "hidden", "embedding", "sparsity"):
+        """Each part's name and how much of it goes (or, of pieces, stays), in the order of passes; what is left whole is not named."""
+        for name in ("vocabulary", "layers", "heads", "ffn", "hidden", "embedding", "sparsity"):
             if value := getattr(self, name):
                 yield name, value
 
     def describe(self) -> str:
         """In a few words: layers 2 (last), ffn 0.5."""
-        said = {name: f"{name} {value:g}" for name, value in self.parts()}
+        said = {name: f"{name} {value:.6g}" for name, value in self.parts()}
         if self.layers:
             said["layers"] += f" ({self.layer_rule})"
         return ", ".join(said.values())
@@ -54,4 +56,4 @@ class Removal(Frozen):
     @property
     def ranks_units(self) -> bool:
         """Whether units are told apart by their importance."""
-        return any(name not in ("layers", "sparsity") for name, _ in self.parts())
+        return any(name not in ("vocabulary", "layers", "sparsity") for name, _ in self.parts())

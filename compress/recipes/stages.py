@@ -185,14 +185,15 @@ class Prune(Frozen):
 
     @property
     def reads_texts(self) -> bool:
-        """Whether the train split decides what goes."""
+        """Whether what the model makes of texts of the train split decides what goes."""
         by_loss = self.importance == "taylor" and self.remove.ranks_units
         return by_loss or (self.remove.layers > 0 and self.remove.layer_rule == "importance")
 
     @property
     def reads_data(self) -> bool:
         """Whether texts or draws decide what goes, and with them the seed."""
-        return self.reads_texts or (self.importance == "random" and self.remove.ranks_units)
+        counts_pieces = self.remove.vocabulary is not None
+        return self.reads_texts or counts_pieces or (self.importance == "random" and self.remove.ranks_units)
 
 
 COMPUTED = (Quantize, Export, Prune)

@@ -112,6 +112,20 @@ def test_what_decides_is_in_the_key(house):
     assert plan(house).key == before[1]
 
 
+def test_pieces_go_with_the_tokenizer(prune, house):
+    made = prune("--vocabulary", "30", "--ffn", "0.5", "--importance", "taylor", "--json")
+    assert made["facts"]["removed"].startswith("vocabulary 32 → 30; ffn 48 → 24")
+    assert 0 <= made["facts"]["tokens_changed"] < 1
+    config = json.loads((house / made["path"] / "config.json").read_text())
+    assert (config["vocab_size"], config["intermediate_size"]) == (30, 24)
+    options = Options(training={"max_steps": 2, "bf16": False, "max_length": 32})
+    remove = Removal(vocabulary=30, ffn=0.5)
+    first, *_, last = plan(house, remove=remove, recovery=Recovery(rounds=2, options=options)).unfold()
+    assert [term.loss for term in last.stage.terms] == ["soft"]  # hidden states are of other tokens
+    assert first.stage.remove.vocabulary == 30
+    assert last.inputs["student"].stage.remove.vocabulary is None
+
+
 def test_a_dry_run_tells_what_each_pass_leaves(prune, house):
     (step,) = prune("--ffn", "0.5", "--hidden", "0.34", "--dry-run", "--json")
     assert len(step["terms"]) == 3
@@ -150,6 +164,7 @@ REFUSED = [
     (["--ffn", "-0.5"], "greater than or equal to 0"),
     (["--heads", "0.9"], "would leave none of the 3 heads"),
     (["--layers", "3"], "has 3 layers"),
+    (["--vocabulary", "32"], "removes nothing: the word table has 32 rows"),
     (["--embedding", "0.5"], "no width of their own"),
     (["--ffn", "0.5", "--importance", "charm"], "magnitude"),
     (["--layers", "1", "--layer-rule", "middle"], "alternate"),
