@@ -79,9 +79,6 @@ def test_three_commands_in_a_row(prune, house):
     )
     assert logits(theirs) == pytest.approx(logits(ours), abs=1e-6)
     assert "loads after `import compress`" not in (house / plain["path"] / "README.md").read_text()
-    small = prune("--json", command="quantize", model=made["path"])
-    assert small["parents"][0]["origin"] == f"run {made['id']}"
-    assert small["facts"]["quantized_matmuls"] == 3 * 6 + 1
     again = prune(
         "--layers",
         "1",
@@ -110,6 +107,13 @@ def test_what_decides_is_in_the_key(house):
         stream.write("a lovely film,good\n")
     assert plan(house, importance="taylor").key != before[0]
     assert plan(house).key == before[1]
+
+
+def test_heads_of_their_own_size_are_quantized(prune):
+    made = prune("--heads", "0.5", "--ffn", "0.4", "--json")
+    small = prune("--json", command="quantize", model=made["path"])
+    assert small["parents"][0]["origin"] == f"run {made['id']}"
+    assert small["facts"]["quantized_matmuls"] == 3 * 6 + 2
 
 
 def test_pieces_go_with_the_tokenizer(prune, house):
