@@ -174,7 +174,7 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
 @make_artefact.register
 def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     encoder = load_finished(inputs["model"].path)
-    facts = {"layers_copied": is_partially_shared(encoder.model)}
+    facts: dict[str, Any] = {"layers_copied": is_partially_shared(encoder.model)}
     encoder = replace(encoder, model=to_plain(encoder.model))
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
     facts |= {"model_type": encoder.model.config.model_type}

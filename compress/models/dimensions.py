@@ -18,7 +18,7 @@ from compress.models.plain import OURS
 
 FACTORIZED = ("electra", "albert")
 """Families whose embedding tables may have a width of their own."""
-PLAIN_CONFIGS = {config: family[0].config_class for config, family in PLAIN_FAMILIES.items()}
+PLAIN_CONFIGS: dict[Any, Any] = {config: family[0].config_class for config, family in PLAIN_FAMILIES.items()}
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def resize_config(config: PretrainedConfig, wanted: Dimensions) -> PretrainedCon
     if wanted.family == "albert" and config.num_hidden_groups == config.num_hidden_layers:
         fields["num_hidden_groups"] = wanted.layers
     own_size = None if wanted.heads_fill_width else wanted.head_size
-    kind = type(config)
+    kind: Any = type(config)
     if kind is PartiallySharedAlbertConfig:
-        return kind(**fields, head_size=own_size)
+        return kind(**fields, head_size=own_size)  # type: ignore[no-any-return]
     plain = PLAIN_CONFIGS.get(kind, kind)
     if own_size is None:
         return plain(**fields)  # type: ignore[no-any-return]
     ours = next(each for each, known in PLAIN_CONFIGS.items() if known is plain)
-    return ours(**fields, head_size=own_size)
+    return ours(**fields, head_size=own_size)  # type: ignore[no-any-return]
 
 
 def rebuild(
@@ -128,7 +128,7 @@ def rebuild(
     config = resize_config(model.config, wanted)
     plain = PLAIN.get(type(model), type(model))
     kind = HEAD_PRUNED[plain] if type(config) in PLAIN_FAMILIES else plain
-    rebuilt: PreTrainedModel = kind(config)  # type: ignore[assignment, call-arg, arg-type]
+    rebuilt = kind(config)
     rebuilt.load_state_dict(model.state_dict() if state is None else state)
     rebuilt.to(device=model.device, dtype=model.dtype)  # type: ignore[call-arg]
     return rebuilt.eval()  # type: ignore[no-untyped-call, no-any-return]

@@ -96,7 +96,7 @@ def set_head_size(model: nn.Module, size: int) -> None:
     """
     for module in list(model.modules()):
         if isinstance(getattr(module, "self", None), nn.Module):  # all but ALBERT keep the map behind apart
-            _resize(module.self, module.output, size)  # type: ignore[arg-type]
+            _resize(module.self, module.output, size)
         elif hasattr(module, "query") and hasattr(module, "dense"):
             _resize(module, module, size)
 

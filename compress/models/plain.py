@@ -80,10 +80,8 @@ def _pad(target: Attention, given: Attention, heads: tuple[int, int], *, scale: 
     old, new = heads
     target.output.weight.zero_()
     width, rows = given.output.out_features, given.output.in_features // old
-    mine, theirs = (
-        each.weight.view(width, count, -1) for each, count in ((target.output, new), (given.output, old))
-    )
-    mine[:, :old, :rows] = theirs
+    kept = given.output.weight.view(width, old, -1)
+    target.output.weight.view(width, new, -1)[:, :old, :rows] = kept
     target.output.bias.copy_(given.output.bias)
 
 

@@ -24,7 +24,8 @@ LAYER = re.compile(r"(?P<before>\b(?:encoder\.layer|albert_layer_groups)\.)(?P<n
 
 def passes_are_shared(config: PretrainedConfig) -> bool:
     """Whether a layer is passed several times, so that fewer passes are all that can be had."""
-    return getattr(config, "num_hidden_groups", config.num_hidden_layers) < config.num_hidden_layers
+    groups: int = getattr(config, "num_hidden_groups", config.num_hidden_layers)
+    return groups < int(config.num_hidden_layers)
 
 
 def require_layers_left(config: PretrainedConfig, count: int) -> None:
@@ -114,4 +115,4 @@ def measure_influence(model: PreTrainedModel, batches: Sequence[Batch]) -> list[
         ]
         totals = totals + torch.stack(turned)
         tokens += float(mask.sum())
-    return (torch.as_tensor(totals) / tokens).tolist()  # type: ignore[no-any-return]
+    return (torch.as_tensor(totals) / tokens).tolist()

@@ -1,6 +1,7 @@
 """Who judges in a stage of pruning, and the few texts of the task that the judgement is made on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def draw_texts(stage: Prune, encoder: Encoder, data: TaskData, *, seed: int) -> 
     length = min(stage.max_length, longest_input(config))
     texts = tokenize_split(data.train.select(rows, name="judged"), tokenizer, max_length=length)
     if data.task.labels is not None:
-        numbers = config.id2label or {}
+        numbers: dict[Any, Any] = config.id2label or {}
         order = align_labels(tuple(str(numbers[number]) for number in sorted(numbers)), data.task)
         texts.columns = {"labels": np.asarray(order)[texts.columns["labels"]]}
     parts = [list(range(start, min(start + BATCH, len(rows)))) for start in range(0, len(rows), BATCH)]

@@ -6,6 +6,7 @@ A text whose tokens all stay has the same tokens and the same logits as before. 
 import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -171,7 +172,7 @@ def _require_room(keep: int, *, special: int, spelling: int, total: int) -> None
 
 
 def _require_same_positions(config: PretrainedConfig, numbers: Mapping[int, int]) -> None:
-    padding = getattr(config, "pad_token_id", None)
+    padding: Any = getattr(config, "pad_token_id", None)
     if config.model_type in COUNTED_FROM_PADDING and numbers.get(padding) != padding:
         raise InvalidInputError(
             f"A {config.model_type!r} model counts positions from its padding id, {padding}, "

@@ -99,8 +99,9 @@ def _tell_copies(_: Run, stage: Distill) -> str:
 
 
 def _tell_start(_: Run, stage: Distill) -> str:
-    staged = stage.method != "logits" and stage.student is not None
-    return "random start" if staged and stage.student.initialize == "random" else ""
+    if stage.method == "logits" or stage.student is None:
+        return ""
+    return "random start" if stage.student.initialize == "random" else ""
 
 
 PARTICULARS = (_tell_general, _tell_copies, _tell_start)
