@@ -104,7 +104,7 @@ def resize_config(config: PretrainedConfig, wanted: Dimensions) -> PretrainedCon
     own_size = None if wanted.heads_fill_width else wanted.head_size
     kind: Any = type(config)
     if kind is PartiallySharedAlbertConfig:
-        return kind(**fields, head_size=own_size)  # type: ignore[no-any-return]
+        return kind(**fields, head_size=own_size)
     plain = PLAIN_CONFIGS.get(kind, kind)
     if own_size is None:
         return plain(**fields)  # type: ignore[no-any-return]
