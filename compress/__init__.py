@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 from compress.models.registration import register_with_transformers
 
 if TYPE_CHECKING:
-    from compress.api import distill, evaluate, export, finetune, measure, predict, pretrain, quantize
+    from compress.api import distill, evaluate, export, finetune, measure, predict, pretrain, prune, quantize
     from compress.errors import CompressError
     from compress.inference import load
     from compress.planning import Options, Teaching
+    from compress.pruning.targets import Target
+    from compress.recipes.pruning import Removal
     from compress.reporting import write_report as report
+    from compress.slimming import Recovery
 
 __all__ = [
     "CompressError",
     "Options",
+    "Recovery",
+    "Removal",
+    "Target",
     "Teaching",
     "distill",
     "evaluate",
@@ -27,6 +33,7 @@ __all__ = [
     "measure",
     "predict",
     "pretrain",
+    "prune",
     "quantize",
     "report",
 ]
@@ -34,6 +41,9 @@ __all__ = [
 _HOMES = {
     "CompressError": ("compress.errors", "CompressError"),
     "Options": ("compress.planning", "Options"),
+    "Recovery": ("compress.slimming", "Recovery"),
+    "Target": ("compress.pruning.targets", "Target"),
+    "Removal": ("compress.recipes.pruning", "Removal"),
     "Teaching": ("compress.planning", "Teaching"),
     "load": ("compress.inference", "load"),
     "report": ("compress.reporting", "write_report"),

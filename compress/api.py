@@ -17,16 +17,20 @@ from compress.planning import (
     plan_quantization,
     task_of,
 )
+from compress.pruning.targets import Target
+from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.quantization import QuantizationMethod, resolve_method
-from compress.recipes.stages import Export, ExportFormat
+from compress.recipes.stages import Export, ExportFormat, Prune
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
+from compress.slimming import Recovery, plan_pruning
 from compress.sources import collect_runs, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import resolve_task
 
 DEFAULTS = Options()
+NOTHING = Removal()
 
 
 def finetune(
@@ -131,6 +135,44 @@ def distill(
     """
     teachers = [teacher] if isinstance(teacher, str) else list(teacher)
     step = plan_distillation(teachers, student, task, Workplace(Path(runs), glue), seed=seed, options=options)
+    return execute(step, force=force, save_to=save_to)
+
+
+def prune(
+    model: str,
+    *,
+    remove: Removal = NOTHING,
+    importance: ImportanceName = "magnitude",
+    target: Target | None = None,
+    recovery: Recovery | None = None,
+    task: str | None = None,
+    seed: int = 42,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
+    force: bool = False,
+    save_to: Path | None = None,
+) -> StoredRun:
+    """Take parts of a finished model away: layers, heads, neurons, widths, single weights.
+
+    Args:
+        model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        remove: What goes.
+        importance: Who judges which units go.
+        target: A size that decides on some of the fractions.
+        recovery: How what is left is taught by the model as it was; None leaves it as it is.
+        task: Scored afterwards; default the run's own. Where the loss judges, texts of its train split are read.
+        seed: Of draws, where texts or chance decide.
+        runs: The store.
+        glue: A local clone of GLUE.
+        force: Redo a finished run.
+        save_to: A new directory for a copy of the artefact.
+
+    Raises:
+        CompressError: Anything that keeps the run from being finished; the message says what to do.
+    """
+    stage = Prune(remove=remove, importance=importance)
+    place = Workplace(Path(runs), glue)
+    step = plan_pruning(model, place, seed=seed, stage=stage, task=task, target=target, recovery=recovery)
     return execute(step, force=force, save_to=save_to)
 
 

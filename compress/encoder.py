@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 COUNTED_FROM_PADDING = frozenset(
     {
         "roberta",
+        "head_pruned_roberta",
         "roberta-prelayernorm",
         "xlm-roberta",
         "xlm-roberta-xl",

@@ -27,6 +27,7 @@ PACKAGES = (
     "nncf",
     "bitsandbytes",
     "optimum-quanto",
+    "torch-pruning",
     "numpy",
     "scikit-learn",
 )

@@ -1,20 +1,17 @@
 """What each kind of stage makes of its inputs: the artefact, and facts about how it came to be."""
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from compress.artefacts import ONNX_FILE
+from compress.beginnings import augment_texts, begin_student, find_before, initialize_student, tell_stages
 from compress.data.corpus import Corpus
 from compress.data.task_data import TaskData
 from compress.distillation.answers import TaskTeacher, distill_answers, gate_teacher
-from compress.distillation.augmentation import Augmented, augmented
 from compress.distillation.learning import learn_texts
 from compress.distillation.states import distill_general
 from compress.encoder import (
@@ -32,20 +29,17 @@ from compress.finetuning import finetune_encoder
 from compress.heads import (
     build_bare,
     build_learner,
-    copy_mlm_head,
     dropouts_of,
     load_base,
     load_learner,
-    load_masked_lm,
 )
 from compress.inference import load
-from compress.models.initialization import initialize_from_teacher
-from compress.models.sharing import is_partially_shared, to_plain_albert
+from compress.models.plain import to_plain
+from compress.models.sharing import is_partially_shared
 from compress.pretraining.learning import pretrain_encoder
 from compress.pretraining.tokenizer import train_tokenizer
 from compress.processes import is_main
 from compress.quantization.calibration import CalibrationData
-from compress.recipes.schema import Student
 from compress.recipes.stages import (
     Distill,
     Export,
@@ -53,6 +47,7 @@ from compress.recipes.stages import (
     General,
     Intermediate,
     Pretrain,
+    Prune,
     Quantize,
     Stage,
 )
@@ -62,9 +57,6 @@ from compress.steps import Step
 from compress.storage import require_space
 from compress.training import BYTES_OF_WEIGHT, Place, Pupil, room_for
 from compress.workspace import Workspace
-
-AUGMENTATION_SEED = 42
-"""Whatever the student's seed: several students share the augmented texts. Another one needs a new SCHEMA_VERSION."""
 
 
 @dataclass(frozen=True)
@@ -124,25 +116,26 @@ def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: 
 def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     source, masked_lm = inputs["teacher"].path, stage.masking is not None
     student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, masked_lm=masked_lm)
-    started = _initialize(student, stage.student, source, masked_lm=masked_lm)
+    started = initialize_student(student, stage.student, source, masked_lm=masked_lm)
     facts = distill_general(_pupil(student, step, workspace), source, _documents(step), stage)
-    facts = _stages(step, inputs) | started | facts
+    facts = tell_stages(step, inputs) | started | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
 @make_artefact.register
 def _intermediate(stage: Intermediate, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
     source = inputs["teacher"].path
-    student, started = _begin(
-        stage,
+    student, started = begin_student(
+        stage.student,
         inputs,
         load=load_base,
-        build=lambda: build_bare(stage.student, load_tokenizer(source), seed=step.seed),
+        build=lambda recipe: build_bare(recipe, load_tokenizer(source), seed=step.seed),
     )
-    pupil = _pupil(student, step, workspace, before=_before(inputs))
-    texts = _augment(stage, step, inputs)
-    facts = learn_texts(pupil, source, stage, _examples(step), texts)
-    facts = _stages(step, inputs) | started | texts.facts | facts
+    pupil = _pupil(student, step, workspace, before=find_before(inputs))
+    data = _examples(step)
+    texts = augment_texts(stage, data.train, inputs, store=step.store)
+    facts = learn_texts(pupil, source, stage, data, texts)
+    facts = tell_stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
@@ -151,16 +144,16 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     data, seed = _examples(step), step.seed
     teachers = _teachers(stage, inputs, seed=seed)
     tokenizer = teachers[0].predictor.tokenizer
-    student, started = _begin(
-        stage,
+    student, started = begin_student(
+        stage.student,
         inputs,
         load=lambda path: load_encoder(path, data.task, seed=seed),
-        build=lambda: build_classifier(stage.student, tokenizer, data.task, seed=seed),
+        build=lambda recipe: build_classifier(recipe, tokenizer, data.task, seed=seed),
     )
-    pupil = _pupil(student, step, workspace, before=_before(inputs))
-    texts = _augment(stage, step, inputs)
+    pupil = _pupil(student, step, workspace, before=find_before(inputs))
+    texts = augment_texts(stage, data.train, inputs, store=step.store)
     facts = distill_answers(pupil, teachers, data, texts, stage)
-    facts = _stages(step, inputs) | started | texts.facts | facts
+    facts = tell_stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
@@ -182,14 +175,21 @@ def _export(stage: Export, step: Step, inputs: dict[str, Model], workspace: Work
     encoder = load_finished(inputs["model"].path)
     if stage.format != "transformers":
         return _export_graph(stage.format, encoder, workspace)
-    unshared = is_partially_shared(encoder.model)
-    if unshared:
-        encoder = replace(encoder, model=to_plain_albert(encoder.model))
+    facts: dict[str, Any] = {"layers_copied": is_partially_shared(encoder.model)}
+    encoder = replace(encoder, model=to_plain(encoder.model))
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
-    save_encoder(encoder, workspace.path, max_length=encoder.tokenizer.model_max_length)
-    return Made(
-        encoder.parameters, {"model_type": encoder.model.config.model_type, "layers_copied": unshared}
-    )
+    facts |= {"model_type": encoder.model.config.model_type}
+    return _saved(encoder, encoder.tokenizer.model_max_length, facts, workspace)
+
+
+@make_artefact.register
+def _prune(stage: Prune, step: Step, inputs: dict[str, Model], workspace: Workspace) -> Made:
+    from compress.pruning.passes import prune  # torch-pruning waits until it is needed
+
+    encoder = load_finished(inputs["model"].path)
+    require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
+    pruned, facts = prune(encoder, stage, _examples(step), seed=step.seed)
+    return _saved(pruned, encoder.tokenizer.model_max_length, facts, workspace)
 
 
 def _export_graph(form: Literal["onnx", "openvino"], encoder: Encoder, workspace: Workspace) -> Made:
@@ -261,63 +261,6 @@ def _pupil(encoder: Encoder, step: Step, workspace: Workspace, *, before: Path |
     """Who learns in a step, once the disk is seen to have room for checkpoints and the result."""
     require_space(workspace.path, room_for(encoder.parameters, workspace.checkpoints))
     return Pupil(encoder, step.seed, _place(step, workspace), before)
-
-
-def _begin(
-    stage: Intermediate | Distill,
-    inputs: dict[str, Model],
-    *,
-    load: Callable[[Path], Encoder],
-    build: Callable[[], Encoder],
-) -> tuple[Encoder, dict[str, Any]]:
-    """A student as an earlier stage has left it, else a new one that starts as its recipe says; and how it started."""
-    if "student" in inputs:
-        return load(inputs["student"].path), {}
-    student = build()
-    return student, _initialize(student, stage.student, inputs["teacher"].path)
-
-
-def _initialize(
-    encoder: Encoder, student: Student, teacher: Path, *, masked_lm: bool = False
-) -> dict[str, Any]:
-    """Start a student, and its MLM head where it has one, from its teacher, where its recipe says so."""
-    if student.initialize == "random":
-        return {}
-    # The seed is of a head that is drawn: none is.
-    model = (load_masked_lm(teacher, seed=0, allow_new_head=False) if masked_lm else load_base(teacher)).model
-    provenance = initialize_from_teacher(encoder.model, model, student.initialize)
-    facts = {"initialized": json.loads(json.dumps(asdict(provenance)))}
-    return facts | ({"mlm_head_copied": copy_mlm_head(encoder.model, model)} if masked_lm else {})
-
-
-def _augment(stage: Intermediate | Distill, step: Step, inputs: dict[str, Model]) -> Augmented:
-    """The train split, with its augmented copies where the stage wants some."""
-    train, recipe = _examples(step).train, stage.augmentation
-    if recipe is None:
-        return Augmented(train, np.arange(len(train)))
-    asked = recipe.min_confidence is not None
-    return augmented(
-        train,
-        recipe,
-        copies=recipe.copies,
-        source=inputs["candidates"].path,
-        seed=AUGMENTATION_SEED,
-        store=step.store,
-        teacher=load(inputs["teacher"].path) if asked else None,
-        teacher_source=inputs["teacher"].path if asked else None,
-    )
-
-
-def _before(inputs: dict[str, Model]) -> Path | None:
-    """The directory that an earlier stage left the student in, where there was one."""
-    return inputs["student"].path if "student" in inputs else None
-
-
-def _stages(step: Step, inputs: dict[str, Model]) -> dict[str, Any]:
-    """What a student went through, this stage the last: the way there is no more seen from its parents alone."""
-    before = inputs["student"].run.run if "student" in inputs and inputs["student"].run else None
-    earlier = f"{before.facts.get('stages', before.stage.kind)}, " if before else ""
-    return {"stages": f"{earlier}{step.stage.kind} on {step.data.name}"}
 
 
 def _saved(encoder: Encoder, max_length: int, facts: dict[str, Any], workspace: Workspace) -> Made:

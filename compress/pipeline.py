@@ -15,7 +15,7 @@ from compress.errors import CompressError
 from compress.evaluation import evaluate
 from compress.inference import load
 from compress.making import gate_teachers, make_artefact
-from compress.models.placeholder import MODEL_TYPE
+from compress.models.placeholder import describe_lacking
 from compress.processes import is_main, require_all_started, wait
 from compress.reporting.card import render_card
 from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
@@ -105,8 +105,7 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             facts=made.facts,
             files=list_files(workspace.path),
         )
-        needed = load_config(workspace.path).model_type == MODEL_TYPE
-        card = render_card(run, evaluations, needs_compress=needed)
+        card = render_card(run, evaluations, lacking=describe_lacking(load_config(workspace.path)))
         write_atomically(workspace.path / "README.md", card)
         stored = workspace.finish(run)
     for evaluation in evaluations:

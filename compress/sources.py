@@ -17,7 +17,7 @@ from compress.runs import RUN_FILE, WEIGHT_SUFFIXES, Parent, StoredRun, find_run
 
 logger = logging.getLogger(__name__)
 
-TRAINABLE_STAGES = frozenset({"finetune", "distill", "export"})
+TRAINABLE_STAGES = frozenset({"finetune", "distill", "export", "prune"})
 """Stages whose result is a PyTorch model, which can be trained or quantized further; an export of a graph is none."""
 STARTING_STAGES = TRAINABLE_STAGES | {"general", "pretrain"}
 """Stages whose result a model can start from, or be taught by."""

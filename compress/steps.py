@@ -14,6 +14,7 @@ from compress.recipes.stages import (
     Export,
     General,
     Pretrain,
+    Prune,
     Quantize,
     Stage,
     head_of,
@@ -53,7 +54,7 @@ class Step:
         subject: The task or the corpus as the user named it.
         seed: Of everything random in it.
         store: The directory of runs.
-        details: What its terms compare, or what it leaves as it is, in words.
+        details: What its terms compare, what its passes leave, or what it leaves as it is, in words.
     """
 
     name: str
@@ -169,6 +170,8 @@ def _other_makers(stage: Stage) -> tuple[str, ...]:
             return method.makers
         case Export():
             return stage.makers
+        case Prune():
+            return ("torch-pruning",)
         case Pretrain(arrangement=str()):
             return "tokenizers", "sentencex"
     return ()

@@ -10,9 +10,12 @@ from compress.cli.options import (
     COMMON,
     DATA,
     MAKING,
+    PRUNING,
     QUANTIZATION,
+    RECOVERY,
     SCHOOLING,
     SELECTION,
+    TARGET,
     TEACHING,
     TRAINING,
     takes,
@@ -166,6 +169,52 @@ def distill(
         options = _options(training, selection, distillation=Teaching(**teaching))
         place = _workplace(common, data)
         step = plan_distillation(teacher, student, task, place, seed=making["seed"], options=options)
+        _carry_out(step, making, output)
+
+
+@app.command(epilog="Example: compress prune runs/sample/albert-tiny --ffn 0.5 --recover")
+@takes(
+    removal=PRUNING,
+    target=TARGET,
+    recovery=RECOVERY,
+    training=TRAINING,
+    selection=SELECTION,
+    making=MAKING,
+    data=DATA,
+    common=COMMON,
+)
+def prune(
+    model: ModelArgument,
+    removal: dict[str, Any],
+    target: dict[str, Any],
+    recovery: dict[str, Any],
+    training: dict[str, Any],
+    selection: dict[str, Any],
+    making: dict[str, Any],
+    data: dict[str, Any],
+    common: dict[str, Any],
+    importance: Annotated[
+        str, typer.Option("--importance", help="Who judges units: magnitude, taylor or random.")
+    ] = "magnitude",
+    task: Annotated[
+        str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
+    ] = None,
+) -> None:
+    """Take parts of a finished MODEL away: layers, heads, neurons, widths, single weights."""
+    output = Output(as_json=common["as_json"], quiet=common["quiet"])
+    with telling_failures():
+        from compress.cli.pruning import read_recovery, read_stage, read_target
+        from compress.slimming import plan_pruning
+
+        step = plan_pruning(
+            model,
+            _workplace(common, data),
+            seed=making["seed"],
+            stage=read_stage(removal, importance),
+            task=task,
+            target=read_target(**target),
+            recovery=read_recovery(**recovery, options=_options(training, selection)),
+        )
         _carry_out(step, making, output)
 
 

@@ -24,6 +24,11 @@ METHODS = {
         "sop": "hidden words, and the order of two segments (Lan et al. 2020)",
         "rtd": "words that a generator has replaced (Clark et al. 2020)",
     },
+    "prune": {
+        "magnitude": "units of small weights go (Li et al. 2017)",
+        "taylor": "units go that the loss needs least (Molchanov et al. 2019)",
+        "random": "the control",
+    },
 }
 """Stage → method → what it is; methods of quantization say so themselves."""
 
@@ -88,6 +93,18 @@ def complete_arrangement(incomplete: str) -> list[str]:
     return _starting(incomplete, typing.get_args(Arrangement))
 
 
+def complete_importance(incomplete: str) -> list[str]:
+    """Who judges what is pruned."""
+    return _starting(incomplete, METHODS["prune"])
+
+
+def complete_layer_rule(incomplete: str) -> list[str]:
+    """Which layers are pruned."""
+    from compress.recipes.pruning import LayerRule
+
+    return _starting(incomplete, typing.get_args(LayerRule))
+
+
 def complete_quantization(incomplete: str) -> list[str]:
     """Methods of quantization."""
     from compress.recipes.quantization import METHODS as QUANTIZATIONS
@@ -115,6 +132,8 @@ COMPLETIONS: Mapping[str, Callable[[str], list[str]]] = {
     "pretrain objective": complete_objective,
     "pretrain budget": complete_budget,
     "pretrain arrangement": complete_arrangement,
+    "prune importance": complete_importance,
+    "prune layer_rule": complete_layer_rule,
     "quantize method": complete_quantization,
     "show name": complete_recipe,
     "list kind": complete_kind,

@@ -108,6 +108,65 @@ SCHOOLING: Group = {
     "max_tokens": _schooling(int, "Ends after so many tokens, the learning rate with them."),
 }
 
+_PRUNING_PANEL = "What is removed (fractions of what is there)"
+
+
+def _removal(kind: Any, text: str, *names: str, default: Any) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=_PRUNING_PANEL)], default
+
+
+PRUNING: Group = {
+    "vocabulary": _removal(
+        int | None, "Pieces to keep: those that the task's train split uses most.", default=None
+    ),
+    "layers": _removal(int, "Layers, or passes through a shared one.", default=0),
+    "layer_rule": _removal(str, "Which layers: last, first, alternate or importance.", default="last"),
+    "heads": _removal(
+        float, "Attention heads, at an unchanged width; loads after import compress.", default=0.0
+    ),
+    "ffn": _removal(float, "Neurons of each feed-forward network.", default=0.0),
+    "hidden": _removal(float, "Hidden width, and as many of the heads.", default=0.0),
+    "embedding": _removal(float, "Width of factorized embedding tables.", default=0.0),
+    "sparsity": _removal(
+        float, "Single weights: a smaller file once it is compressed, no faster model.", default=0.0
+    ),
+}
+
+_TARGET_PANEL = "A size instead of fractions"
+
+
+def _target(kind: Any, text: str, *names: str) -> tuple[Any, Any]:
+    return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=_TARGET_PANEL)], None
+
+
+TARGET: Group = {
+    "target_size": _target(str, "Of the weights in fp32, such as 3MB."),
+    "target_parameters": _target(int, "Number of parameters."),
+    "shrink": _target(
+        list[str],
+        "What loses the common fraction that leads there: heads, ffn, hidden, embedding; default ffn and hidden.",
+        "--shrink",
+    ),
+}
+
+_RECOVERY_PANEL = "Recovery (the options of training are its own)"
+
+
+def _recovery(kind: Any, text: str, *names: str, default: Any = None) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=_RECOVERY_PANEL)], default
+
+
+RECOVERY: Group = {
+    "recover": _recovery(
+        bool, "Distil what is left from the model as it was.", "--recover/--no-recover", default=False
+    ),
+    "steps": _recovery(int, "Rounds of pruning, each with its recovery.", "--steps", default=1),
+    "teacher": _recovery(str | None, "Who teaches, in the place of the model as it was.", "--teacher"),
+    "allow_weak_teacher": _recovery(
+        bool, "Go on with a teacher no better than a constant answer.", "--allow-weak-teacher", default=False
+    ),
+}
+
 _PANEL = "Training (default: the recipe's)"
 
 

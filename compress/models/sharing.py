@@ -32,7 +32,8 @@ from transformers import (
 from transformers.models.albert.modeling_albert import AlbertPreTrainedModel, AlbertTransformer
 
 from compress.errors import InvalidInputError
-from compress.models.configuration import PartiallySharedAlbertConfig
+from compress.models.configuration import HeadPrunedAlbertConfig, PartiallySharedAlbertConfig
+from compress.models.head_sizes import HEAD_PRUNED, set_head_size
 
 SHARED_MODULES = {
     # Not the attention as a whole: `transformers` would record it once for each layer at each of its uses.
@@ -55,6 +56,8 @@ class PartiallySharedAlbertModel(AlbertModel):  # type: ignore[no-untyped-call]
 
     def post_init(self) -> None:
         """Share the modules, then draw the weights, each once."""
+        if self.config.head_size is not None:
+            set_head_size(self.encoder, self.config.head_size)
         self._tied_weights_keys = {
             f"encoder.{name}": f"encoder.{source}"
             for name, source in share_modules(self.encoder, self.config.share).items()
@@ -134,7 +137,8 @@ def is_partially_shared(model: PreTrainedModel) -> bool:
 def to_plain_albert(model: PreTrainedModel) -> PreTrainedModel:
     """The same function as an ALBERT of `transformers`: each layer gets a copy of what it shared.
 
-    The logits are the same, the parameters more; what is trained further grows apart.
+    The logits are the same, the parameters more; what is trained further grows apart. Heads of a size of their own
+    keep it: `compress.models.plain` makes those plain, too.
 
     Args:
         model: One of this module's, which is left as it is.
@@ -153,7 +157,12 @@ def to_plain_albert(model: PreTrainedModel) -> PreTrainedModel:
         fields.pop(name, None)
     headless = isinstance(model, PartiallySharedAlbertModel)
     options = {"add_pooling_layer": model.pooler is not None} if headless else {}
-    plain: nn.Module = PLAIN_CLASSES[type(model)](AlbertConfig(**fields), **options)
+    kind = PLAIN_CLASSES[type(model)]
+    if fields["head_size"] is None:
+        del fields["head_size"]
+        plain: nn.Module = kind(AlbertConfig(**fields), **options)
+    else:
+        plain = HEAD_PRUNED[kind](HeadPrunedAlbertConfig(**fields), **options)
     plain.to(device=model.device, dtype=model.dtype)
     plain.load_state_dict(model.state_dict())
     plain.train(model.training)

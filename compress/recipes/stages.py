@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
 from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.schema import NewModel, Student
 from compress.recipes.terms import Terms
@@ -118,13 +119,14 @@ class Distill(Frozen):
     """A student learns a task from fine-tuned teachers: the stage that makes the artefact.
 
     Attributes:
+        student: What is built and started; None is a pruned model, which recovers.
         teacher_weights: Of several teachers, in their order; they add up to 1.
         budget: Set where the method has several schedules.
     """
 
     kind: Literal["distill"] = "distill"
-    student: Student
-    method: MethodName
+    student: Student | None
+    method: MethodName | Literal["recovery"]
     budget: Budget | None = None
     terms: Terms
     teacher_weights: tuple[Annotated[Number, Field(gt=0)], ...] = (1.0,)
@@ -169,12 +171,42 @@ class Export(Frozen):
         return (*graph, "openvino") if self.format == "openvino" else graph
 
 
-COMPUTED = (Quantize, Export)
+class Prune(Frozen):
+    """A finished model loses parts of itself.
+
+    Attributes:
+        remove: What.
+        importance: By which judgement, where units are told apart.
+        batches: Of the train split, from which the importance is judged where it asks for texts.
+        max_length: Tokens after which these texts are cut.
+    """
+
+    kind: Literal["prune"] = "prune"
+    remove: Removal
+    importance: ImportanceName = "magnitude"
+    batches: PositiveInt = 8
+    max_length: PositiveInt = 128
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether what the model makes of texts of the train split decides what goes."""
+        by_loss = self.importance == "taylor" and self.remove.ranks_units
+        return by_loss or (self.remove.layers > 0 and self.remove.layer_rule == "importance")
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether texts or draws decide what goes, and with them the seed."""
+        counts_pieces = self.remove.vocabulary is not None
+        return self.reads_texts or counts_pieces or (self.importance == "random" and self.remove.ranks_units)
+
+
+COMPUTED = (Quantize, Export, Prune)
 """Stages that compute weights from weights: no weight is drawn, and none is trained."""
 Head = Literal["task", "masked_lm", "none"]
 
 Stage = Annotated[
-    Finetune | Pretrain | General | Intermediate | Distill | Quantize | Export, Field(discriminator="kind")
+    Finetune | Pretrain | General | Intermediate | Distill | Quantize | Export | Prune,
+    Field(discriminator="kind"),
 ]
 
 
@@ -194,4 +226,9 @@ def is_graph(stage: Stage) -> bool:
 
 def reads_data(stage: Stage) -> bool:
     """Whether texts decide what a stage makes, and with them the seed that they are drawn by."""
-    return stage.method.reads_data if isinstance(stage, Quantize) else not isinstance(stage, COMPUTED)
+    match stage:
+        case Quantize():
+            return stage.method.reads_data
+        case Prune():
+            return stage.reads_data
+    return not isinstance(stage, COMPUTED)

@@ -10,11 +10,12 @@ from compress.recipes.stages import (
     Head,
     Intermediate,
     Pretrain,
+    Prune,
     Quantize,
     head_of,
 )
 from compress.reporting.essentials import list_essentials
-from compress.reporting.lineage import describe_pretraining
+from compress.reporting.lineage import describe_pretraining, describe_pruning
 from compress.reporting.loading import LIBRARIES, format_of, tell_need, write_loading
 from compress.reporting.markdown import escape, fence
 from compress.reporting.wording import (
@@ -33,13 +34,13 @@ PIPELINES: dict[Head, str] = {
 }
 
 
-def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: bool = False) -> str:
+def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | None = None) -> str:
     """The `README.md` beside an artefact, in the Hub's format; it claims no licence, since we know none.
 
     Args:
         run: The run that made the artefact.
         evaluations: Of this artefact; may be empty.
-        needs_compress: Whether `transformers` has no such architecture and loads it only beside us.
+        lacking: What is unlike any architecture of `transformers`, which loads it only beside us; None if nothing is.
     """
     lines = [
         *_front_matter(run),
@@ -53,8 +54,8 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, needs_compress: 
         "",
         "## How to load it",
         "",
-        *tell_need(run, needs_compress=needs_compress),
-        *fence(write_loading(run, needs_compress=needs_compress), "python"),
+        *tell_need(run, lacking=lacking),
+        *fence(write_loading(run, needs_compress=lacking is not None), "python"),
         "",
         "## How it was made",
         "",
@@ -89,17 +90,21 @@ def _front_matter(run: Run) -> Iterator[str]:
 
 
 def _describe_making(run: Run) -> str:
-    if isinstance(run.stage, Pretrain):
-        return describe_pretraining(run.stage)
-    if isinstance(run.stage, General | Intermediate):
-        return f"{run.stage.kind} distillation ({run.stage.method})"
-    if isinstance(run.stage, Distill):
-        return f"distilled ({run.stage.method})"
-    if isinstance(run.stage, Quantize):
-        return f"quantized ({run.stage.method.kind})"
-    if isinstance(run.stage, Export):
-        return f"exported ({run.stage.format})"
-    return "fine-tuned"
+    text = "fine-tuned"
+    match run.stage:
+        case Pretrain():
+            text = describe_pretraining(run.stage)
+        case General() | Intermediate():
+            text = f"{run.stage.kind} distillation ({run.stage.method})"
+        case Distill():
+            text = f"distilled ({run.stage.method})" if run.stage.student else "pruned and recovered"
+        case Quantize():
+            text = f"quantized ({run.stage.method.kind})"
+        case Export():
+            text = f"exported ({run.stage.format})"
+        case Prune():
+            text = describe_pruning(run.stage)
+    return text
 
 
 def _describe_artefact(run: Run) -> Iterator[str]:

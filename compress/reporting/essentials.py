@@ -7,7 +7,16 @@ from typing import Any
 
 from compress.environment import Environment
 from compress.recipes.quantization import QuantizationMethod
-from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    Finetune,
+    General,
+    Intermediate,
+    Pretrain,
+    Prune,
+    Quantize,
+)
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
@@ -42,10 +51,8 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     stage = run.stage
     if isinstance(stage, General | Intermediate | Distill):
         yield from _describe_method(stage)
-        yield (
-            "Student",
-            f"{stage.student.name} ({stage.student.family}, {describe_start(stage.student.initialize)})",
-        )
+        if student := stage.student:
+            yield "Student", f"{student.name} ({student.family}, {describe_start(student.initialize)})"
         yield from _list_training(stage.training)
         if not isinstance(stage, General):
             yield "Selected on", stage.select_on
@@ -59,6 +66,10 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
         yield "Method", _describe_quantization(stage.method)
     elif isinstance(stage, Export):
         yield "Format", stage.format
+    elif isinstance(stage, Prune):
+        yield "Removed, as asked", stage.remove.describe()
+        if stage.remove.ranks_units:
+            yield "Importance", stage.importance
 
 
 def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:

@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from compress.kinds import Known, others_than
-from compress.recipes.stages import Distill, Export, Finetune, General, Intermediate, Pretrain, Quantize
+from compress.recipes.stages import (
+    Distill,
+    Export,
+    Finetune,
+    General,
+    Intermediate,
+    Pretrain,
+    Prune,
+    Quantize,
+)
 from compress.reporting.schema import Link
 from compress.runs import Parent, Run
 
@@ -27,7 +36,7 @@ def _find_before(run: Run, known: Known) -> Run | None:
 def describe_making(run: Run, known: Known) -> str:
     """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
     stage = run.stage
-    if isinstance(stage, Distill):
+    if isinstance(stage, Distill) and stage.student is not None:
         details = filter(None, [stage.method, *(tell(run, stage) for tell in PARTICULARS)])
         return f"distilled ({', '.join(details)}) from {_name_teachers(run)}"
     if isinstance(stage, General):
@@ -68,8 +77,17 @@ def describe_pretraining(stage: Pretrain) -> str:
     return f"pretrained {'from nothing' if stage.new else 'further'} ({stage.objective})"
 
 
+def describe_pruning(stage: Prune) -> str:
+    """A stage of pruning in a few words: pruned (ffn 0.5, by taylor)."""
+    judged = (
+        f", by {stage.importance}" if stage.importance != "magnitude" and stage.remove.ranks_units else ""
+    )
+    return f"pruned ({stage.remove.describe()}{judged})"
+
+
 def _tell_general(run: Run, stage: Distill) -> str:
-    skipped = stage.method != "logits" and "general" not in str(run.facts.get("stages", "general"))
+    staged = stage.method not in ("logits", "recovery")
+    skipped = staged and "general" not in str(run.facts.get("stages", "general"))
     return "no general stage" if skipped else ""
 
 
@@ -81,7 +99,9 @@ def _tell_copies(_: Run, stage: Distill) -> str:
 
 
 def _tell_start(_: Run, stage: Distill) -> str:
-    return "random start" if stage.method != "logits" and stage.student.initialize == "random" else ""
+    if stage.method == "logits" or stage.student is None:
+        return ""
+    return "random start" if stage.student.initialize == "random" else ""
 
 
 PARTICULARS = (_tell_general, _tell_copies, _tell_start)
@@ -90,24 +110,28 @@ PARTICULARS = (_tell_general, _tell_copies, _tell_start)
 
 def _shorten_stage(run: Run) -> str:
     """A stage in one word, for labels."""
-    if isinstance(run.stage, Distill):
-        return run.stage.method
-    if isinstance(run.stage, Quantize):
-        return run.stage.method.kind.removeprefix("dynamic-")
-    if isinstance(run.stage, Pretrain):
-        return describe_pretraining(run.stage)
-    if isinstance(run.stage, General | Intermediate):
-        return f"{run.stage.kind} stage"
-    if isinstance(run.stage, Export):
-        return f"for {run.stage.format}"
-    return "fine-tuned"
+    text = "fine-tuned"
+    match run.stage:
+        case Distill():
+            text = run.stage.method if run.stage.student else f"{run.stage.method} from {_name_teachers(run)}"
+        case Quantize():
+            text = run.stage.method.kind.removeprefix("dynamic-")
+        case Pretrain():
+            text = describe_pretraining(run.stage)
+        case General() | Intermediate():
+            text = f"{run.stage.kind} stage"
+        case Export():
+            text = f"for {run.stage.format}"
+        case Prune():
+            text = describe_pruning(run.stage)
+    return text
 
 
 def name_runs(runs: Sequence[Run]) -> dict[str, str]:
     """The shortest name for each run that no other has: name, and of stage, particulars, seed and key what differs."""
     plain = {run.id: run.name for run in runs}
     for run in runs:
-        if isinstance(run.stage, Quantize | Export):
+        if isinstance(run.stage, Quantize | Export | Prune):
             plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
     told = _add_detail(runs, plain, _shorten_stage)
     for tell in PARTICULARS:

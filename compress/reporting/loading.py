@@ -27,19 +27,19 @@ def format_of(run: Run) -> Format:
     return next((form for file, form in FORMATS.items() if file in run.files), "safetensors")
 
 
-def tell_need(run: Run, *, needs_compress: bool) -> list[str]:
+def tell_need(run: Run, *, lacking: str | None) -> list[str]:
     """What must be installed beside the library that the lines import, and how to do without; nothing where nothing must.
 
     Args:
         run: Whose artefact it is.
-        needs_compress: Whether `transformers` has no such architecture.
+        lacking: What `transformers` has no architecture for, as the beginning of a sentence; None where it has one.
     """
-    form = format_of(run)
+    form, needs_compress = format_of(run), lacking is not None
     told = []
     if isinstance(run.stage, Quantize) and run.stage.method.kind.startswith("bnb"):
         told += ["Its weights are bitsandbytes': `pip install bitsandbytes`.", ""]
     if form == "quanto" and needs_compress:
-        told += ["Its layers share a part of themselves, which `transformers` lacks.", ""]
+        told += [f"{lacking}, which `transformers` lacks.", ""]
     elif form == "quanto" and _has_four_bits(run):
         told += [
             "For four bits quanto compiles an extension in the folder that it is installed in; under compress it does not.",
@@ -49,13 +49,13 @@ def tell_need(run: Run, *, needs_compress: bool) -> list[str]:
         told += ["Its weights are quanto's: `pip install optimum-quanto`.", ""]
     if form == "safetensors" and needs_compress and isinstance(run.stage, Quantize):
         told += [
-            "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`.",
+            f"{lacking}, which `transformers` lacks: it loads after `import compress`.",
             "",
         ]
     elif form == "safetensors" and needs_compress:
         told += [
-            "Its layers share a part of themselves, which `transformers` lacks: it loads after `import compress`. "
-            "For those who do not have it, this writes the same function without sharing, in more bytes:",
+            f"{lacking}, which `transformers` lacks: it loads after `import compress`. "
+            "For those who do not have it, this writes the same function, in more bytes:",
             "",
             *fence("compress export . --save-to ../plain", "bash"),
             "",

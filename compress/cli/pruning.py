@@ -1,0 +1,72 @@
+"""What the options of `prune` say together: what goes, how small it is to be, and how it recovers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from compress.errors import InvalidInputError
+from compress.planning import Options, change_recipe
+from compress.pruning.targets import Target, TargetPart, read_bytes
+from compress.recipes.pruning import Removal
+from compress.recipes.stages import Prune
+from compress.slimming import Recovery
+
+
+def read_stage(removal: Mapping[str, Any], importance: str) -> Prune:
+    """The stage; what decides the fractions may be a target yet.
+
+    Raises:
+        InvalidInputError: A fraction is out of range, or a word is none of those that are known.
+    """
+    remove = change_recipe(Removal(), removal)
+    return change_recipe(Prune(remove=remove), {"importance": importance})
+
+
+def read_target(
+    *, target_size: str | None, target_parameters: int | None, shrink: Sequence[str] | None
+) -> Target | None:
+    """The size to be reached, if one is.
+
+    Raises:
+        InvalidInputError: There are two, or none for what is to shrink; or a word is none of those that are known.
+    """
+    known: tuple[TargetPart, ...] = get_args(TargetPart)
+    parts = tuple(part for part in known if part in (shrink or ("ffn", "hidden")))
+    if unknown := sorted(set(shrink or ()) - set(known)):
+        raise InvalidInputError(
+            f"--shrink {unknown[0]!r} is no part of a model that can.", f"The parts are: {', '.join(known)}."
+        )
+    if target_size is not None and target_parameters is not None:
+        raise InvalidInputError(
+            "--target-size and --target-parameters are two targets.", "Leave out one of them."
+        )
+    if target_size is not None:
+        return Target(read_bytes(target_size), "bytes", parts)
+    if target_parameters is not None:
+        return Target(target_parameters, "parameters", parts)
+    if shrink:
+        raise InvalidInputError(
+            "--shrink would do nothing without a target.",
+            "Name one: --target-size 3MB or --target-parameters N.",
+        )
+    return None
+
+
+def read_recovery(
+    *, recover: bool, steps: int, teacher: str | None, allow_weak_teacher: bool, options: Options
+) -> Recovery | None:
+    """How what is left recovers, if it does; several rounds ask for it.
+
+    Raises:
+        InvalidInputError: There is no round; or options of a recovery came without one.
+    """
+    if steps < 1:
+        raise InvalidInputError(f"--steps is 1 or more, not {steps}.", "Leave it out for one.")
+    if recover or steps > 1:
+        return Recovery(steps, teacher, allow_weak_teacher, options)
+    said = [name for name, value in options.training.items() if value is not None]
+    unheeded = [f"--{name.replace('_', '-')}" for name in said] + ["--teacher"] * (teacher is not None)
+    if unheeded:
+        raise InvalidInputError(
+            f"{', '.join(unheeded)} would do nothing without --recover.", "Leave it out, or add --recover."
+        )
+    return None

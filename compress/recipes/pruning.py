@@ -1,0 +1,59 @@
+"""What pruning removes, and by which judgement: a small recipe that names fractions and counts, no sizes."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from compress.recipes.values import Frozen, NonNegativeInt, PositiveInt, Share
+
+ImportanceName = Literal["magnitude", "taylor", "random"]
+"""Who judges a unit: the size of its weights, what the loss would lose by it to first order, or, the control, chance."""
+LayerRule = Literal["last", "first", "alternate", "importance"]
+"""Which layers go: the last or the first ones, those between evenly spaced ones, or those that change their input least."""
+ROUNDED_TO = 8
+"""Widths are multiples of it, as kernels for vectors and for 4-bit blocks want them; heads are whole."""
+
+Fraction = Annotated[Share, Field(description="of what is there")]
+
+
+class Removal(Frozen):
+    """What is removed of an encoder; all fractions are of what is there, and 0 leaves it.
+
+    Attributes:
+        vocabulary: How many pieces stay, those that the task's texts use most; None leaves all.
+        layers: How many layers; of a shared layer, how many passes through it.
+        layer_rule: Which of them.
+        heads: Of the attention heads, at an unchanged hidden width.
+        ffn: Of the neurons of each feed-forward network.
+        hidden: Of the hidden width, and, where `heads` says nothing, of the heads.
+        embedding: Of the width of factorized embedding tables (ALBERT, ELECTRA).
+        sparsity: Of the single weights of each matrix, which become zeros.
+    """
+
+    vocabulary: PositiveInt | None = None
+    layers: NonNegativeInt = 0
+    layer_rule: LayerRule = "last"
+    heads: Fraction = 0.0
+    ffn: Fraction = 0.0
+    hidden: Fraction = 0.0
+    embedding: Fraction = 0.0
+    sparsity: Fraction = 0.0
+
+    def parts(self) -> Iterator[tuple[str, float]]:
+        """Each part's name and how much of it goes (or, of pieces, stays), in the order of passes; what is left whole is not named."""
+        for name in ("vocabulary", "layers", "heads", "ffn", "hidden", "embedding", "sparsity"):
+            if value := getattr(self, name):
+                yield name, value
+
+    def describe(self) -> str:
+        """In a few words: layers 2 (last), ffn 0.5."""
+        said = {name: f"{name} {value:.6g}" for name, value in self.parts()}
+        if self.layers:
+            said["layers"] += f" ({self.layer_rule})"
+        return ", ".join(said.values())
+
+    @property
+    def ranks_units(self) -> bool:
+        """Whether units are told apart by their importance."""
+        return any(name not in ("vocabulary", "layers", "sparsity") for name, _ in self.parts())
