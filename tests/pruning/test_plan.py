@@ -55,7 +55,7 @@ def test_costs_are_those_of_the_model(kind, classifier, tmp_path):
     assert cost.parameters == count_parameters(resized)
     save_file(dict(resized.named_parameters()), tmp_path / "weights")
     size = (tmp_path / "weights").stat().st_size
-    assert size <= cost.bytes < size + 2000  # at the most what is said, and hardly less
+    assert size <= cost.bytes < size + 3000  # at the most what is said, and hardly less
     assert 0 < cost.flops < cost_of(model.config, read_dimensions(model.config)).flops
 
 
