@@ -9,7 +9,8 @@ from compress.quantization.summary import KeptInFloat
 
 def name_of(model: nn.Module, wanted: nn.Module) -> str:
     """The name of one of a model's modules."""
-    return next(name for name, module in model.named_modules() if module is wanted)
+    found: str = next(name for name, module in model.named_modules() if module is wanted)
+    return found
 
 
 def list_kept(model: nn.Module, quantized: type[nn.Module]) -> dict[str, KeptInFloat]:

@@ -118,7 +118,7 @@ def _require_quantized(quantized: openvino.Model, products: int) -> int:
 
 
 def _is_matrix(constant: openvino.Node) -> bool:
-    return sum(size > 1 for size in constant.get_output_shape(0)) > 1
+    return bool(sum(size > 1 for size in constant.get_output_shape(0)) > 1)
 
 
 def _scale_bytes(graph: openvino.Model) -> int:
