@@ -78,4 +78,4 @@ def _pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
     if bits == 8:
         return codes
     even = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2)))
-    return even[:, ::2] | even[:, 1::2] << 4
+    return even[:, ::2] | (even[:, 1::2] << np.uint8(4))

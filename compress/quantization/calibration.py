@@ -73,7 +73,7 @@ def _pad(texts: Texts, encoder: Encoder, *, batch_size: int, sort: bool = True) 
     rows = list(range(len(texts)))
     if sort:
         rows.sort(key=lambda row: len(encoded["input_ids"][row]))
-    batches = []
+    batches: list[Inputs] = []
     for first in range(0, len(rows), batch_size):
         batch = {name: [encoded[name][row] for row in rows[first : first + batch_size]] for name in names}
         arrays = tokenizer.pad(batch, return_tensors="np")

@@ -90,7 +90,7 @@ def write_half_onnx(
         session = open_session(graph)
         batches = random_batches(model.config, input_names)
         comparison = compare_answers(
-            lambda inputs: session.run(["logits"], dict(inputs))[0],  # type: ignore[no-any-return]
+            lambda inputs: session.run(["logits"], dict(inputs))[0],
             model,
             batches,
         )
@@ -132,7 +132,7 @@ def _counted_products(model: nn.Module) -> Iterator[list[str]]:
     """The linear layers that are used within, one entry a use."""
     used: list[str] = []
     handles = [
-        module.register_forward_pre_hook(lambda _, __, name=name: used.append(name))  # type: ignore[misc]
+        module.register_forward_pre_hook(lambda _, __, name=name: used.append(name))
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]

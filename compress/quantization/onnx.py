@@ -207,7 +207,7 @@ def _finish(quantized: onnx.ModelProto) -> onnx.ModelProto:
 def _answer(quantized: onnx.ModelProto) -> Answer:
     session = open_session(quantized)
     names = [node.name for node in session.get_inputs()]
-    return lambda inputs: session.run(["logits"], {name: inputs[name] for name in names})[0]  # type: ignore[no-any-return]
+    return lambda inputs: session.run(["logits"], {name: inputs[name] for name in names})[0]
 
 
 def _kept_in_float(graph: onnx.GraphProto, kept: Collection[str]) -> dict[str, KeptInFloat]:

@@ -29,7 +29,7 @@ Attempt = Callable[[frozenset[str]], Answer]
 """Modules that stay in full precision → what the rest, quantized, answers."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answering:
     """A function as an engine."""
 
