@@ -37,6 +37,13 @@ class OpenVinoEngine:
                 f"{weights} is missing: it holds the weights of {file.name}.",
                 "Put it there, or make both again: the command that made them, with --force.",
             )
+        if (
+            not file.read_bytes()[:64].lstrip().startswith(b"<")
+        ):  # OpenVINO would read an ONNX file by any name
+            raise CompressError(
+                f"{file} is no graph of OpenVINO's: those begin with XML.",
+                "Make it again: the command that made it, with --force.",
+            )
         try:
             core = openvino.Core()
             model = core.read_model(file, weights)
