@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from compress.making import gate_teachers, make_artefact
 from compress.models.placeholder import describe_lacking
 from compress.processes import is_main, require_all_started, wait
 from compress.reporting.card import render_card
-from compress.runs import Run, StoredRun, list_files, read_run, write_atomically
+from compress.runs import Ancestor, Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.steps import Step
 from compress.storage import require_writable, telling_failed_writes
@@ -94,6 +95,7 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             key=step.key,
             stage=step.stage,
             parents=step.parents,
+            lineage=_trace(inputs),
             task=_portable(step.task) if step.task else None,
             subject=step.subject,
             seed=step.seed,
@@ -112,6 +114,12 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
         logger.info("%s, %s: %s after %.0f s", step.id, evaluation.split, scores, run.seconds)
     return stored
+
+
+def _trace(inputs: Mapping[str, Model]) -> tuple[Ancestor, ...]:
+    """The runs that inputs go back to, each once, the first one first."""
+    found = [ancestor for model in inputs.values() if model.run for ancestor in model.run.run.descent]
+    return tuple({ancestor.id: ancestor for ancestor in found}.values())
 
 
 def _score_new_data(step: Step, stored: StoredRun) -> None:

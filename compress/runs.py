@@ -78,11 +78,22 @@ class Parent(Frozen):
         return found["id"] if found else None
 
 
+class Ancestor(Frozen):
+    """A run that another one goes back to: enough to make it again, wherever it lies."""
+
+    id: str
+    name: str
+    stage: Stage
+    seed: int
+    command: str
+
+
 class Run(Frozen):
     """One finished stage.
 
     `task` is None where documents were learned; `subject` is the task or the corpus as the user named it (a file's
-    path, perhaps); `facts` are what the stage measured of itself, by name.
+    path, perhaps); `facts` are what the stage measured of itself, by name; `lineage` are the runs that it goes back to,
+    the first one first (records of before there was one have none).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -91,6 +102,7 @@ class Run(Frozen):
     key: str
     stage: Stage
     parents: tuple[Parent, ...]
+    lineage: tuple[Ancestor, ...] = ()
     task: Task | None
     subject: str
     seed: int
@@ -112,6 +124,12 @@ class Run(Frozen):
                 "subject": value["task_name"],
             }
         return value
+
+    @property
+    def descent(self) -> tuple[Ancestor, ...]:
+        """The lineage of what is made from it: its own, and itself."""
+        own = Ancestor(id=self.id, name=self.name, stage=self.stage, seed=self.seed, command=self.command)
+        return (*self.lineage, own)
 
     @property
     def place(self) -> str:

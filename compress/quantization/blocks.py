@@ -1,14 +1,13 @@
 """Weights in blocks of a few bits: each block of neighbours in a row has a scale, and perhaps a zero point, of its own."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime.quantization.matmul_nbits_quantizer import (
-    DefaultWeightOnlyQuantConfig,
-    DefaultWeightOnlyQuantizer,
-)
 
 Bits = Literal[4, 8]
 SCALE_BITS = 40
@@ -41,6 +40,11 @@ def fit_block(width: int, *, bits: Bits, block_size: int) -> int:
 
 def pack_product(matrix: NDArray[np.float32], *, bits: Bits, block_size: int, symmetric: bool) -> Blocks:
     """The second factor of a product, `[K, N]`, in blocks along K, for `MatMulNBits`: by ONNX Runtime's own kernel."""
+    with _logging_as_it_was():
+        from onnxruntime.quantization.matmul_nbits_quantizer import (
+            DefaultWeightOnlyQuantConfig,
+            DefaultWeightOnlyQuantizer,
+        )
     config = DefaultWeightOnlyQuantConfig(block_size=block_size, is_symmetric=symmetric, bits=bits)
     codes, scales, zero_points = DefaultWeightOnlyQuantizer(config).qbits_block_quant(matrix)
     return Blocks(codes, scales, None if symmetric else zero_points)
@@ -67,6 +71,18 @@ def pack_table(table: NDArray[np.float32], *, bits: Bits, block_size: int, symme
     codes = codes.reshape(rows, count * block_size)[:, :width].astype(np.uint8)
     packed_zeros = None if symmetric else _pack(zeros.astype(np.uint8), bits)
     return Blocks(_pack(codes, bits), scales.astype(np.float32), packed_zeros)
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what an import does to the root logger: ONNX Runtime's quantizer makes it print all libraries' chatter."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _nonzero(scales: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -95,6 +95,17 @@ def test_three_commands_in_a_row(prune, house):
     assert Run.model_validate(read_run(house / again["path"]).run.model_dump()).stage.reads_texts
 
 
+def test_pruned_trimmed_and_quantized_it_answers_and_knows_where_it_comes_from(prune):
+    pruned = prune("--ffn", "0.5", "--json")
+    trimmed = prune("--vocabulary", "30", "--json", model=pruned["path"])
+    small = prune("--method", "packed-int4", "--json", command="quantize", model=trimmed["path"])
+    assert [ancestor["id"] for ancestor in small["lineage"]] == [pruned["id"], trimmed["id"]]
+    assert small["lineage"][0]["stage"] == pruned["stage"]
+    assert small["lineage"][1]["command"] == trimmed["command"]
+    answers = CliRunner().invoke(app, ["predict", small["path"], "a lovely film", "dull", "--json"])
+    assert {answer["label"] for answer in json.loads(answers.stdout)} <= {"good", "bad"}
+
+
 def test_what_decides_is_in_the_key(house):
     assert plan(house).key == plan(house, seed=2).key
     assert plan(house).key != plan(house, remove=Removal(ffn=0.4)).key

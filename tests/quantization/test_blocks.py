@@ -1,5 +1,8 @@
 """Blocks against a plain transcription: what the runtime unpacks is what was meant."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -119,3 +122,16 @@ def test_the_runtime_multiplies_by_what_was_stored(bits, symmetric):
 )
 def test_blocks_that_would_be_padded_are_halved(width, asked, fitting):
     assert fit_block(width, bits=4, block_size=asked) == fitting
+
+
+def test_packing_leaves_the_root_logger_alone():
+    """Guards pages of other libraries' chatter on stderr: ONNX Runtime's module configures logging as it is imported."""
+    code = (
+        "import logging, numpy as np\n"
+        "from compress.quantization.blocks import pack_product\n"
+        "pack_product(np.eye(32, dtype=np.float32), bits=4, block_size=32, symmetric=True)\n"
+        "root = logging.getLogger()\n"
+        "print(root.level, root.handlers)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "30 []"
