@@ -182,9 +182,14 @@ def _stages(
     if longer is None or longer.max_length <= how.training.max_length:
         yield whole
         return
-    words = {"objective": "mlm", "arrangement": ARRANGEMENTS["mlm"][0]} if how.words_first else {}
-    yield _part(whole, 1 - longer.share).model_copy(update=words)
+    yield _part(whole, 1 - longer.share).model_copy(update=_single_words(how) if how.words_first else {})
     yield _part(whole, longer.share, longer=longer).model_copy(update={"new": None, "tokenizer": None})
+
+
+def _single_words(how: Pretraining) -> dict[str, Any]:
+    """What the first part asks in a recipe whose words come first: hidden tokens, each by itself."""
+    masking = change_recipe(how.masking, {"whole_words": False, "max_ngram": 1})
+    return {"objective": "mlm", "arrangement": ARRANGEMENTS["mlm"][0], "masking": masking}
 
 
 def _part(whole: Pretrain, share: float, *, longer: Longer | None = None) -> Pretrain:

@@ -52,7 +52,8 @@ def test_hidden_words_alone_come_first_where_a_recipe_says_so(plan):
     first, last = stages_of(plan("albert-mini"))
     assert (first.objective, first.arrangement) == ("mlm", "full-sentences")
     assert (last.objective, last.arrangement) == ("sop", "sentence-orders")
-    assert first.masking == last.masking
+    assert (first.masking.whole_words, first.masking.max_ngram) == (False, 1)
+    assert (last.masking.whole_words, last.masking.max_ngram) == (True, 3)
     (only,) = stages_of(plan("albert-mini", training={"max_length": 128}))
     assert only.objective == "sop"
 

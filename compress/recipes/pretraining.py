@@ -100,8 +100,8 @@ class Pretraining(Frozen):
         max_minutes: Of work.
         max_tokens: That are read, padding not counted.
         longer: The part on longer inputs.
-        words_first: Whether the part before that learns hidden words alone; what is asked about two segments comes with
-            the longer inputs.
+        words_first: Whether the part before that learns single hidden tokens and nothing else; words, rows of them, and
+            what is asked about two segments come with the longer inputs.
     """
 
     objective: ObjectiveName = "nsp"
