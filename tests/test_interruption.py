@@ -114,6 +114,7 @@ PRETRAINED = """
 [pretraining.small]
 dropout = 0.1
 static_copies = {copies}
+longer = {{ max_length = 24 }}
 tokenizer = {{ vocab_size = 330 }}
 max_tokens = 5000
 

@@ -108,6 +108,9 @@ def test_two_processes_pretrain_what_one_does(place):
 
 
 PRETRAINED = """
+[pretraining.small]
+longer = { max_length = 24 }
+
 [pretraining.small.training]
 learning_rate = 2e-3
 max_length = 24
