@@ -164,7 +164,9 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
-    learned_by = source.run.run.seed if source.run else step.seed  # its hold-out, which it was not taught
+    learned_by = (
+        source.run.run.learned_by if source.run else step.seed
+    )  # its hold-out, which it was not taught
     data = CalibrationData.of(_examples(step), holdout_seed=learned_by, seed=step.seed)
     summary = rewrite(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
@@ -229,7 +231,7 @@ def _teachers(stage: Distill, inputs: dict[str, Model], *, seed: int) -> list[Ta
     bf16 = bool(stage.training.bf16)
     models = [model for role, model in inputs.items() if role.startswith("teacher")]
     return [
-        TaskTeacher(load(model.path, bf16=bf16), model.path, model.run.run.seed if model.run else seed)
+        TaskTeacher(load(model.path, bf16=bf16), model.path, model.run.run.learned_by if model.run else seed)
         for model in models
     ]
 

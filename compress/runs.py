@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 
 from compress.environment import Environment
 from compress.errors import CompressError, first_line
-from compress.recipes.stages import Stage
+from compress.recipes.stages import COMPUTED, Stage
 from compress.recipes.values import Frozen
 from compress.tasks import Task
 
@@ -130,6 +130,12 @@ class Run(Frozen):
         """The lineage of what is made from it: its own, and itself."""
         own = Ancestor(id=self.id, name=self.name, stage=self.stage, seed=self.seed, command=self.command)
         return (*self.lineage, own)
+
+    @property
+    def learned_by(self) -> int:
+        """The seed that its weights were trained by, and what was held out then: where they were computed from others, theirs."""
+        learned = [ancestor.seed for ancestor in self.descent if not isinstance(ancestor.stage, COMPUTED)]
+        return learned[-1] if learned else self.seed
 
     @property
     def place(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from compress.environment import Environment
 from compress.errors import CompressError
-from compress.recipes.stages import Distill, Finetune
+from compress.recipes.stages import Distill, Export, Finetune
 from compress.recipes.terms import HardTerm, SoftTerm
 from compress.recipes.values import Training
 from compress.runs import (
@@ -153,3 +153,13 @@ def test_an_older_method_s_weights_are_its_terms(weights, terms):
     older = json.loads(file.read_text())
     older["stage"]["method"] = {"kind": "logits", "temperature": 4.0, **weights}
     assert Run.model_validate(older).stage.terms == terms
+
+
+def test_what_was_computed_from_weights_was_learned_by_their_seed():
+    """Guards a hold-out that the model was taught: it was drawn by the seed of the training, not of the export."""
+    trained = a_run(seed=7)
+    exported = a_run("11111111", stage=Export(), lineage=trained.descent, seed=42)
+    again = a_run("22222222", stage=Export(), lineage=exported.descent, seed=43)
+    assert [run.learned_by for run in (trained, exported, again)] == [7, 7, 7]
+    assert a_run(stage=Export(), seed=42).learned_by == 42  # of before there was a lineage
+    assert [ancestor.id for ancestor in again.lineage] == [trained.id, exported.id]
