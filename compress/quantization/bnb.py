@@ -17,7 +17,7 @@ from compress.engines import Inputs
 from compress.engines.pytorch import TorchEngine
 from compress.errors import CompressError
 from compress.models.sharing import is_partially_shared
-from compress.parity import compare_answers, evaluating
+from compress.parity import compare_answers
 from compress.quantization.modules import count_uses, list_kept, name_of
 from compress.quantization.summary import QuantizationSummary
 
@@ -48,7 +48,7 @@ def quantize_bnb(
         directory: Where weights and configuration go.
         weights: `int8` or `nf4`.
         trial: Batches `[B, L]` to compare on.
-        parity_bound: Largest relative error of the logits on them; default as measured for the type.
+        parity_bound: Largest relative error of the logits on them; default that of the type.
 
     Raises:
         CompressError: bitsandbytes cannot take the model's layers, a product stayed in fp32, or the logits are further
@@ -77,8 +77,7 @@ def quantize_bnb(
             "Install the tested versions (constraints.txt); if it stays, report the architecture.",
         )
     kept = list_kept(loaded, kind)
-    with evaluating(loaded):
-        uses = count_uses(loaded, kind, trial[0])
+    uses = count_uses(loaded, kind, trial[0])
     comparison = compare_answers(TorchEngine(loaded).run, model, trial)
     bound = PARITY_BOUNDS[weights] if parity_bound is None else parity_bound
     if not comparison.relative_error <= bound:  # NaN fails, too

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from compress.data.batching import sort_by_length
 from compress.data.checking import Texts
 from compress.data.task_data import Split, TaskData, hold_out, tokenize
 from compress.encoder import Encoder, longest_input, model_inputs
@@ -70,12 +71,10 @@ def _pad(texts: Texts, encoder: Encoder, *, batch_size: int, sort: bool = True) 
     longest = min(tokenizer.model_max_length, longest_input(encoder.model.config))
     encoded, _ = tokenize(texts, tokenizer, max_length=longest)
     names = model_inputs(tokenizer)
-    rows = list(range(len(texts)))
-    if sort:
-        rows.sort(key=lambda row: len(encoded["input_ids"][row]))
+    lengths = [len(ids) if sort else 0 for ids in encoded["input_ids"]]  # of equals the order stays
     batches: list[Inputs] = []
-    for first in range(0, len(rows), batch_size):
-        batch = {name: [encoded[name][row] for row in rows[first : first + batch_size]] for name in names}
+    for rows in sort_by_length(lengths, batch_size=batch_size):
+        batch = {name: [encoded[name][row] for row in rows] for name in names}
         arrays = tokenizer.pad(batch, return_tensors="np")
         batches.append({name: np.asarray(arrays[name], dtype=np.int64) for name in names})
     return batches

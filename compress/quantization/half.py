@@ -1,8 +1,8 @@
 """Weights in 16 bits: for PyTorch as safetensors that plain `from_pretrained` loads, or as an ONNX file."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -17,7 +17,8 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.inference import load
-from compress.parity import compare_answers, open_session, random_batches
+from compress.parity import compare_answers, compare_logits, open_session, random_batches
+from compress.quantization.modules import count_uses
 from compress.quantization.onnx import require_parity
 from compress.quantization.summary import QuantizationSummary
 
@@ -46,11 +47,10 @@ def write_half_safetensors(
     engine = load(directory).engine
     names = model_inputs(encoder.tokenizer)
     batches = random_batches(encoder.model.config, names)
-    with _counted_products(encoder.model) as products:
-        comparison = compare_answers(engine.run, encoder.model, batches)
+    comparison = compare_answers(engine.run, encoder.model, batches)
     require_parity(comparison, PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound)
     size = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
-    return QuantizationSummary(size, len(products) // len(batches), {}, comparison)
+    return QuantizationSummary(size, count_uses(encoder.model, nn.Linear, batches[0]), {}, comparison)
 
 
 def write_half_onnx(
@@ -78,26 +78,18 @@ def write_half_onnx(
         CompressError: A weight is beyond the type's range, or the logits are further from the model's than the bound.
     """
     _require_range(model, dtype)
+    with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
+        source = Path(scratch) / "fp32.onnx"
+        export_onnx(model, source, input_names=input_names)
+        graph = onnx.load(source)
+    matrices = float_matrices(graph.graph)
+    products = sum(
+        node.op_type in {"MatMul", "Gemm"} and node.input[1] in matrices for node in graph.graph.node
+    )
+    _narrow(graph.graph, ONNX_TYPES[dtype])
+    comparison = compare_logits(open_session(graph), model)
+    require_parity(comparison, PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound)
     file = directory / ONNX_FILE
-    export_onnx(model, file, input_names=input_names)
-    try:
-        graph = onnx.load(file)
-        matrices = float_matrices(graph.graph)
-        products = sum(
-            node.op_type in {"MatMul", "Gemm"} and node.input[1] in matrices for node in graph.graph.node
-        )
-        _narrow(graph.graph, ONNX_TYPES[dtype])
-        session = open_session(graph)
-        batches = random_batches(model.config, input_names)
-        comparison = compare_answers(
-            lambda inputs: session.run(["logits"], dict(inputs))[0],
-            model,
-            batches,
-        )
-        require_parity(comparison, PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound)
-    except BaseException:
-        file.unlink()
-        raise
     write_graph(graph, file)
     return QuantizationSummary(file.stat().st_size, products, {}, comparison)
 
@@ -125,19 +117,3 @@ def _require_range(model: nn.Module, dtype: torch.dtype) -> None:
             f"The model has a weight of {largest:.3g}; {dtype} ends at {torch.finfo(dtype).max:.3g}.",
             "Take --method bf16, whose range is that of fp32.",
         )
-
-
-@contextmanager
-def _counted_products(model: nn.Module) -> Iterator[list[str]]:
-    """The linear layers that are used within, one entry a use."""
-    used: list[str] = []
-    handles = [
-        module.register_forward_pre_hook(lambda _, __, name=name: used.append(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        yield used
-    finally:
-        for handle in handles:
-            handle.remove()

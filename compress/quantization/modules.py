@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from compress.engines import Inputs
+from compress.parity import evaluating
 from compress.quantization.summary import KeptInFloat
 
 
@@ -44,7 +45,7 @@ def count_uses(model: nn.Module, kind: type[nn.Module], inputs: Inputs) -> int:
     handles = [module.register_forward_hook(lambda *_: calls.append(None)) for module in modules]
     try:
         where = next(model.parameters()).device
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             model(**{name: torch.from_numpy(array).to(where) for name, array in inputs.items()})
     finally:
         for handle in handles:

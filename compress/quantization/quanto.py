@@ -14,7 +14,7 @@ from compress.artefacts import QUANTO_FILE
 from compress.encoder import Encoder, load_config, model_inputs, output_layer
 from compress.engines.quanto import MAP, QuantoEngine, find_places, load_quanto, own_tensors, share_again
 from compress.errors import CompressError
-from compress.parity import compare_answers, evaluating, random_batches
+from compress.parity import compare_answers, random_batches
 from compress.quantization.modules import count_uses, list_kept, name_of
 from compress.quantization.summary import QuantizationSummary
 
@@ -36,7 +36,7 @@ def quantize_weights(
         encoder: A classifier in fp32; it comes back as it was.
         directory: Where the file goes; the model's `config.json` lies there.
         weights: `qint8` or `qint4`.
-        parity_bound: Largest relative error of the logits; default as measured for the type.
+        parity_bound: Largest relative error of the logits; default that of the type.
 
     Raises:
         CompressError: A product stayed in fp32, or the logits are further from the model's than the bound.
@@ -68,8 +68,7 @@ def quantize_weights(
             f"square over batches {comparison.shapes}); the bound is {bound:g}.",
             "Take more bits: --method quanto-int8.",
         )
-    with evaluating(loaded):
-        uses = count_uses(loaded, QLinear, batches[0])
+    uses = count_uses(loaded, QLinear, batches[0])
     kept = list_kept(loaded, QLinear)
     return QuantizationSummary((directory / QUANTO_FILE).stat().st_size, uses, kept, comparison)
 
