@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from compress.planning import Options, Teaching
     from compress.pruning.targets import Target
     from compress.recipes.pruning import Removal
+    from compress.recovery import Recovery
     from compress.reporting import write_report as report
-    from compress.slimming import Recovery
 
 __all__ = [
     "CompressError",
@@ -41,7 +41,7 @@ __all__ = [
 _HOMES = {
     "CompressError": ("compress.errors", "CompressError"),
     "Options": ("compress.planning", "Options"),
-    "Recovery": ("compress.slimming", "Recovery"),
+    "Recovery": ("compress.recovery", "Recovery"),
     "Target": ("compress.pruning.targets", "Target"),
     "Removal": ("compress.recipes.pruning", "Removal"),
     "Teaching": ("compress.planning", "Teaching"),

@@ -14,16 +14,17 @@ from compress.planning import (
     Options,
     plan_export,
     plan_finetuning,
-    plan_quantization,
     task_of,
 )
 from compress.pruning.targets import Target
+from compress.quantizing import plan_quantization
 from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.quantization import QuantizationMethod, resolve_method
 from compress.recipes.stages import Export, ExportFormat, Prune
+from compress.recovery import Recovery
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
-from compress.slimming import Recovery, plan_pruning
+from compress.slimming import plan_pruning
 from compress.sources import collect_runs, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
@@ -180,6 +181,7 @@ def quantize(
     model: str,
     *,
     method: QuantizationMethod | str = "dynamic-int8",
+    recovery: Recovery | None = None,
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -193,8 +195,10 @@ def quantize(
         model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
         method: A recipe of `compress.recipes.quantization`, such as `PackedInt4(block_size=64)`; or the name of one
             that is taken as it is.
+        recovery: How it is trained beforehand, computing as if it were quantized already (quantization-aware training);
+            None quantizes it as it is.
         task: Calibrated on, and scored afterwards; default the run's own.
-        seed: Of the texts to calibrate on, where the method asks for some.
+        seed: Of the texts to calibrate on, where the method asks for some, and of the recovery.
         runs: The store.
         glue: A local clone of GLUE.
         force: Redo a finished run.
@@ -204,7 +208,8 @@ def quantize(
         CompressError: Anything that keeps the run from being finished; the message says what to do.
     """
     recipe = resolve_method(method, {}) if isinstance(method, str) else method
-    step = plan_quantization(model, Workplace(Path(runs), glue), seed=seed, method=recipe, task=task)
+    place = Workplace(Path(runs), glue)
+    step = plan_quantization(model, place, seed=seed, method=recipe, task=task, recovery=recovery)
     return execute(step, force=force, save_to=save_to)
 
 

@@ -40,6 +40,7 @@ from compress.pretraining.learning import pretrain_encoder
 from compress.pretraining.tokenizer import train_tokenizer
 from compress.processes import is_main
 from compress.quantization.calibration import CalibrationData
+from compress.quantization.simulation import simulating
 from compress.recipes.stages import (
     Distill,
     Export,
@@ -152,7 +153,8 @@ def _distill(stage: Distill, step: Step, inputs: dict[str, Model], workspace: Wo
     )
     pupil = _pupil(student, step, workspace, before=find_before(inputs))
     texts = augment_texts(stage, data.train, inputs, store=step.store)
-    facts = distill_answers(pupil, teachers, data, texts, stage)
+    with simulating(student.model, stage.simulates):
+        facts = distill_answers(pupil, teachers, data, texts, stage)
     facts = tell_stages(step, inputs) | started | texts.facts | facts
     return _saved(student, stage.training.max_length, facts, workspace)
 

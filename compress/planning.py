@@ -13,7 +13,6 @@ from compress.encoder import answers_task
 from compress.environment import installed_version, multiplies_bfloat16
 from compress.errors import CompressError, InvalidInputError
 from compress.recipes.methods import Distillation
-from compress.recipes.quantization import DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.resolve import (
     explain_validation,
     list_recipes,
@@ -26,7 +25,6 @@ from compress.recipes.stages import (
     Export,
     Finetune,
     Pretrain,
-    Quantize,
     Selection,
     head_of,
 )
@@ -36,7 +34,6 @@ from compress.steps import Step, Workplace
 from compress.tasks import Task, resolve_task
 
 Part = TypeVar("Part", bound=Frozen)
-DEFAULT_METHOD = DynamicInt8()
 
 
 @dataclass(frozen=True)
@@ -167,31 +164,6 @@ def _recipe_of(model: str, tokenizer: str, *, random: bool) -> Student | Teacher
         f"{model!r} brings its own tokenizer.",
         "Leave out --tokenizer: it is for students, and for the shapes of teachers with random weights (--random).",
     )
-
-
-def plan_quantization(
-    model: str,
-    workplace: Workplace,
-    *,
-    seed: int,
-    method: QuantizationMethod = DEFAULT_METHOD,
-    task: str | None = None,
-) -> Step:
-    """Plan to quantize a finished run (or any classifier, if its task is named).
-
-    Raises:
-        UnknownNameError: The model is unknown.
-        InvalidInputError: It is no finished run and no task was named.
-        CompressError: The method's packages are missing.
-    """
-    require_installed(method)
-    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    if task is None:
-        task = task_of(source)
-    data = load_examples(task, workplace)
-    stage = Quantize(method=method)
-    left = tuple(f"{what} in full precision: {why}" for what, why in method.leaves.items())
-    return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store, left)
 
 
 def plan_export(

@@ -12,7 +12,8 @@ from compress.cli.commands import app
 from compress.data.task_data import hold_out, load_task_data
 from compress.errors import CompressError
 from compress.pipeline import _make
-from compress.planning import Workplace, plan_quantization
+from compress.quantizing import plan_quantization
+from compress.steps import Workplace
 from compress.tasks import resolve_task
 from tests.conftest import write_corpus
 

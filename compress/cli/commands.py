@@ -13,6 +13,7 @@ from compress.cli.options import (
     PRUNING,
     QUANTIZATION,
     RECOVERY,
+    ROUNDS,
     SCHOOLING,
     SELECTION,
     TARGET,
@@ -176,6 +177,7 @@ def distill(
 @takes(
     removal=PRUNING,
     target=TARGET,
+    rounds=ROUNDS,
     recovery=RECOVERY,
     training=TRAINING,
     selection=SELECTION,
@@ -187,6 +189,7 @@ def prune(
     model: ModelArgument,
     removal: dict[str, Any],
     target: dict[str, Any],
+    rounds: dict[str, Any],
     recovery: dict[str, Any],
     training: dict[str, Any],
     selection: dict[str, Any],
@@ -203,7 +206,8 @@ def prune(
     """Take parts of a finished MODEL away: layers, heads, neurons, widths, single weights."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.cli.pruning import read_recovery, read_stage, read_target
+        from compress.cli.pruning import read_stage, read_target
+        from compress.cli.recovery import read_recovery
         from compress.slimming import plan_pruning
 
         step = plan_pruning(
@@ -213,16 +217,27 @@ def prune(
             stage=read_stage(removal, importance),
             task=task,
             target=read_target(**target),
-            recovery=read_recovery(**recovery, options=_options(training, selection)),
+            recovery=read_recovery(**rounds, **recovery, options=_options(training, selection)),
         )
         _carry_out(step, making, output)
 
 
 @app.command(epilog="Example: compress quantize runs/sample/albert-tiny --method dynamic-int8")
-@takes(quantization=QUANTIZATION, making=MAKING, data=DATA, common=COMMON)
+@takes(
+    quantization=QUANTIZATION,
+    recovery=RECOVERY,
+    training=TRAINING,
+    selection=SELECTION,
+    making=MAKING,
+    data=DATA,
+    common=COMMON,
+)
 def quantize(
     model: ModelArgument,
     quantization: dict[str, Any],
+    recovery: dict[str, Any],
+    training: dict[str, Any],
+    selection: dict[str, Any],
     making: dict[str, Any],
     data: dict[str, Any],
     common: dict[str, Any],
@@ -235,12 +250,18 @@ def quantize(
     """Rewrite a finished MODEL in fewer bits."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
-        from compress.planning import plan_quantization
+        from compress.cli.recovery import read_recovery
+        from compress.quantizing import plan_quantization
         from compress.recipes.quantization import resolve_method
 
-        recipe = resolve_method(method, quantization)
-        place = _workplace(common, data)
-        step = plan_quantization(model, place, seed=making["seed"], method=recipe, task=task)
+        step = plan_quantization(
+            model,
+            _workplace(common, data),
+            seed=making["seed"],
+            method=resolve_method(method, quantization),
+            task=task,
+            recovery=read_recovery(**recovery, options=_options(training, selection)),
+        )
         _carry_out(step, making, output)
 
 

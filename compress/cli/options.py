@@ -158,14 +158,17 @@ def _recovery(kind: Any, text: str, *names: str, default: Any = None) -> tuple[A
 
 RECOVERY: Group = {
     "recover": _recovery(
-        bool, "Distil what is left from the model as it was.", "--recover/--no-recover", default=False
+        bool,
+        "Distil it from the model as it was: after pruning, or in training that rounds as it will be quantized.",
+        "--recover/--no-recover",
+        default=False,
     ),
-    "steps": _recovery(int, "Rounds of pruning, each with its recovery.", "--steps", default=1),
     "teacher": _recovery(str | None, "Who teaches, in the place of the model as it was.", "--teacher"),
     "allow_weak_teacher": _recovery(
         bool, "Go on with a teacher no better than a constant answer.", "--allow-weak-teacher", default=False
     ),
 }
+ROUNDS: Group = {"steps": _recovery(int, "Rounds of pruning, each with its recovery.", "--steps", default=1)}
 
 _PANEL = "Training (default: the recipe's)"
 

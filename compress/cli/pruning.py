@@ -1,14 +1,13 @@
-"""What the options of `prune` say together: what goes, how small it is to be, and how it recovers."""
+"""What the options of `prune` say together: what goes, and how small it is to be."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from compress.errors import InvalidInputError
-from compress.planning import Options, change_recipe
+from compress.planning import change_recipe
 from compress.pruning.targets import Target, TargetPart, read_bytes
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import Prune
-from compress.slimming import Recovery
 
 
 def read_stage(removal: Mapping[str, Any], importance: str) -> Prune:
@@ -47,26 +46,5 @@ def read_target(
         raise InvalidInputError(
             "--shrink would do nothing without a target.",
             "Name one: --target-size 3MB or --target-parameters N.",
-        )
-    return None
-
-
-def read_recovery(
-    *, recover: bool, steps: int, teacher: str | None, allow_weak_teacher: bool, options: Options
-) -> Recovery | None:
-    """How what is left recovers, if it does; several rounds ask for it.
-
-    Raises:
-        InvalidInputError: There is no round; or options of a recovery came without one.
-    """
-    if steps < 1:
-        raise InvalidInputError(f"--steps is 1 or more, not {steps}.", "Leave it out for one.")
-    if recover or steps > 1:
-        return Recovery(steps, teacher, allow_weak_teacher, options)
-    said = [name for name, value in options.training.items() if value is not None]
-    unheeded = [f"--{name.replace('_', '-')}" for name in said] + ["--teacher"] * (teacher is not None)
-    if unheeded:
-        raise InvalidInputError(
-            f"{', '.join(unheeded)} would do nothing without --recover.", "Leave it out, or add --recover."
         )
     return None

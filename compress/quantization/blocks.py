@@ -38,6 +38,11 @@ def fit_block(width: int, *, bits: Bits, block_size: int) -> int:
     return min(sizes, key=lambda size: -(-width // size) * (size * bits + SCALE_BITS))
 
 
+def table_bits(width: int, bits: Bits) -> Bits:
+    """The bits of a table's numbers: an odd row of 4-bit codes has no bytes of its own."""
+    return 8 if width % 2 else bits
+
+
 def pack_product(matrix: NDArray[np.float32], *, bits: Bits, block_size: int, symmetric: bool) -> Blocks:
     """The second factor of a product, `[K, N]`, in blocks along K, for `MatMulNBits`: by ONNX Runtime's own kernel."""
     with _logging_as_it_was():

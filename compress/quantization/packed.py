@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from transformers import PreTrainedModel
 
 from compress.graphs import float_matrices
-from compress.quantization.blocks import Bits, Blocks, fit_block, pack_product, pack_table
+from compress.quantization.blocks import Bits, Blocks, fit_block, pack_product, pack_table, table_bits
 from compress.quantization.onnx import Exported, use_microsoft_operators, write_quantized
 from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
@@ -120,7 +120,7 @@ class _Packer:
         """Store a table in blocks."""
         table = numpy_helper.to_array(self._matrices[weight])
         width = table.shape[1]
-        bits: Bits = 8 if width % 2 else self._bits  # an odd row of 4-bit codes has no bytes of its own
+        bits = table_bits(width, self._bits)
         size = self._block_size  # rows of a table are not padded
         blocks = pack_table(table, bits=bits, block_size=size, symmetric=self._symmetric)
         codes, *scales = self._store(weight, blocks)

@@ -43,6 +43,7 @@ class Method(Frozen):
         extra: Of this package, that brings them.
         leaves: What stays in full precision → why.
         calibrates: Whether it looks at texts of the task.
+        simulated: Whether a model can be trained for it (`compress.quantization.simulation`).
     """
 
     makers: ClassVar[tuple[str, ...]] = ()
@@ -50,6 +51,7 @@ class Method(Frozen):
     extra: ClassVar[str] = ""
     leaves: ClassVar[Mapping[str, str]] = VECTORS
     calibrates: ClassVar[bool] = False
+    simulated: ClassVar[bool] = False
 
     kind: str
 
@@ -97,6 +99,7 @@ class DynamicInt8(SelectiveMethod):
     """
 
     makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    simulated: ClassVar[bool] = True
 
     kind: Literal["dynamic-int8"] = "dynamic-int8"
     per_channel: bool = True
@@ -140,6 +143,7 @@ class PackedMethod(SelectiveMethod):
         **VECTORS,
         "attention": "its products are of two activations: no weight is stored for them",
     }
+    simulated: ClassVar[bool] = True
 
     block_size: BlockSize
     symmetric: bool = False

@@ -122,6 +122,7 @@ class Distill(Frozen):
         student: What is built and started; None is a pruned model, which recovers.
         teacher_weights: Of several teachers, in their order; they add up to 1.
         budget: Set where the method has several schedules.
+        simulates: A method of quantization whose rounding the student learns with, so that it loses less by it.
     """
 
     kind: Literal["distill"] = "distill"
@@ -134,6 +135,13 @@ class Distill(Frozen):
     training: Training
     select_on: Selection = "holdout"
     allow_weak_teacher: bool = False
+    simulates: QuantizationMethod | None = None
+
+    @model_serializer(mode="wrap")
+    def _no_rounding_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """That came later: what was made before it keeps its key."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if name != "simulates" or value is not None}
 
     @model_validator(mode="before")
     @classmethod

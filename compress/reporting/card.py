@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 
+from compress.recipes.quantization import Method
 from compress.recipes.stages import (
     Distill,
     Export,
@@ -96,6 +97,8 @@ def _describe_making(run: Run) -> str:
             text = describe_pretraining(run.stage)
         case General() | Intermediate():
             text = f"{run.stage.kind} distillation ({run.stage.method})"
+        case Distill(simulates=Method(kind=kind)):
+            text = f"trained for {kind}"
         case Distill():
             text = f"distilled ({run.stage.method})" if run.stage.student else "pruned and recovered"
         case Quantize():

@@ -12,8 +12,9 @@ from compress.models.plain import to_plain
 from compress.planning import Options
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import Distill, Prune
+from compress.recovery import Recovery
 from compress.runs import Run, read_run
-from compress.slimming import Recovery, plan_pruning
+from compress.slimming import plan_pruning
 from compress.steps import Workplace
 from tests.conftest import tiny_config, write_task
 from tests.pruning.conftest import logits

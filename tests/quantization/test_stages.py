@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from compress import api
 from compress.cli.commands import app
-from compress.planning import Workplace, plan_quantization
+from compress.quantizing import plan_quantization
 from compress.recipes.quantization import DynamicInt8, PackedInt4, StaticInt8
+from compress.runs import read_run
+from compress.steps import Workplace
 from tests.conftest import STUDENT, tiny_config, write_task
 
 WAYS = {
@@ -120,3 +122,40 @@ def test_a_module_that_is_not_there_is_told_with_those_that_are(house):
     result = compress("quantize", house["path"], "--method", "packed-int4", "--keep", "clasifier", expect=2)
     assert "classifier" in result.stderr
     assert not list(Path(house["path"]).parent.glob("quantize-*/model.onnx.*"))
+
+
+def test_a_model_is_trained_for_what_it_will_be(house):
+    """Quantization-aware training: a run of its own, taught by the model as it was, and then the method."""
+    given = ["quantize", house["path"], "--method", "packed-int4", "--block-size", "256"]
+    schedule = ["--max-steps", "30", "--learning-rate", "1e-3"]
+    trained, _ = json_of(*given, "--recover", *schedule, "--dry-run")
+    assert trained["recipe"]["simulates"]["block_size"] == 256
+    assert "soft" in trained["terms"][0]
+    assert [who.partition(":")[0] for who in trained["inputs"]] == ["teacher", "student"]
+    run, plain = json_of(*given, "--recover", *schedule), json_of(*given)
+    path = Path(run["path"])
+    before = read_run(path.parent / Path(run["parents"][0]["origin"].removeprefix("run ")).name)
+    assert (before.path / "model.safetensors").is_file()
+    assert before.run.stage.simulates == run_method(run)
+    assert before.run.facts["steps"] == 30
+    assert "trained for packed-int4" in (before.path / "README.md").read_text()
+    assert run["files"]["model.onnx"]["bytes"] == pytest.approx(
+        plain["files"]["model.onnx"]["bytes"], rel=0.01
+    )
+    assert run["key"] != plain["key"]
+
+
+def run_method(run):
+    return PackedInt4.model_validate(run["stage"]["method"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "fp16", "--recover"], "dynamic-int8, packed-int8, packed-int4 can be trained for"),
+        (["--learning-rate", "1e-3"], "would do nothing without --recover"),
+        (["--recover", "--teacher", "nobody"], "nobody"),
+    ],
+)
+def test_what_cannot_be_trained_for_is_refused(words, message, house):
+    assert message in " ".join(compress("quantize", house["path"], *words, expect=2).stderr.split())

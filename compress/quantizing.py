@@ -1,0 +1,79 @@
+"""From a quantizing command to its steps: whether the method can run here, and who teaches a model that is to be ready for it."""
+
+from compress.data.task_data import TaskData
+from compress.encoder import load_config
+from compress.errors import InvalidInputError
+from compress.planning import load_examples, task_of
+from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
+from compress.recipes.stages import Quantize
+from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
+from compress.sources import TRAINABLE_STAGES, Model, resolve_model
+from compress.steps import Step, Workplace
+
+DEFAULT_METHOD = DynamicInt8()
+
+
+def plan_quantization(
+    model: str,
+    workplace: Workplace,
+    *,
+    seed: int,
+    method: QuantizationMethod = DEFAULT_METHOD,
+    task: str | None = None,
+    recovery: Recovery | None = None,
+) -> Step:
+    """Plan to quantize a finished run (or any classifier, if its task is named).
+
+    Args:
+        model: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        workplace: Where to work.
+        seed: Of the texts that scales are set by, and of the recovery.
+        method: How.
+        task: Calibrated on, and scored afterwards; default the run's own.
+        recovery: How the model is trained beforehand, computing as if it were quantized already (quantization-aware
+            training); None quantizes it as it is.
+
+    Raises:
+        UnknownNameError: The model is unknown.
+        InvalidInputError: It is no finished run and no task was named, or the method cannot be trained for.
+        CompressError: The method's packages are missing.
+    """
+    require_installed(method)
+    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
+    if task is None:
+        task = task_of(source)
+    data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")
+    quantized: Model | Step = source
+    if recovery is not None:
+        _require_simulated(method)
+        quantized = _plan_recovery(source, method, data, task, workplace, seed=seed, recovery=recovery)
+    stage = Quantize(method=method)
+    left = tuple(f"{what} in full precision: {why}" for what, why in method.leaves.items())
+    return Step(source.name, stage, {"model": quantized}, data, task, seed, workplace.store, left)
+
+
+def _plan_recovery(
+    source: Model,
+    method: QuantizationMethod,
+    data: TaskData,
+    task: str,
+    workplace: Workplace,
+    *,
+    seed: int,
+    recovery: Recovery,
+) -> Step:
+    """The step that trains a model to lose less by a method."""
+    teacher = find_teacher(source, data, task, workplace, recovery)
+    stage = plan_recovery(source, teacher, recovery).model_copy(update={"simulates": method})
+    compared = describe_recovery(stage, load_config(source.path), teacher)
+    inputs = {"teacher": teacher, "student": source}
+    return Step(source.name, stage, inputs, data, task, seed, workplace.store, compared)
+
+
+def _require_simulated(method: QuantizationMethod) -> None:
+    if not method.simulated:
+        others = [name for name, other in METHODS.items() if other.simulated]
+        raise InvalidInputError(
+            f"A model cannot be trained for {method.kind}: its rounding is not simulated.",
+            f"{', '.join(others)} can be trained for; or leave out --recover.",
+        )
