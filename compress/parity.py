@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.encoder import longest_input, output_layer
 from compress.engines import Inputs, Logits
+from compress.errors import CompressError
 
 PARITY_SHAPES = ((1, 1), (1, 2), (3, 7), (8, 32), (4, 128))
 """Batches and lengths at which a file is compared with its model; rows of one batch differ in length."""
@@ -64,6 +65,25 @@ def compare_logits(
     names = [node.name for node in session.get_inputs()]
     batches = random_batches(model.config, names, shapes=shapes, seed=seed)
     return compare_answers(lambda inputs: session.run(["logits"], dict(inputs))[0], model, batches)
+
+
+def require_parity(comparison: LogitComparison, bound: float, *, remedy: str) -> None:
+    """Refuse logits that are too far from the model's.
+
+    Args:
+        comparison: What was seen.
+        bound: The largest relative error.
+        remedy: What to do about it.
+
+    Raises:
+        CompressError: They are.
+    """
+    if not comparison.relative_error <= bound:  # NaN fails, too
+        raise CompressError(
+            f"The logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean square "
+            f"over batches {comparison.shapes}); the bound is {bound:g}.",
+            remedy,
+        )
 
 
 def compare_answers(

@@ -3,6 +3,7 @@
 from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
+from compress.integrity import require_start
 from compress.planning import load_examples, task_of
 from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.stages import Quantize
@@ -36,10 +37,11 @@ def plan_quantization(
     Raises:
         UnknownNameError: The model is unknown.
         InvalidInputError: It is no finished run and no task was named, or the method cannot be trained for.
-        CompressError: The method's packages are missing.
+        CompressError: The method's packages are missing, or the model is a graph already, or in fewer bits.
     """
     require_installed(method)
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
+    require_start(source.path, load_config(source.path))
     if task is None:
         task = task_of(source)
     data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")

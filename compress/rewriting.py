@@ -130,7 +130,8 @@ def _openvino_int8(
         encoder,
         directory,
         calibration=data.batches(encoder, samples=method.samples),
-        trial=data.probes(encoder),
+        batches=data.probes(encoder),
+        **_choice(method, encoder, data),
     )
 
 
@@ -140,8 +141,13 @@ def _bnb(
 ) -> QuantizationSummary:
     from compress.quantization.bnb import quantize_bnb
 
-    weights = method.kind.removeprefix("bnb-")
-    return quantize_bnb(encoder, directory, weights=weights, trial=data.probes(encoder))
+    return quantize_bnb(
+        encoder,
+        directory,
+        weights=method.kind.removeprefix("bnb-"),
+        batches=data.probes(encoder),
+        **_choice(method, encoder, data),
+    )
 
 
 @quantize.register
@@ -150,7 +156,8 @@ def _quanto(
 ) -> QuantizationSummary:
     from compress.quantization.quanto import quantize_weights
 
-    return quantize_weights(encoder, directory, weights=f"q{method.kind.removeprefix('quanto-')}")
+    weights = f"q{method.kind.removeprefix('quanto-')}"
+    return quantize_weights(encoder, directory, weights=weights, **_choice(method, encoder, data))
 
 
 def _choice(method: SelectiveMethod, encoder: Encoder, data: CalibrationData) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _part(whole: Pretrain, share: float, *, longer: Longer | None = None) -> Pre
         changes["num_train_epochs"] = share * training.num_train_epochs
     if longer is not None:
         changes |= longer.model_dump(exclude={"share"})
-        changes |= {"learning_rate": share * training.learning_rate, "warmup_steps": 0.0}
+        changes |= {"learning_rate": share * training.learning_rate}
     return whole.model_copy(
         update={
             "training": change_recipe(training, changes),

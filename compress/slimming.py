@@ -11,6 +11,7 @@ from transformers import PretrainedConfig
 from compress.data.task_data import TaskData
 from compress.encoder import answers_task, load_config
 from compress.errors import InvalidInputError
+from compress.integrity import require_start
 from compress.models.dimensions import resize_config
 from compress.planning import load_examples, task_of
 from compress.pruning.plan import describe_passes, plan_passes
@@ -47,12 +48,13 @@ def plan_pruning(
         UnknownNameError: The model is unknown.
         InvalidInputError: It is no finished run and no task was named; it has no classifier for the task; or it cannot
             lose what is asked.
+        CompressError: It is a graph, or its weights are in fewer bits.
     """
     source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    _require_weights(source)
+    config = load_config(source.path)
+    require_start(source.path, config)
     if task is None:
         task = task_of(source)
-    config = load_config(source.path)
     if target is not None:
         stage = stage.model_copy(update={"remove": meet_target(config, stage.remove, target)})
     passes = plan_passes(config, stage.remove)
@@ -101,12 +103,3 @@ def _plan_rounds(
     if not isinstance(before, Step):
         raise InvalidInputError("Nothing would be removed.", "Say what: --ffn 0.5, --hidden 0.25.")
     return before
-
-
-def _require_weights(source: Model) -> None:
-    graphs = [file.name for suffix in ("onnx", "xml") for file in source.path.glob(f"*.{suffix}")]
-    if graphs and not any(source.path.glob("*.safetensors")):
-        raise InvalidInputError(
-            f"{source.name!r} is an exported graph ({graphs[0]}), and pruning takes a PyTorch model.",
-            "Prune the model that it was made from, and export or quantize that again.",
-        )

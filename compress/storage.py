@@ -52,6 +52,16 @@ def require_writable(directory: Path) -> None:
         )
 
 
+@contextmanager
+def removed_on_failure(file: Path) -> Iterator[None]:
+    """Take a file away again where what is checked about it within is not so."""
+    try:
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
 def nearest_directory(path: Path) -> Path:
     """The path itself, or the nearest thing above it that is there."""
     path = path.absolute()

@@ -64,7 +64,7 @@ def _rewrite(root, tokenizer):
     encoder = Encoder(load_classifier(root / "classifier", config), tokenizer)
     quantize_weights(encoder, root / "quanto", weights="qint8", parity_bound=3.0)
     batches = random_batches(config, tokenizer.model_input_names)
-    quantize_bnb(encoder, root / "bnb", weights="int8", trial=batches, parity_bound=3.0)
+    quantize_bnb(encoder, root / "bnb", weights="int8", batches=batches, parity_bound=3.0)
     import openvino
 
     graph = openvino.Core().read_model(root / "graph" / "model.onnx")

@@ -5,6 +5,7 @@ et al. 2023) has 16 values, a scale for 64 weights; products are computed in bfl
 """
 
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from compress.engines import Inputs
 from compress.engines.pytorch import TorchEngine
 from compress.errors import CompressError
 from compress.models.sharing import is_partially_shared
-from compress.parity import compare_answers
-from compress.quantization.modules import count_uses, list_kept, name_of
+from compress.parity import compare_answers, require_parity
+from compress.quantization.modules import count_uses, list_kept, name_of, require_some
+from compress.quantization.sensitivity import Answer, Trial, choose_kept
 from compress.quantization.summary import QuantizationSummary
+from compress.quantization.weights import match_modules
+from compress.storage import removed_on_failure
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "int8": {"load_in_8bit": True},
@@ -34,10 +38,18 @@ PARITY_BOUNDS = {"int8": 0.3, "nf4": 0.5}
 NF4_INPUTS, NF4_OUTPUTS = 64, 32
 """Of these multiples a layer's width must be on either side: its kernel for bfloat16 processors knows no others."""
 POOLER = "pooler"
+REMEDY = "Let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), or take another method."
 
 
 def quantize_bnb(
-    encoder: Encoder, directory: Path, *, weights: str, trial: list[Inputs], parity_bound: float | None = None
+    encoder: Encoder,
+    directory: Path,
+    *,
+    weights: str,
+    batches: list[Inputs],
+    parity_bound: float | None = None,
+    keep: Sequence[str] = (),
+    trial: Trial | None = None,
 ) -> QuantizationSummary:
     """Write a classifier as `directory/model.safetensors` and `config.json`, the weights of its products in fewer bits.
 
@@ -47,47 +59,55 @@ def quantize_bnb(
         encoder: In fp32; it comes back as it was.
         directory: Where weights and configuration go.
         weights: `int8` or `nf4`.
-        trial: Batches `[B, L]` to compare on.
+        batches: Inputs `[B, L]` to compare on.
         parity_bound: Largest relative error of the logits on them; default that of the type.
+        keep: Layers that stay in fp32; `*` stands for any part of a name.
+        trial: Where a score has to hold: what hurts it stays in fp32, too.
 
     Raises:
-        CompressError: bitsandbytes cannot take the model's layers, a product stayed in fp32, or the logits are further
-            from the model's than the bound.
+        InvalidInputError: `keep` names a layer that is not there.
+        CompressError: bitsandbytes cannot take the model's layers, a product stayed in fp32 that should not, or the
+            logits are further from the model's than the bound.
     """
     model = encoder.model
-    wanted, skipped = _choose_layers(model)
-    _require_able(model, wanted, weights)
+    layers, heads = _choose_layers(model)
+    always = match_modules(keep, list(layers))
+    _require_able(model, {name: layer for name, layer in layers.items() if name not in always}, weights)
+
+    def answer(kept: frozenset[str]) -> Answer:
+        return TorchEngine(_quantize(model, weights, skip=heads | kept)).run
+
+    kept = choose_kept(list(layers), answer, keep=keep, trial=trial)
+    require_some(layers, kept.modules)
+    _quantize(model, weights, skip=heads | kept.modules).save_pretrained(
+        directory
+    )  # before it has answered: its kernels pack weights anew as they first run
+    file, kind = directory / "model.safetensors", _kind(weights)
+    with removed_on_failure(file):
+        loaded = load_classifier(directory, load_config(directory), complete=True, quantized=True)
+        found = {name for name, module in loaded.named_modules() if isinstance(module, kind)}
+        if left := sorted(layers.keys() - kept.modules - found):
+            raise CompressError(
+                f"bitsandbytes left these products in fp32: {', '.join(left)}.",
+                "Install the tested versions (constraints.txt); if it stays, report the architecture.",
+            )
+        in_float = list_kept(loaded, kind, chosen=kept.modules)
+        uses = count_uses(loaded, kind, batches[0])
+        comparison = compare_answers(TorchEngine(loaded).run, model, batches)
+        bound = PARITY_BOUNDS[weights] if parity_bound is None else parity_bound
+        require_parity(comparison, bound, remedy=REMEDY)
+    return QuantizationSummary(file.stat().st_size, uses, in_float, comparison, kept.facts)
+
+
+def _quantize(model: PreTrainedModel, weights: str, *, skip: Collection[str]) -> PreTrainedModel:
+    """A copy of a model as bitsandbytes makes it while it is loaded."""
+    settings = BitsAndBytesConfig(**SETTINGS[weights], llm_int8_skip_modules=sorted(skip))  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
         model.save_pretrained(scratch)
-        settings = BitsAndBytesConfig(**SETTINGS[weights], llm_int8_skip_modules=sorted(skipped))  # type: ignore[no-untyped-call]
         quantized: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             scratch, quantization_config=settings, dtype=torch.float32
         )
-    quantized.save_pretrained(
-        directory
-    )  # before it has answered: its kernels pack weights anew as they first run
-    loaded = load_classifier(directory, load_config(directory), complete=True, quantized=True)
-    kind = _kind(weights)
-    found = {name for name, module in loaded.named_modules() if isinstance(module, kind)}
-    file = directory / "model.safetensors"
-    if found != set(wanted):
-        file.unlink()
-        raise CompressError(
-            f"bitsandbytes left these products in fp32: {', '.join(sorted(set(wanted) - found))}.",
-            "Install the tested versions (constraints.txt); if it stays, report the architecture.",
-        )
-    kept = list_kept(loaded, kind)
-    uses = count_uses(loaded, kind, trial[0])
-    comparison = compare_answers(TorchEngine(loaded).run, model, trial)
-    bound = PARITY_BOUNDS[weights] if parity_bound is None else parity_bound
-    if not comparison.relative_error <= bound:  # NaN fails, too
-        file.unlink()
-        raise CompressError(
-            f"{weights} logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean "
-            f"square over texts in batches {comparison.shapes}); the bound is {bound:g}.",
-            "Take another method: compress list methods.",
-        )
-    return QuantizationSummary(file.stat().st_size, uses, kept, comparison)
+    return quantized
 
 
 def _kind(weights: str) -> type[nn.Module]:
@@ -125,5 +145,5 @@ def _require_able(model: PreTrainedModel, layers: dict[str, nn.Linear], weights:
         raise CompressError(
             f"nf4 needs inputs in multiples of {NF4_INPUTS} and outputs in multiples of {NF4_OUTPUTS}; "
             f"{len(unfit)} of {len(layers)} layers have others: {', '.join(unfit)}.",
-            "Take --method bnb-int8, or quanto-int4, which packs any width.",
+            "Take --method bnb-int8, or quanto-int4, which packs any width; or leave these as they are (--keep MODULE).",
         )

@@ -17,13 +17,14 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.inference import load
-from compress.parity import compare_answers, compare_logits, open_session, random_batches
+from compress.parity import compare_answers, compare_logits, open_session, random_batches, require_parity
 from compress.quantization.modules import count_uses
-from compress.quantization.onnx import require_parity
 from compress.quantization.summary import QuantizationSummary
 
 PARITY_BOUNDS = {torch.float16: 0.02, torch.bfloat16: 0.1}
 """Type → the largest relative error of the logits: fp16 has 11 significant bits, bfloat16 8."""
+
+REMEDY = "Stay in fp32: compress export MODEL --format onnx."
 
 ONNX_TYPES = {torch.float16: onnx.TensorProto.FLOAT16, torch.bfloat16: onnx.TensorProto.BFLOAT16}
 
@@ -48,7 +49,8 @@ def write_half_safetensors(
     names = model_inputs(encoder.tokenizer)
     batches = random_batches(encoder.model.config, names)
     comparison = compare_answers(engine.run, encoder.model, batches)
-    require_parity(comparison, PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound)
+    bound = PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound
+    require_parity(comparison, bound, remedy=REMEDY)
     size = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
     return QuantizationSummary(size, count_uses(encoder.model, nn.Linear, batches[0]), {}, comparison)
 
@@ -88,7 +90,8 @@ def write_half_onnx(
     )
     _narrow(graph.graph, ONNX_TYPES[dtype])
     comparison = compare_logits(open_session(graph), model)
-    require_parity(comparison, PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound)
+    bound = PARITY_BOUNDS[dtype] if parity_bound is None else parity_bound
+    require_parity(comparison, bound, remedy=REMEDY)
     file = directory / ONNX_FILE
     write_graph(graph, file)
     return QuantizationSummary(file.stat().st_size, products, {}, comparison)

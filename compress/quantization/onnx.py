@@ -19,10 +19,12 @@ from compress.engines import Inputs
 from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
-from compress.parity import LogitComparison, compare_answers, open_session, random_batches
-from compress.quantization.sensitivity import Answer, Kept, Trial, keep_what_hurts
-from compress.quantization.summary import KeptInFloat, QuantizationSummary
-from compress.quantization.weights import Weight, find_weights, match_modules
+from compress.parity import compare_answers, open_session, random_batches, require_parity
+from compress.quantization.sensitivity import Answer, Trial, choose_kept
+from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
+from compress.quantization.weights import Weight, find_weights
+
+REMEDY = "Let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), or take a method of more bits."
 
 SMALL_BYTES = 4096
 """A matrix up to this size may stay in fp32."""
@@ -86,31 +88,22 @@ def write_quantized(
             logits are further from the model's than the bound.
     """
     exported = _export(model, input_names)
-    kept = _choose_kept(exported, rewrite, keep=keep, trial=trial)
+    kept = choose_kept(
+        list(dict.fromkeys(weight.module for weight in exported.weights)),
+        lambda modules: _answer(_finish(rewrite(exported, modules))),
+        keep=keep,
+        trial=trial,
+    )
     quantized = _finish(rewrite(exported, kept.modules))
     names = {weight.name for weight in exported.weights if weight.module in kept.modules}
     products = require_quantized(exported.model.graph, quantized.graph, kept=names)
     batches = batches or random_batches(model.config, input_names)
     comparison = compare_answers(_answer(quantized), model, batches)
-    require_parity(comparison, parity_bound)
+    require_parity(comparison, parity_bound, remedy=REMEDY)
     file = directory / ONNX_FILE
     write_graph(quantized, file)
     left = _kept_in_float(quantized.graph, names)
     return QuantizationSummary(file.stat().st_size, products, left, comparison, kept.facts)
-
-
-def require_parity(comparison: LogitComparison, bound: float) -> None:
-    """Refuse logits that are too far from the model's.
-
-    Raises:
-        CompressError: They are.
-    """
-    if not comparison.relative_error <= bound:  # NaN fails, too
-        raise CompressError(
-            f"The logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean square "
-            f"over batches {comparison.shapes}); the bound is {bound:g}.",
-            "Let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), or take a method of more bits.",
-        )
 
 
 def require_quantized(
@@ -179,16 +172,6 @@ def _export(model: PreTrainedModel, input_names: Sequence[str]) -> Exported:
     return Exported(exported, find_weights(exported.graph, model))
 
 
-def _choose_kept(exported: Exported, rewrite: Rewrite, *, keep: Sequence[str], trial: Trial | None) -> Kept:
-    modules = list(dict.fromkeys(weight.module for weight in exported.weights))
-    always = match_modules(keep, modules)
-    if trial is None:
-        return Kept(always, {"kept_modules": sorted(always)} if always else {})
-    return keep_what_hurts(
-        modules, lambda kept: _answer(_finish(rewrite(exported, kept))), trial, always=always
-    )
-
-
 def _finish(quantized: onnx.ModelProto) -> onnx.ModelProto:
     """Write each `Add` before a `LayerNormalization` as a `Sum`.
 
@@ -216,7 +199,7 @@ def _kept_in_float(graph: onnx.GraphProto, kept: Collection[str]) -> dict[str, K
         if tensor.data_type != onnx.TensorProto.FLOAT or not tensor.dims:
             continue
         if tensor.name in kept:
-            reason = "layers kept: asked for, or the score would fall too far"
+            reason = KEPT
         elif _holds_scales(tensor.name):
             reason = "scales of quantized weights"
         elif len(tensor.dims) > 1:

@@ -6,13 +6,15 @@ what it leaves is checked against the graph it was given.
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import nncf
 import numpy as np
 import openvino
+from torch import nn
 
 from compress.artefacts import OPENVINO_FILE
 from compress.converting import convert_classifier, list_constants, require_weights_once, written
@@ -20,14 +22,20 @@ from compress.encoder import Encoder, count_parameters, model_inputs
 from compress.engines import Inputs
 from compress.engines.openvino import OpenVinoEngine
 from compress.errors import CompressError
-from compress.parity import compare_answers
-from compress.quantization.summary import KeptInFloat, QuantizationSummary
+from compress.parity import compare_answers, require_parity
+from compress.quantization.sensitivity import Answer, Trial, choose_kept
+from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
+from compress.quantization.weights import SLOTS, Weight, content_of, modules_by_content, users_of
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits on texts of the task.
 
 Activations have one scale for all texts, set on those it was calibrated on; a broken graph shows 1 and more.
 """
+REMEDY = (
+    "Calibrate on more texts (--samples 1024), let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), "
+    "or take --method dynamic-int8."
+)
 SMALL_BYTES = 4096
 """A matrix up to this size may stay in fp32."""
 INTEGERS = frozenset({"i8", "u8", "i4", "u4"})
@@ -40,8 +48,10 @@ def quantize_openvino_int8(
     directory: Path,
     *,
     calibration: Sequence[Inputs],
-    trial: Sequence[Inputs],
+    batches: Sequence[Inputs],
     parity_bound: float = PARITY_BOUND,
+    keep: Sequence[str] = (),
+    trial: Trial | None = None,
 ) -> QuantizationSummary:
     """Write a classifier as `directory/openvino_model.xml` and `.bin` in int8, shared weights once.
 
@@ -49,94 +59,140 @@ def quantize_openvino_int8(
         encoder: In fp32; it comes back as it was.
         directory: Where the files go.
         calibration: Batches `[B, L]` that set the ranges of activations.
-        trial: Other batches, on which the result is compared with the model.
+        batches: Others, on which the result is compared with the model.
         parity_bound: Largest relative error of the logits on them.
+        keep: Modules that stay in fp32; `*` stands for any part of a name.
+        trial: Where a score has to hold: what hurts it stays in fp32, too. Each attempt sets the ranges anew.
 
     Raises:
-        CompressError: A product or a table stayed in fp32, a shared weight was stored twice, or the logits are further
-            from the model's than the bound.
+        InvalidInputError: `keep` names a module that is not there.
+        CompressError: A product or a table stayed in fp32 that should not, a shared weight was stored twice, or the
+            logits are further from the model's than the bound.
     """
     graph = convert_classifier(encoder.model, model_inputs(encoder.tokenizer))
-    products = count_products(graph, {"f32"})
-    with _quiet():
-        quantized = nncf.quantize(
-            graph,
-            nncf.Dataset([dict(inputs) for inputs in calibration]),
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(calibration),
-        )
-    found = _require_quantized(quantized, products)
-    require_weights_once(quantized, count_parameters(encoder.model) + _scale_bytes(quantized))
+    weights = find_weights(graph, encoder.model)
+
+    def rewrite(kept: Collection[str]) -> openvino.Model:
+        return _quantize(graph, calibration, ignored=users_of(weights, kept))
+
+    modules = [weight.module for weight in weights]
+    kept = choose_kept(modules, lambda names: _answer(rewrite(names)), keep=keep, trial=trial)
+    quantized = rewrite(kept.modules)
+    spared = {weight.name for weight in weights if weight.module in kept.modules}
+    products = _require_quantized(graph, quantized, spared)
+    in_float = sum(node.data.nbytes for node in list_constants(quantized) if _is_float(node))
+    require_weights_once(quantized, count_parameters(encoder.model) + in_float)
     with written(quantized, directory) as file:
-        comparison = compare_answers(OpenVinoEngine(file).run, encoder.model, trial)
-        if not comparison.relative_error <= parity_bound:  # NaN fails, too
-            raise CompressError(
-                f"int8 logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean "
-                f"square over texts in batches {comparison.shapes}); the bound is {parity_bound:g}.",
-                "Calibrate on more texts (--samples 1024), or take --method dynamic-int8.",
-            )
+        comparison = compare_answers(OpenVinoEngine(file).run, encoder.model, batches)
+        require_parity(comparison, parity_bound, remedy=REMEDY)
     target = directory / OPENVINO_FILE
     size = target.stat().st_size + target.with_suffix(".bin").stat().st_size
     activations = sum(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops())
     more = {"quantized_activations": activations, "calibration_texts": sum(map(_rows, calibration))}
-    return QuantizationSummary(size, found, _kept_in_float(quantized), comparison, more)
+    return QuantizationSummary(size, products, _kept_in_float(quantized), comparison, more | dict(kept.facts))
 
 
-def count_products(graph: openvino.Model, types: frozenset[str] | set[str]) -> int:
-    """How many products of a graph have a constant of one of these types as their second factor."""
-    return len(_weights(graph, types))
+def _quantize(
+    graph: openvino.Model, calibration: Sequence[Inputs], *, ignored: Sequence[str]
+) -> openvino.Model:
+    with _quiet():
+        return nncf.quantize(
+            graph.clone(),
+            nncf.Dataset([dict(inputs) for inputs in calibration]),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(calibration),
+            ignored_scope=nncf.IgnoredScope(names=list(ignored)) if ignored else None,
+        )
 
 
-def _weights(graph: openvino.Model, types: frozenset[str] | set[str]) -> list[openvino.Node]:
-    found = []
+def _answer(graph: openvino.Model) -> Answer:
+    """What a graph in memory answers, by way of the file that it would be."""
+    with tempfile.TemporaryDirectory(prefix="quantize-") as scratch, written(graph, Path(scratch)) as file:
+        return OpenVinoEngine(file).run
+
+
+def find_weights(graph: openvino.Model, model: nn.Module) -> tuple[Weight, ...]:
+    """The weights of a graph in fp32 and the nodes that use them; a weight is known again by its numbers."""
+    modules = modules_by_content(model)
+    users: dict[str, list[openvino.Node]] = {}
+    names: dict[str, str] = {}
     for node in graph.get_ops():
-        if node.get_type_name() != "MatMul":
-            continue
-        weight = node.input_value(1).get_node()
-        while weight.get_type_name() in PASSED:
-            weight = weight.input_value(0).get_node()
-        if weight.get_type_name() == "Constant" and weight.get_element_type().get_type_name() in types:
-            found.append(weight)
-    return found
+        if node.get_type_name() in SLOTS:
+            constant = _constant_behind(node, SLOTS[node.get_type_name()])
+            if constant is not None and (module := modules.get(content_of(constant.data))):
+                users.setdefault(module, []).append(node)
+                names[module] = constant.get_friendly_name()
+    return tuple(
+        Weight(
+            names[module],
+            module,
+            is_table=nodes[0].get_type_name() == "Gather",
+            nodes=tuple(node.get_friendly_name() for node in nodes),
+        )
+        for module, nodes in users.items()
+    )
 
 
-def _require_quantized(quantized: openvino.Model, products: int) -> int:
+def count_products(graph: openvino.Model, types: Collection[str]) -> int:
+    """How many products of a graph have a constant of one of these types as their second factor."""
+    return len(_factors(graph, types))
+
+
+def _factors(graph: openvino.Model, types: Collection[str]) -> list[openvino.Node]:
+    products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
+    constants = [_constant_behind(node, SLOTS["MatMul"]) for node in products]
+    return [
+        constant
+        for constant in constants
+        if constant is not None and constant.get_element_type().get_type_name() in types
+    ]
+
+
+def _constant_behind(node: openvino.Node, slot: int) -> openvino.Node | None:
+    """The constant that an input is made of, if it is."""
+    source = node.input_value(slot).get_node()
+    while source.get_type_name() in PASSED:
+        source = source.input_value(0).get_node()
+    return source if source.get_type_name() == "Constant" else None
+
+
+def _require_quantized(graph: openvino.Model, quantized: openvino.Model, spared: Collection[str]) -> int:
+    """Refuse products and tables in fp32 whose constants were not to be spared; returns how many products are in int8.
+
+    Names of constants last, their numbers do not: NNCF smooths what it leaves.
+    """
+    wanted = sum(factor.get_friendly_name() not in spared for factor in _factors(graph, {"f32"}))
     found = count_products(quantized, INTEGERS)
     left = {
         node.get_friendly_name(): node.data.nbytes
         for node in list_constants(quantized)
-        if node.get_element_type().get_type_name() == "f32"
-        and _is_matrix(node)
-        and node.data.nbytes > SMALL_BYTES
+        if _is_float(node) and _is_matrix(node) and node.data.nbytes > SMALL_BYTES
     }
-    if found != products or left:
+    left = {name: size for name, size in left.items() if name not in spared}
+    if found != wanted or left:
         raise CompressError(
-            f"Not all was quantized: {found} int8 products, expected {products}; matrices left in fp32: {left or 'none'}.",
+            f"Not all was quantized: {found} int8 products, expected {wanted}; matrices left in fp32: {left or 'none'}.",
             "Install the tested versions (constraints.txt); if it stays, report the architecture.",
         )
     return found
+
+
+def _is_float(constant: openvino.Node) -> bool:
+    return bool(constant.get_element_type().get_type_name() == "f32")
 
 
 def _is_matrix(constant: openvino.Node) -> bool:
     return bool(sum(size > 1 for size in constant.get_output_shape(0)) > 1)
 
 
-def _scale_bytes(graph: openvino.Model) -> int:
-    """Bytes of the vectors in fp32: what is not counted among a byte a parameter."""
-    return sum(
-        node.data.nbytes
-        for node in list_constants(graph)
-        if node.get_element_type().get_type_name() == "f32" and not _is_matrix(node)
-    )
-
-
 def _kept_in_float(graph: openvino.Model) -> dict[str, KeptInFloat]:
     kept = {}
     for node in list_constants(graph):
-        if node.get_element_type().get_type_name() != "f32" or np.prod(node.get_output_shape(0)) < 2:
+        if not _is_float(node) or np.prod(node.get_output_shape(0)) < 2:
             continue
         if _is_matrix(node):
-            reason = f"matrices of at most {SMALL_BYTES} bytes"
+            small = node.data.nbytes <= SMALL_BYTES
+            reason = f"matrices of at most {SMALL_BYTES} bytes" if small else KEPT
         else:
             reason = "biases, layer norms and scales: vectors, added and scaled in fp32"
         kept[node.get_friendly_name()] = KeptInFloat(node.data.nbytes, reason)

@@ -17,6 +17,7 @@ from compress.evaluation import predict_split, primary_score
 from compress.inference import Predictor
 from compress.parity import evaluating
 from compress.quantization.calibration import CalibrationData
+from compress.quantization.weights import match_modules
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,26 @@ class Kept:
 
     modules: frozenset[str]
     facts: Mapping[str, Any]
+
+
+def choose_kept(
+    modules: Sequence[str], attempt: Attempt, *, keep: Sequence[str] = (), trial: Trial | None = None
+) -> Kept:
+    """What a method is asked to leave as it is, and, where a score has to hold, what hurts it.
+
+    Args:
+        modules: That could be kept.
+        attempt: Quantizes all but some of them.
+        keep: Names; `*` stands for any part of one.
+        trial: Where a score has to hold.
+
+    Raises:
+        InvalidInputError: A name is of no module.
+    """
+    always = match_modules(keep, modules)
+    if trial is None:
+        return Kept(always, {"kept_modules": sorted(always)} if always else {})
+    return keep_what_hurts(modules, attempt, trial, always=always)
 
 
 def keep_what_hurts(

@@ -6,6 +6,9 @@ from typing import Any
 
 from compress.parity import LogitComparison
 
+KEPT = "layers kept: asked for, or the score would fall too far"
+"""Why a matrix stays in full precision that could be in fewer bits."""
+
 
 @dataclass(frozen=True)
 class KeptInFloat:

@@ -51,11 +51,11 @@ def find_weights(graph: onnx.GraphProto, model: nn.Module) -> tuple[Weight, ...]
         slot = SLOTS.get(node.op_type)
         if slot is not None and node.input[slot] in matrices:
             users.setdefault(node.input[slot], []).append(node)
-    modules = _modules_by_content(model)
+    modules = modules_by_content(model)
     return tuple(
         Weight(
             name,
-            module=modules.get(_content(numpy_helper.to_array(matrices[name])), name),
+            module=modules.get(content_of(numpy_helper.to_array(matrices[name])), name),
             is_table=nodes[0].op_type == "Gather",
             nodes=tuple(node.name for node in nodes),
         )
@@ -85,18 +85,19 @@ def users_of(weights: Iterable[Weight], kept: Collection[str]) -> list[str]:
     return [node for weight in weights if weight.module in kept for node in weight.nodes]
 
 
-def _modules_by_content(model: nn.Module) -> dict[str, str]:
+def modules_by_content(model: nn.Module) -> dict[str, str]:
     """A hash over a module's matrix, as it is and transposed → the module's name."""
     found: dict[str, str] = {}
     for name, module in model.named_modules():  # yields a shared module once
         if isinstance(module, nn.Linear | nn.Embedding):
             matrix = module.weight.detach().cpu().numpy()
-            found.setdefault(_content(matrix), name)
-            found.setdefault(_content(matrix.T), name)
+            found.setdefault(content_of(matrix), name)
+            found.setdefault(content_of(matrix.T), name)
     return found
 
 
-def _content(matrix: NDArray[np.float32]) -> str:
+def content_of(matrix: NDArray[np.float32]) -> str:
+    """A hash over a matrix's shape and numbers."""
     digest = hashlib.sha256(repr(matrix.shape).encode())
     digest.update(np.ascontiguousarray(matrix).tobytes())
     return digest.hexdigest()

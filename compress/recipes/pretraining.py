@@ -73,12 +73,14 @@ class Longer(Frozen):
         max_length: In tokens.
         per_device_train_batch_size: Examples a step and device.
         gradient_accumulation_steps: Batches that share an optimizer step.
+        warmup_steps: A share of this part's steps: its optimizer knows nothing of the gradients before it.
     """
 
     share: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     max_length: PositiveInt = 512
     per_device_train_batch_size: PositiveInt = 32
     gradient_accumulation_steps: PositiveInt = 1
+    warmup_steps: Share = 0.0
 
 
 class Pretraining(Frozen):

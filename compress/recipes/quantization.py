@@ -197,7 +197,7 @@ class Bf16(Method):
     format: Literal["onnx", "transformers"] = "transformers"
 
 
-class OpenVinoInt8(Method):
+class OpenVinoInt8(SelectiveMethod):
     """8-bit weights, tables and activations by scales that texts of the task have set (OpenVINO, NNCF).
 
     Attributes:
@@ -217,7 +217,7 @@ class OpenVinoInt8(Method):
     samples: PositiveInt = 256
 
 
-class BnbInt8(Method):
+class BnbInt8(SelectiveMethod):
     """8-bit weights; activations quantized a row, columns with outliers apart (bitsandbytes, LLM.int8)."""
 
     makers: ClassVar[tuple[str, ...]] = ("bitsandbytes",)
@@ -226,7 +226,7 @@ class BnbInt8(Method):
     kind: Literal["bnb-int8"] = "bnb-int8"
 
 
-class BnbNf4(Method):
+class BnbNf4(SelectiveMethod):
     """4-bit weights of 16 fixed values, a scale for 64 weights (bitsandbytes, QLoRA's NormalFloat)."""
 
     makers: ClassVar[tuple[str, ...]] = ("bitsandbytes",)
@@ -235,7 +235,7 @@ class BnbNf4(Method):
     kind: Literal["bnb-nf4"] = "bnb-nf4"
 
 
-class QuantoInt8(Method):
+class QuantoInt8(SelectiveMethod):
     """8-bit weights, unpacked as they are used (PyTorch, optimum-quanto)."""
 
     makers: ClassVar[tuple[str, ...]] = ("optimum-quanto",)
@@ -244,7 +244,7 @@ class QuantoInt8(Method):
     kind: Literal["quanto-int8"] = "quanto-int8"
 
 
-class QuantoInt4(Method):
+class QuantoInt4(SelectiveMethod):
     """4-bit weights, a scale and a shift for up to 128 of them, unpacked as they are used (PyTorch, optimum-quanto)."""
 
     makers: ClassVar[tuple[str, ...]] = ("optimum-quanto",)

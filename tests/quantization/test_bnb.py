@@ -28,7 +28,7 @@ def written(tokenizer, tmp_path):
         return (
             encoder,
             tmp_path,
-            quantize_bnb(encoder, tmp_path, weights=weights, trial=trial, parity_bound=WIDE),
+            quantize_bnb(encoder, tmp_path, weights=weights, batches=trial, parity_bound=WIDE),
         )
 
     return write
@@ -78,7 +78,7 @@ def test_widths_that_nf4_cannot_pack_are_all_listed(tokenizer, tmp_path):
     shape = {"hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 600, "num_hidden_layers": 1}
     encoder = build("albert", tokenizer, **shape)
     with pytest.raises(CompressError) as refused:
-        quantize_bnb(encoder, tmp_path, weights="nf4", trial=batches(encoder))
+        quantize_bnb(encoder, tmp_path, weights="nf4", batches=batches(encoder))
     assert "7 of 7 layers" in refused.value.problem
     assert "attention.query (312 × 312)" in refused.value.problem
     assert "embedding_hidden_mapping_in (64 × 312)" in refused.value.problem
@@ -89,11 +89,26 @@ def test_widths_that_nf4_cannot_pack_are_all_listed(tokenizer, tmp_path):
 def test_partly_shared_layers_are_refused_with_the_way_out(weights, tokenizer, tmp_path):
     encoder = build("partly shared", tokenizer)
     with pytest.raises(CompressError, match="compress export MODEL --format transformers"):
-        quantize_bnb(encoder, tmp_path, weights=weights, trial=batches(encoder))
+        quantize_bnb(encoder, tmp_path, weights=weights, batches=batches(encoder))
 
 
 def test_logits_beyond_the_bound_leave_no_weights(tokenizer, tmp_path):
     encoder = build("albert", tokenizer)
     with pytest.raises(CompressError, match="the bound is 1e-06"):
-        quantize_bnb(encoder, tmp_path, weights="int8", trial=batches(encoder), parity_bound=1e-6)
+        quantize_bnb(encoder, tmp_path, weights="int8", batches=batches(encoder), parity_bound=1e-6)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_what_is_kept_stays_in_full_precision(tokenizer, tmp_path):
+    """A layer that nf4 cannot pack may be kept, too."""
+    encoder = build("bert", tokenizer, intermediate_size=120)
+    given = {"weights": "nf4", "batches": batches(encoder), "parity_bound": WIDE}
+    summary = quantize_bnb(encoder, tmp_path, keep=("*.intermediate.dense", "*.[01].output.dense"), **given)
+    assert summary.quantized_matmuls == PRODUCTS["bert"] - 2 * 2
+    kept = [tensor.bytes for tensor in summary.kept_in_float.values() if "kept" in tensor.reason]
+    assert kept == [4 * 64 * 120] * 4
+    engine = open_engine(tmp_path, load_config(tmp_path), NAMES, threads=1)
+    again = compare_answers(engine.run, encoder.model, batches(encoder))
+    assert again.relative_error == pytest.approx(summary.comparison.relative_error, rel=1e-3)
+    with pytest.raises(CompressError, match="nothing would be quantized"):
+        quantize_bnb(encoder, tmp_path, keep=("*",), **given)

@@ -140,3 +140,16 @@ def test_a_file_that_does_not_fit_is_refused(what, written):
     spoil(SPOILED[what])(directory / FILE)
     with pytest.raises(CompressError, match=FILE):
         load_quanto(directory, load_config(directory))
+
+
+def test_what_is_kept_stays_in_full_precision(tokenizer, tmp_path):
+    encoder = build("partly shared", tokenizer)
+    encoder.model.config.save_pretrained(tmp_path)
+    summary = quantize_weights(encoder, tmp_path, weights="qint4", keep=("*.attention.query", "*pooler"))
+    assert summary.quantized_matmuls == PRODUCTS["partly shared"] - 2  # the query, used twice; and the pooler
+    kept = [tensor.bytes for tensor in summary.kept_in_float.values() if "kept" in tensor.reason]
+    assert kept == [4 * 64 * 64] * 2
+    engine = open_engine(tmp_path, load_config(tmp_path), NAMES, threads=1)
+    assert compare_answers(engine.run, encoder.model, batches(encoder)) == summary.comparison
+    with pytest.raises(CompressError, match="nothing would be quantized"):
+        quantize_weights(encoder, tmp_path, weights="qint4", keep=("*",))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.quantization.sensitivity import Trial, keep_what_hurts
-from compress.recipes.quantization import DynamicInt8, PackedInt4
+from compress.recipes.quantization import DynamicInt8, OpenVinoInt8, PackedInt4, QuantoInt4
 from compress.rewriting import quantize
 
 HURTS = {"table": 0.0, "query": 0.02, "ffn": 0.05, "pooler": 0.005}
@@ -62,13 +62,15 @@ def test_what_is_asked_for_is_kept_in_any_case():
     )
 
 
-@pytest.mark.parametrize("method", [DynamicInt8, PackedInt4])
+@pytest.mark.parametrize("method", [DynamicInt8, PackedInt4, OpenVinoInt8, QuantoInt4])
 def test_a_model_that_bits_break_is_mended_by_keeping_layers(
     method, encoder_of, export_once, data, tmp_path, monkeypatch
 ):
     """The score of random weights is noise, so it is pretended that any error of the logits costs."""
     encoder = encoder_of("albert")
     monkeypatch.setattr(Trial, "score", lambda self, answer: -self.error(answer))
+    for name in ("loose", "strict"):
+        encoder.model.config.save_pretrained(tmp_path / name)
     loose = quantize(method(max_drop=0.5), encoder, tmp_path / "loose", data)
     assert loose.facts["kept_modules"] == []
     error = -loose.facts["holdout_score"]
