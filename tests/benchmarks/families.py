@@ -22,11 +22,11 @@ from shlex import join
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 import compress
 from compress.runs import StoredRun, read_run
 from compress.statistics import estimate_gain
+from tests.benchmarks.outcomes import read_predictions
 from tests.benchmarks.tables import render_rows
 
 FAMILIES = ("albert-mini", "bert-mini", "roberta-mini", "electra-mini")
@@ -197,7 +197,7 @@ def _gain_cells(model: str, trials: Mapping[Trial, StoredRun]) -> list[str]:
     rates: dict[str, str] = {}
     for trial, stored in sorted(trials.items(), key=lambda item: item[0].seed):
         if trial.model == model:
-            labels, predictions = _read_predictions(stored)
+            labels, predictions = read_predictions(stored)
             sides[trial.beginning].append(predictions)
             rates[trial.beginning] = f"{trial.rate:g}"
     metric = next(iter(trials.values())).evaluations[0].scores[0].name
@@ -211,12 +211,6 @@ def _gain_cells(model: str, trials: Mapping[Trial, StoredRun]) -> list[str]:
         f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
         f"{len(labels):,}",
     ]
-
-
-def _read_predictions(stored: StoredRun) -> tuple[np.ndarray, np.ndarray]:
-    (file,) = (stored.path / "evaluations").glob("*.parquet")
-    table = pq.read_table(file)
-    return table["label"].to_numpy(), table["prediction"].to_numpy()
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
