@@ -55,6 +55,14 @@ FILLER = (
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
+LONG = ("test_readme", "test_interruption", "test_processes", "test_workers", "test_end_to_end")
+"""Files of few tests that take minutes: two processes share the files, and whoever begins one of these last ends last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     vocab = {piece: number for number, piece in enumerate((*SPECIAL, *GOOD, *BAD, *FILLER, "##ly", "##s"))}

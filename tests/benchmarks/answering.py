@@ -13,7 +13,7 @@ a session, and the table gives the median over sessions with its spread.
 optimum-onnx makes in an environment of its own (tests/benchmarks/peers/optimum_graph.py), run as our files are.
 
 The last row is the floor: the student's matrix products at the rate that products of 8 bits reach here by themselves,
-measured in the same sessions, and nothing between them. `profile` says what one method's time goes to.
+measured in the same sessions, and nothing between them. `profile` says which operators two methods' time goes to.
 """
 
 import argparse
@@ -44,6 +44,7 @@ SECONDS_A_TURN = 0.3
 LEAST_REPETITIONS = 3
 OWN_TEXTS = 64
 REFERENCE = "PyTorch fp32"
+PROFILED = ("dynamic-int8", "packed-int8")
 FLOOR = "floor: products of 8 bits alone"
 FLOOR_SIDES = (1024, 2048)
 
@@ -246,7 +247,9 @@ def profile_graph(file: Path, calls: Calls, *, threads: int) -> dict[str, float]
     return {name: round(share, 3) for name, share in {**shares, "between": 1 - sum(shares.values())}.items()}
 
 
-def run(size: Size, *, sessions: int, threads: int, optimum: str | None) -> dict[str, Any]:
+def run(
+    size: Size, *, sessions: int, threads: int, optimum: str | None = None, only: Sequence[str] = ()
+) -> dict[str, Any]:
     """All sessions, and what they amount to."""
     glue = os.environ.get("COMPRESS_GLUE")
     with tempfile.TemporaryDirectory() as room:
@@ -257,6 +260,8 @@ def run(size: Size, *, sessions: int, threads: int, optimum: str | None) -> dict
         made: dict[str, Made] = {}
         refused: dict[str, str] = {}
         for number, (name, way) in enumerate(ours().items()):
+            if only and name not in (REFERENCE, *only):
+                continue
             try:
                 made[name] = make_artefact(student, way, folder / f"artefact-{number}")
             except Exception as error:
@@ -264,7 +269,11 @@ def run(size: Size, *, sessions: int, threads: int, optimum: str | None) -> dict
         engines = {name: Engine(start_ours, (each.path, cases, threads)) for name, each in made.items()}
         graphs = {"optimum-onnx": write_by_optimum(student, folder, optimum)} if optimum else {}
         engines |= {name: Engine(start_graph, (file, cases, threads)) for name, file in graphs.items()}
-        engines |= {name: Engine(start, (student, cases, threads)) for name, start in peers().items()}
+        engines |= {
+            name: Engine(start, (student, cases, threads))
+            for name, start in peers().items()
+            if not only or name in only
+        }
         floor = {FLOOR: Engine(start_floor, ((256,) if size.tiny else FLOOR_SIDES, threads))}
         found: list[dict[str, Any]] = []
         for number in range(sessions):
@@ -273,8 +282,11 @@ def run(size: Size, *, sessions: int, threads: int, optimum: str | None) -> dict
         sizes = {name: each.bytes for name, each in made.items()}
         sizes |= {name: file.stat().st_size for name, file in graphs.items()}
         flops = count_operations(student, cases)
-        graph = made["dynamic-int8"].path / "model.onnx"
-        profile = {case: profile_graph(graph, calls, threads=threads) for case, calls in cases.items()}
+        graphs = {name: made[name].path / "model.onnx" for name in PROFILED if name in made}
+        profile = {
+            name: {case: profile_graph(graph, calls, threads=threads) for case, calls in cases.items()}
+            for name, graph in graphs.items()
+        }
     return {
         "what": f"times as fast as {REFERENCE}: medians of a session, over {sessions} sessions",
         "quick": size.tiny,
@@ -285,7 +297,7 @@ def run(size: Size, *, sessions: int, threads: int, optimum: str | None) -> dict
         "refused": refused,
         "floor_gflops": summarize([rate for turns in found for rate in turns[FLOOR]]),
         "cases": {case: summarize_case(found, case, flops[case]) for case in cases},
-        "profile of dynamic-int8": profile,
+        "profile": profile,
     }
 
 
@@ -356,11 +368,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--optimum", help="a Python that has tests/benchmarks/peers/optimum.txt installed")
+    parser.add_argument("--only", nargs="+", default=(), help="names of rows, such as dynamic-int8")
     given = parser.parse_args(arguments)
     if given.quick and given.output is None:
         parser.error("a quick run measures nothing worth keeping: name another file with --output FILE")
     size = QUICK if given.quick else FULL
-    outcome = run(size, sessions=given.sessions, threads=given.threads, optimum=given.optimum)
+    outcome = run(
+        size, sessions=given.sessions, threads=given.threads, optimum=given.optimum, only=given.only
+    )
     write_outcome(given.output or RESULTS / f"answering-{given.threads}.json", outcome)
     print(render(outcome))  # noqa: T201
 

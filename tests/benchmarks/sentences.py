@@ -113,13 +113,13 @@ def run(size: Size, *, sessions: int, threads: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room)
         make_models(folder, size)
-        teacher = make_teacher(folder)
+        teacher = folder / "teacher" if size.tiny else make_teacher(folder)
         engines = {
             REFERENCE: Engine(start_pipeline, (teacher, sentences, threads, 1)),
             f"{REFERENCE}, batches of {BATCH}": Engine(start_pipeline, (teacher, sentences, threads, BATCH)),
             "compress, minilm-l6": Engine(start_ours, (teacher, sentences, threads)),
         }
-        for way in WAYS:
+        for way in WAYS[:2] if size.tiny else WAYS:
             target = folder / way
             made = make_artefact(folder / "student", METHODS[way]() if way in METHODS else way, target)
             engines[f"compress, student, {way}"] = Engine(start_ours, (made.path, sentences, threads))
