@@ -285,6 +285,24 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
     return tokenizer is not None or name not in list_recipes("teachers")
 
 
+def require_answers(model: Model, task: Task, *, subject: str) -> None:
+    """Refuse a model that does not answer a task.
+
+    Args:
+        model: What is to be made smaller.
+        task: Whose labels it is to have.
+        subject: The task as its user named it.
+
+    Raises:
+        InvalidInputError: It has no classifier for them.
+    """
+    if not answers_task(model.path, task):
+        raise InvalidInputError(
+            f"{model.name!r} has no classifier for the labels of {task.name!r}.",
+            f"Fine-tune it first: compress finetune MODEL --task {subject}",
+        )
+
+
 def knows_task(model: Model, task: Task) -> bool:
     """Whether a model already answers a task: it was fine-tuned on it, here or elsewhere."""
     if model.run is not None:

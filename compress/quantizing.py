@@ -4,7 +4,7 @@ from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
 from compress.integrity import require_start
-from compress.planning import load_examples, task_of
+from compress.planning import load_examples, require_answers, task_of
 from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.stages import Quantize
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
@@ -36,7 +36,8 @@ def plan_quantization(
 
     Raises:
         UnknownNameError: The model is unknown.
-        InvalidInputError: It is no finished run and no task was named, or the method cannot be trained for.
+        InvalidInputError: It is no finished run and no task was named, it has no classifier for the task, or the method
+            cannot be trained for.
         CompressError: The method's packages are missing, or the model is a graph already, or in fewer bits.
     """
     require_installed(method)
@@ -45,6 +46,7 @@ def plan_quantization(
     if task is None:
         task = task_of(source)
     data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")
+    require_answers(source, data.task, subject=task)
     quantized: Model | Step = source
     if recovery is not None:
         _require_simulated(method)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from transformers import PretrainedConfig
 
 from compress.data.task_data import TaskData
-from compress.encoder import answers_task, load_config
+from compress.encoder import load_config
 from compress.errors import InvalidInputError
 from compress.integrity import require_start
 from compress.models.dimensions import resize_config
-from compress.planning import load_examples, task_of
+from compress.planning import load_examples, require_answers, task_of
 from compress.pruning.plan import describe_passes, plan_passes
 from compress.pruning.rounds import part_into_rounds
 from compress.pruning.targets import Target, meet_target
@@ -59,11 +59,7 @@ def plan_pruning(
         stage = stage.model_copy(update={"remove": meet_target(config, stage.remove, target)})
     passes = plan_passes(config, stage.remove)
     data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")
-    if not answers_task(source.path, data.task):
-        raise InvalidInputError(
-            f"{source.name!r} has no classifier for the labels of {data.task.name!r}.",
-            f"Fine-tune it first: compress finetune MODEL --task {task}",
-        )
+    require_answers(source, data.task, subject=task)
     if recovery is None:
         details = describe_passes(config, passes)
         return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store, details)
