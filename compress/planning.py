@@ -153,13 +153,15 @@ def plan_finetuning(
 def _recipe_of(model: str, tokenizer: str, *, random: bool) -> Student | Teacher:
     """What is built with random weights and somebody's tokenizer: a student, or, if that is asked for, a teacher's shape.
 
+    Of a name that both have (`bert-mini`) it is then the teacher's: a student of that name may have another shape.
+
     Raises:
         InvalidInputError: It is neither, but a model.
     """
+    if random and not _is_student(model, tokenizer=None) and _is_teacher(model):
+        return resolve_teacher(model)
     if _is_student(model, tokenizer):
         return resolve_student(model)
-    if random and (model.endswith(".toml") or model in list_recipes("teachers")):
-        return resolve_teacher(model)
     raise InvalidInputError(
         f"{model!r} brings its own tokenizer.",
         "Leave out --tokenizer: it is for students, and for the shapes of teachers with random weights (--random).",
@@ -271,6 +273,11 @@ def change_recipe(recipe: Part, changes: Mapping[str, Any]) -> Part:
 def without_defaults(student: Student) -> Student:
     """A student as a run records it: what its file says of methods is resolved in the stage."""
     return student.model_copy(update={"distill": Distillation()})
+
+
+def _is_teacher(name: str) -> bool:
+    """Whether a model's name is a teacher's, or that of a file, which is one if it is no student's."""
+    return name.endswith(".toml") or name in list_recipes("teachers")
 
 
 def _is_student(name: str, tokenizer: str | None) -> bool:

@@ -8,7 +8,7 @@ from compress.encoder import load_tokenizer
 from compress.errors import InvalidInputError
 from compress.pipeline import execute
 from compress.planning import Options, Workplace, plan_finetuning
-from compress.recipes.resolve import resolve_teacher
+from compress.recipes.resolve import resolve_student, resolve_teacher
 from compress.recipes.schema import NewModel
 from compress.recipes.stages import Finetune
 
@@ -129,3 +129,21 @@ def test_a_teacher_trains_longer_where_its_recipe_says_so(
     file.write_text(text.replace("num_train_epochs = 7", "num_train_epoch = 7"))
     with pytest.raises(InvalidInputError, match=r"training_for\.reviews\.num_train_epoch: no such field"):
         schedule()
+
+
+def test_a_name_of_a_student_and_of_a_teacher_is_the_teachers_where_random_weights_are_asked_for(
+    tmp_path, teacher_directory, task_file
+):
+    """Guards a comparison with the teacher's shape in which the student's, half as wide again, took its place."""
+
+    def plan(model, **more):
+        place = Workplace(tmp_path / "runs")
+        tokenizer = str(teacher_directory)
+        options = Options()
+        return plan_finetuning(
+            model, str(task_file), place, seed=1, options=options, tokenizer=tokenizer, **more
+        )
+
+    assert plan("bert-mini", random=True).stage.new.architecture == resolve_teacher("bert-mini").architecture
+    assert plan("bert-mini").stage.student.architecture == resolve_student("bert-mini").architecture
+    assert plan("albert-tiny", random=True).stage.student is not None
