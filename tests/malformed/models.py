@@ -15,6 +15,7 @@ TRAIN = finetune(model="own")
 PREDICT = ("predict", "own", "a lovely film")
 EVALUATE = ("evaluate", "own", "--task", "sound/reviews.toml")
 QUANTIZE = ("quantize", "own", "--task", "sound/reviews.toml")
+PRUNE = ("prune", "own", "--task", "sound/reviews.toml", "--ffn", "0.5")
 DISTILL = ("distill", "--teacher", "own", "--student", "sound/student.toml", "--task", "sound/reviews.toml")
 
 
@@ -37,13 +38,15 @@ def cases() -> Iterator[Case]:
     broken = _overwrite(WEIGHTS, b"\x00" * 9)
     for command in (PREDICT, EVALUATE, QUANTIZE, DISTILL):
         yield _case(f"weights broken, {command[0]}", "classifier", command, broken, WEIGHTS)
-    for command in (PREDICT, EVALUATE, QUANTIZE):
+    headless = {
+        PREDICT: "not fine-tuned",
+        EVALUATE: "not fine-tuned",
+        QUANTIZE: "no classifier",
+        PRUNE: "no classifier",
+    }
+    for command, message in headless.items():
         yield _case(
-            f"weights without classifier, {command[0]}",
-            "encoder",
-            command,
-            lambda own: None,
-            "not fine-tuned",
+            f"weights without classifier, {command[0]}", "encoder", command, lambda own: None, message
         )
     yield _case("labels of another task, evaluate", "three-labels", EVALUATE, lambda own: None, "meh")
     other = _configured(id2label={"0": "yes", "1": "no"}, label2id={"yes": 0, "no": 1})
