@@ -166,10 +166,8 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     require_space(workspace.path, BYTES_OF_WEIGHT * encoder.parameters)
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
-    learned_by = (
-        source.run.run.learned_by if source.run else step.seed
-    )  # its hold-out, which it was not taught
-    data = CalibrationData.of(_examples(step), holdout_seed=learned_by, seed=step.seed)
+    holdout_seed = _learned_by(source, step.seed)  # of what it was not taught
+    data = CalibrationData.of(_examples(step), holdout_seed=holdout_seed, seed=step.seed)
     summary = rewrite(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
 
@@ -226,16 +224,17 @@ def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:
 
 
 def _teachers(stage: Distill, inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
-    """The teachers of a step, in their order and in the student's precision.
-
-    One that is no run has seen nobody knows what.
-    """
+    """The teachers of a step, in their order and in the student's precision."""
     bf16 = bool(stage.training.bf16)
     models = [model for role, model in inputs.items() if role.startswith("teacher")]
     return [
-        TaskTeacher(load(model.path, bf16=bf16), model.path, model.run.run.learned_by if model.run else seed)
-        for model in models
+        TaskTeacher(load(model.path, bf16=bf16), model.path, _learned_by(model, seed)) for model in models
     ]
+
+
+def _learned_by(model: Model, seed: int) -> int:
+    """The seed of a model's hold-out; one that is no run has seen nobody knows what."""
+    return model.run.run.learned_by if model.run else seed
 
 
 def _examples(step: Step) -> TaskData:

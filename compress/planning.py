@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
 from compress.data.task_data import TaskData, load_task_data
-from compress.encoder import answers_task
+from compress.encoder import answers_task, load_config
 from compress.environment import installed_version, multiplies_bfloat16
 from compress.errors import CompressError, InvalidInputError
+from compress.integrity import require_start
 from compress.recipes.methods import Distillation
 from compress.recipes.resolve import (
     explain_validation,
@@ -292,22 +293,32 @@ def _is_student(name: str, tokenizer: str | None) -> bool:
     return tokenizer is not None or name not in list_recipes("teachers")
 
 
-def require_answers(model: Model, task: Task, *, subject: str) -> None:
-    """Refuse a model that does not answer a task.
+def find_classifier(
+    name: str, task: str | None, workplace: Workplace, *, select_on: Selection = "holdout"
+) -> tuple[Model, str, TaskData]:
+    """A model that is to be made smaller, the task that it answers as its user named it, and the task's examples.
 
     Args:
-        model: What is to be made smaller.
-        task: Whose labels it is to have.
-        subject: The task as its user named it.
+        name: A run, `runs/TASK/MODEL`, or a directory with a classifier.
+        task: That it answers; None is the run's own.
+        workplace: Where to look.
+        select_on: Where early stopping would look.
 
     Raises:
-        InvalidInputError: It has no classifier for them.
+        UnknownNameError: The model is unknown.
+        InvalidInputError: It is no finished run and no task was named, or it has no classifier for the task.
+        CompressError: It is a graph, or its weights are in fewer bits.
     """
-    if not answers_task(model.path, task):
+    source = resolve_model(name, store=workplace.store, stages=TRAINABLE_STAGES)
+    require_start(source.path, load_config(source.path))
+    subject = task_of(source) if task is None else task
+    data = load_examples(subject, workplace, select_on=select_on)
+    if not answers_task(source.path, data.task):
         raise InvalidInputError(
-            f"{model.name!r} has no classifier for the labels of {task.name!r}.",
+            f"{source.name!r} has no classifier for the labels of {data.task.name!r}.",
             f"Fine-tune it first: compress finetune MODEL --task {subject}",
         )
+    return source, subject, data
 
 
 def knows_task(model: Model, task: Task) -> bool:

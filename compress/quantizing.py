@@ -3,12 +3,11 @@
 from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
-from compress.integrity import require_start
-from compress.planning import load_examples, require_answers, task_of
+from compress.planning import find_classifier
 from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.stages import Quantize
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
-from compress.sources import TRAINABLE_STAGES, Model, resolve_model
+from compress.sources import Model
 from compress.steps import Step, Workplace
 
 DEFAULT_METHOD = DynamicInt8()
@@ -41,12 +40,8 @@ def plan_quantization(
         CompressError: The method's packages are missing, or the model is a graph already, or in fewer bits.
     """
     require_installed(method)
-    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    require_start(source.path, load_config(source.path))
-    if task is None:
-        task = task_of(source)
-    data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")
-    require_answers(source, data.task, subject=task)
+    select_on = recovery.options.select_on if recovery else "holdout"
+    source, task, data = find_classifier(model, task, workplace, select_on=select_on)
     quantized: Model | Step = source
     if recovery is not None:
         _require_simulated(method)
@@ -68,7 +63,8 @@ def _plan_recovery(
 ) -> Step:
     """The step that trains a model to lose less by a method."""
     teacher = find_teacher(source, data, task, workplace, recovery)
-    stage = plan_recovery(source, teacher, recovery).model_copy(update={"simulates": method})
+    rounding = method.model_copy(update={"max_drop": None})  # which is looked for afterwards
+    stage = plan_recovery(source, teacher, recovery).model_copy(update={"simulates": rounding})
     compared = describe_recovery(stage, load_config(source.path), teacher)
     inputs = {"teacher": teacher, "student": source}
     return Step(source.name, stage, inputs, data, task, seed, workplace.store, compared)

@@ -11,15 +11,14 @@ from transformers import PretrainedConfig
 from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
-from compress.integrity import require_start
 from compress.models.dimensions import resize_config
-from compress.planning import load_examples, require_answers, task_of
+from compress.planning import find_classifier
 from compress.pruning.plan import describe_passes, plan_passes
 from compress.pruning.rounds import part_into_rounds
 from compress.pruning.targets import Target, meet_target
 from compress.recipes.stages import Prune
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
-from compress.sources import TRAINABLE_STAGES, Model, resolve_model
+from compress.sources import Model
 from compress.steps import Step, Workplace
 
 
@@ -50,16 +49,12 @@ def plan_pruning(
             lose what is asked.
         CompressError: It is a graph, or its weights are in fewer bits.
     """
-    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
+    select_on = recovery.options.select_on if recovery else "holdout"
+    source, task, data = find_classifier(model, task, workplace, select_on=select_on)
     config = load_config(source.path)
-    require_start(source.path, config)
-    if task is None:
-        task = task_of(source)
     if target is not None:
         stage = stage.model_copy(update={"remove": meet_target(config, stage.remove, target)})
     passes = plan_passes(config, stage.remove)
-    data = load_examples(task, workplace, select_on=recovery.options.select_on if recovery else "holdout")
-    require_answers(source, data.task, subject=task)
     if recovery is None:
         details = describe_passes(config, passes)
         return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store, details)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.arithmetic import multiply_integers
-from tests.benchmarks.engines import _be_quiet
+from tests.benchmarks.engines import be_quiet
 from tests.benchmarks.materials import FULL, QUICK, SEED, Size, make_models
 from tests.benchmarks.sessions import RESULTS, Engine, Take, alternate, summarize, write_outcome
 from tests.benchmarks.tables import render_rows
@@ -142,7 +142,7 @@ def start_ours(path: Path, cases: dict[str, Calls], threads: int) -> Take:
     """An artefact of this project, as `compress predict` runs it."""
     from compress.inference import load
 
-    _be_quiet()
+    be_quiet()
     return partial(_turn, load(path, threads=threads).engine.run, cases)
 
 
@@ -161,7 +161,7 @@ def start_nncf(student: Path, cases: dict[str, Calls], threads: int) -> Take:
 
     from compress.encoder import load_finished
 
-    _be_quiet()
+    be_quiet()
     encoder = load_finished(student)
     encoder.model.eval()
     every = [call for calls in cases.values() for call in calls]
@@ -186,7 +186,7 @@ def start_torchao(student: Path, cases: dict[str, Calls], threads: int) -> Take:
 
     from compress.encoder import load_finished
 
-    _be_quiet()
+    be_quiet()
     torch.set_num_threads(threads)
     model = load_finished(student).model.eval()
     quantize_(model, Int8DynamicActivationInt8WeightConfig())

@@ -59,7 +59,7 @@ def start_ours(folder: Path, case: Case, size: Size, bf16: bool) -> Take:
     from compress.recipes.values import Training
     from compress.training import Place, Pupil
 
-    _be_quiet()
+    be_quiet()
     inside = (HiddenTerm(), AttentionTerm()) if case.inside else ()
     stage = Distill(
         student=resolve_student("albert-tiny"),
@@ -104,7 +104,7 @@ def start_textbrewer(folder: Path, case: Case, size: Size) -> Take:
 
     from compress.encoder import load_tokenizer
 
-    _be_quiet()
+    be_quiet()
     attention = {"attn_implementation": "eager" if case.inside else "sdpa", "dtype": torch.float32}
     teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher", **attention)
     tokenizer = load_tokenizer(folder / "teacher")
@@ -207,7 +207,7 @@ def start_augmentation(folder: Path, task: str, size: Size) -> Take:
     from compress.distillation.augmentation import augmented
     from compress.recipes.methods import Augmentation
 
-    _be_quiet()
+    be_quiet()
     texts = own_texts(task, size).train.select(np.arange(size.augmented), name="train")
 
     def take() -> dict[str, Any]:
@@ -225,7 +225,7 @@ def start_augmentation(folder: Path, task: str, size: Size) -> Take:
     return take
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

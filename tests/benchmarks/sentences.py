@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.answering import make_artefact
-from tests.benchmarks.engines import _be_quiet
+from tests.benchmarks.engines import be_quiet
 from tests.benchmarks.materials import FULL, QUICK, SEED, TOKENIZER, Size, make_models
 from tests.benchmarks.sessions import RESULTS, Engine, Take, alternate, compare, summarize, write_outcome
 from tests.benchmarks.tables import render_rows
@@ -52,7 +52,7 @@ def make_teacher(folder: Path) -> Path:
     from compress.sources import resolve_model
     from compress.tasks import resolve_task
 
-    _be_quiet()
+    be_quiet()
     source = resolve_model(TOKENIZER, store=folder).path
     save_encoder(load_encoder(source, resolve_task("sample"), seed=SEED), folder / "minilm", max_length=128)
     return folder / "minilm"
@@ -63,7 +63,7 @@ def start_pipeline(path: Path, sentences: list[str], threads: int, batch: int) -
     import torch
     from transformers import pipeline
 
-    _be_quiet()
+    be_quiet()
     torch.set_num_threads(threads)
     classify = pipeline("text-classification", model=str(path), device="cpu")
     inside = Stopwatch(classify.model.forward)
@@ -75,7 +75,7 @@ def start_ours(path: Path, sentences: list[str], threads: int) -> Take:
     """An artefact of this project, as `compress predict` runs it."""
     from compress.inference import load
 
-    _be_quiet()
+    be_quiet()
     predictor = load(path, threads=threads)
     inside = Stopwatch(predictor.engine.run)
     predictor.engine.run = inside  # type: ignore[method-assign]

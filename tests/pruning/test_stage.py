@@ -214,7 +214,9 @@ def test_what_is_no_classifier_is_refused(prune, house, tokenizer):
     file = house / "damaged" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     assert "no whole safetensors file" in prune("--ffn", "0.5", model="damaged", expect=1)
+    labels = json.loads((house / "model" / "config.json").read_text())["label2id"]
     config = {"model_type": "deberta-v2", "architectures": ["DebertaV2ForSequenceClassification"]}
+    config |= {"label2id": labels, "id2label": {str(value): name for name, value in labels.items()}}
     (house / "damaged" / "config.json").write_text(json.dumps(config))
     assert "cannot be pruned" in prune("--ffn", "0.5", model="damaged", expect=2)
 
