@@ -183,7 +183,8 @@ def _stages(
         yield whole
         return
     yield _part(whole, 1 - longer.share).model_copy(update=_single_words(how) if how.words_first else {})
-    yield _part(whole, longer.share, longer=longer).model_copy(update={"new": None, "tokenizer": None})
+    begun = {"new": None, "tokenizer": None, "initial_embeddings": "random"}
+    yield _part(whole, longer.share, longer=longer).model_copy(update=begun)
 
 
 def _single_words(how: Pretraining) -> dict[str, Any]:

@@ -89,10 +89,12 @@ def test_a_budget_on_the_command_line_takes_the_place_of_the_recipes(plan):
 def test_the_small_budget_begins_with_very_short_inputs(plan):
     short, long = stages_of(plan())
     assert (short.training.max_length, long.training.max_length) == (32, 128)
-    tokens = {
+    tokens = [
         stage.training.max_length * stage.training.per_device_train_batch_size for stage in (short, long)
-    }
-    assert tokens == {2048}
+    ]
+    assert tokens == [1024, 2048]
+    assert (short.initial_embeddings, long.initial_embeddings) == ("ppmi-svd", "random")
+    assert stages_of(plan(budget="published"))[0].initial_embeddings == "random"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from compress.pretraining.masked_lm import MaskedLmObjective
 from compress.pretraining.plateau import PlateauGuard, unigram_entropy
 from compress.pretraining.replaced_tokens import ReplacedTokensObjective, find_generator, save_generator
 from compress.pretraining.segments import NEXT_SENTENCE, SENTENCE_ORDER, SegmentsObjective
+from compress.pretraining.word_vectors import start_from_word_vectors
 from compress.processes import is_main
 from compress.recipes.stages import Pretrain
 from compress.training import Pupil, train
@@ -42,6 +43,9 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
     collate = MaskingCollator(
         encoder.tokenizer, stage.masking, sequences=examples, seed=seed, static=stage.static_copies > 0
     )
+    started = {}
+    if stage.initial_embeddings == "ppmi-svd":
+        started = start_from_word_vectors(encoder, examples, seed=seed)
     objective = build_objective(encoder, stage, seed=seed, before=pupil.before)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
@@ -60,7 +64,7 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
     )
     if isinstance(objective, ReplacedTokensObjective) and is_main():
         save_generator(objective.generator, place.directory)
-    return {**outcome.facts, **examples.facts, **guard.facts}
+    return {**started, **outcome.facts, **examples.facts, **guard.facts}
 
 
 def arrange_corpus(

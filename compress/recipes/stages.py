@@ -6,7 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from compress.recipes.methods import Augmentation, Budget, Logits, Masking, MethodName
-from compress.recipes.pretraining import Arrangement, Generator, ObjectiveName, TokenizerRecipe
+from compress.recipes.pretraining import (
+    Arrangement,
+    Generator,
+    InitialEmbeddings,
+    ObjectiveName,
+    TokenizerRecipe,
+)
 from compress.recipes.pruning import ImportanceName, Removal
 from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.schema import NewModel, Student
@@ -51,6 +57,7 @@ class Pretrain(Frozen):
         training: The schedule.
         new: What is built; None is a model that is gone on with.
         tokenizer: Trained first; None is the model's own, or the one that was named.
+        initial_embeddings: What a new model's embedding table starts from.
         arrangement: Which sentences make an example; None is lines of a document, as many as fit.
         static_copies: So many copies of the corpus, each masked once and for all; 0 draws masks anew each epoch.
         generator: ELECTRA's.
@@ -67,6 +74,7 @@ class Pretrain(Frozen):
     training: Training
     new: NewModel | None = None
     tokenizer: TokenizerRecipe | None = None
+    initial_embeddings: InitialEmbeddings = "random"
     arrangement: Arrangement | None = None
     static_copies: int = 0
     generator: Generator | None = None
