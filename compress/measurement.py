@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 
 from pydantic import JsonValue
 
@@ -19,8 +18,8 @@ from compress.encoder import load_config, longest_input
 from compress.environment import describe
 from compress.errors import CompressError, InvalidInputError
 from compress.flops import count_flops
+from compress.quantities import QUANTITIES, list_sizes, single, summarize_turns
 from compress.runs import Measurement, Session, StoredRun, content_key, write_record
-from compress.statistics import summarize
 from compress.workers import Loaded, Turn, Worker
 
 logger = logging.getLogger(__name__)
@@ -28,16 +27,6 @@ logger = logging.getLogger(__name__)
 ROUNDS = 10
 OURSELVES = "compress-encoders"
 """This package's version moves with every release and changes no engine."""
-QUANTITIES = (
-    "latency",
-    "latency_p95",
-    "throughput",
-    "flops",
-    "load_time",
-    "peak_memory",
-    "baseline_memory",
-)
-"""What a session records: the first four of each shape. Part of its key, so sessions that recorded less are no match."""
 
 
 @dataclass(frozen=True)
@@ -207,77 +196,15 @@ def _list_measurements(stored: StoredRun, observed: Observed, threads: int) -> t
     for shape, turns in observed.turns.items():
         size: dict[str, JsonValue] = {"batch": shape.batch, "length": shape.length}
         rounds = [turn.milliseconds for turn in turns]
-        measurements += _summarize_turns(rounds, batch=shape.batch, conditions={**size, **where})
+        measurements += summarize_turns(rounds, batch=shape.batch, conditions={**size, **where})
         if flops := count_flops(config, batch=shape.batch, length=shape.length):
-            measurements.append(_single("flops", flops, "FLOP", size))
+            measurements.append(single("flops", flops, "FLOP", size))
         else:
             logger.warning("The operations of %s cannot be counted; its record lacks them.", stored.run.id)
     return (
         *measurements,
-        _single("load_time", loaded.load_seconds, "s", {"threads": threads}),
-        _single("peak_memory", observed.peak_bytes, "bytes", {"threads": threads}),
-        _single("baseline_memory", loaded.baseline_bytes, "bytes", {"threads": threads}),
-    )
-
-
-def _summarize_turns(
-    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: dict[str, JsonValue]
-) -> list[Measurement]:
-    """Latency, its 95th percentile and the throughput of one shape, from the milliseconds of each round.
-
-    The percentile is that of all samples together; its bounds are the least and the greatest of the rounds' own. The
-    throughput is of the median and the quartiles of the latency, whose samples are its own.
-    """
-    summary = summarize(list(chain.from_iterable(rounds)))
-    tails = [summarize(samples).p95 for samples in rounds]
-    texts = 1000 * batch
-    n = sum(map(len, rounds))
-    return [
-        Measurement(
-            name="latency",
-            value=summary.median,
-            unit="ms",
-            higher_is_better=False,
-            low=summary.low,
-            high=summary.high,
-            samples=tuple(tuple(round(value, 4) for value in samples) for samples in rounds),
-            n=n,
-            conditions=conditions,
-        ),
-        Measurement(
-            name="latency_p95",
-            value=summary.p95,
-            unit="ms",
-            higher_is_better=False,
-            low=min(*tails, summary.p95),
-            high=max(*tails, summary.p95),
-            samples=tuple((round(value, 4),) for value in tails),
-            n=n,
-            conditions=conditions,
-        ),
-        Measurement(
-            name="throughput",
-            value=texts / summary.median,
-            unit="texts/s",
-            higher_is_better=True,
-            low=texts / summary.high,
-            high=texts / summary.low,
-            samples=(),
-            n=n,
-            conditions=conditions,
-        ),
-    ]
-
-
-def _single(name: str, value: float, unit: str, conditions: dict[str, JsonValue]) -> Measurement:
-    return Measurement(
-        name=name,
-        value=value,
-        unit=unit,
-        higher_is_better=False,
-        n=1,
-        low=value,
-        high=value,
-        samples=((value,),),
-        conditions=conditions,
+        *list_sizes(stored.shipped_files, config),
+        single("load_time", loaded.load_seconds, "s", {"threads": threads}),
+        single("peak_memory", observed.peak_bytes, "bytes", {"threads": threads}),
+        single("baseline_memory", loaded.baseline_bytes, "bytes", {"threads": threads}),
     )

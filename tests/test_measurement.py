@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from compress import measurement
-from compress.encoder import load_config
+from compress.encoder import build_empty, count_parameters, load_config
 from compress.errors import CompressError
 from compress.flops import count_flops
-from compress.measurement import QUANTITIES, Observed, Shape, alternate, measure
+from compress.measurement import Observed, Shape, alternate, measure
+from compress.quantities import QUANTITIES
 from compress.runs import RUN_FILE, File, StoredRun, read_run, write_record
 from compress.workers import Loaded, Turn
 from tests.test_runs import a_run
@@ -84,6 +85,27 @@ def test_a_record_holds_every_quantity(runs, observed):
     memory = [measured[name, None].value for name in ("load_time", "baseline_memory", "peak_memory")]
     assert memory == [0.5, 300, 500]
     assert read_run(runs[1].path).sessions == [sessions[1]]
+
+
+def test_a_record_holds_sizes_by_file_and_parameters_by_part(runs, observed):
+    (runs[0].path / "README.md").write_text("a card, which nobody ships")
+    sessions = measure(runs, shapes=SHAPES)
+    sizes = [
+        {m.conditions["file"]: m.value for m in session.measurements if m.name == "file_bytes"}
+        for session in sessions
+    ]
+    plain, graph = sizes
+    assert plain.keys() - graph.keys() == {"model.safetensors"}
+    assert graph.keys() - plain.keys() == {"model.onnx"}
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= plain.keys() & graph.keys()
+    assert "README.md" not in plain
+    assert plain["model.safetensors"] == (runs[0].path / "model.safetensors").stat().st_size
+    counts = [
+        {m.conditions["part"]: m.value for m in session.measurements if m.name == "parameters"}
+        for session in sessions
+    ]
+    assert counts[0] == counts[1]  # the graph's are those of its architecture
+    assert sum(counts[0].values()) == count_parameters(build_empty(load_config(runs[0].path)))
 
 
 def test_what_is_named_twice_is_measured_once(runs, observed):

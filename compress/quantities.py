@@ -1,0 +1,102 @@
+"""What a measuring session records of a model: each quantity with its unit and conditions, from what was seen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from pydantic import JsonValue
+from transformers import PretrainedConfig
+
+from compress.encoder import build_empty
+from compress.models.parts import count_by_part
+from compress.runs import Measurement
+from compress.statistics import summarize
+
+QUANTITIES = (
+    "latency",
+    "latency_p95",
+    "throughput",
+    "flops",
+    "load_time",
+    "peak_memory",
+    "baseline_memory",
+    "file_bytes",
+    "parameters",
+)
+"""What a session records: the first four of each shape. Part of its key, so sessions that recorded less are no match."""
+
+Conditions = dict[str, JsonValue]
+
+
+def list_sizes(files: Mapping[str, int], config: PretrainedConfig) -> Iterable[Measurement]:
+    """The bytes of each file, and the parameters of each part of the model that the configuration describes.
+
+    A quantized graph has no parameters of its own to count: it is those of its architecture in fewer bits.
+    """
+    for name, size in files.items():
+        yield single("file_bytes", size, "bytes", {"file": name})
+    for part, count in count_by_part(build_empty(config)).items():
+        yield single("parameters", count, "parameters", {"part": part})
+
+
+def summarize_turns(
+    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: Conditions
+) -> list[Measurement]:
+    """Latency, its 95th percentile and the throughput of one shape, from the milliseconds of each round.
+
+    The percentile is that of all samples together; its bounds are the least and the greatest of the rounds' own. The
+    throughput is of the median and the quartiles of the latency, whose samples are its own.
+    """
+    summary = summarize(list(chain.from_iterable(rounds)))
+    tails = [summarize(samples).p95 for samples in rounds]
+    texts = 1000 * batch
+    n = sum(map(len, rounds))
+    return [
+        Measurement(
+            name="latency",
+            value=summary.median,
+            unit="ms",
+            higher_is_better=False,
+            low=summary.low,
+            high=summary.high,
+            samples=tuple(tuple(round(value, 4) for value in samples) for samples in rounds),
+            n=n,
+            conditions=conditions,
+        ),
+        Measurement(
+            name="latency_p95",
+            value=summary.p95,
+            unit="ms",
+            higher_is_better=False,
+            low=min(*tails, summary.p95),
+            high=max(*tails, summary.p95),
+            samples=tuple((round(value, 4),) for value in tails),
+            n=n,
+            conditions=conditions,
+        ),
+        Measurement(
+            name="throughput",
+            value=texts / summary.median,
+            unit="texts/s",
+            higher_is_better=True,
+            low=texts / summary.high,
+            high=texts / summary.low,
+            samples=(),
+            n=n,
+            conditions=conditions,
+        ),
+    ]
+
+
+def single(name: str, value: float, unit: str, conditions: Conditions) -> Measurement:
+    """A quantity that was seen once, of which less is better."""
+    return Measurement(
+        name=name,
+        value=value,
+        unit=unit,
+        higher_is_better=False,
+        n=1,
+        low=value,
+        high=value,
+        samples=((value,),),
+        conditions=conditions,
+    )
