@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
@@ -18,9 +18,9 @@ from compress.encoder import load_config, longest_input
 from compress.environment import describe
 from compress.errors import CompressError, InvalidInputError
 from compress.flops import count_flops
-from compress.quantities import QUANTITIES, list_sizes, single, summarize_turns
+from compress.quantities import QUANTITIES, list_sizes, single, summarize_parts, summarize_turns
 from compress.runs import Measurement, Session, StoredRun, content_key, write_record
-from compress.workers import Loaded, Turn, Worker
+from compress.workers import Loaded, Profile, RandomTokens, Turn, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,12 @@ DEFAULT_SHAPES = (Shape(1, 128), Shape(32, 128))
 
 @dataclass(frozen=True)
 class Observed:
-    """What the session saw of one model: its loading, its turns by shape, one a round, and its peak memory."""
+    """What the session saw of one model: its loading, its turns by shape, one a round, its peak memory, its parts."""
 
     loaded: Loaded
     turns: dict[Shape, list[Turn]] = field(default_factory=dict)
     peak_bytes: int = 0
+    profiles: dict[Shape, Profile] = field(default_factory=dict)
 
 
 def measure(
@@ -164,6 +165,8 @@ def alternate(
 ) -> dict[str, Observed]:
     """Load the models one after the other, then give each its turns; by run id what was seen.
 
+    Profiles come last, when peaks are known: they disturb nothing, and what they hold counts for nothing.
+
     Raises:
         CompressError: A worker failed.
     """
@@ -174,16 +177,21 @@ def alternate(
         for worker in workers:
             worker.wait()
         seen = {worker.name: Observed(worker.load(), {shape: [] for shape in shapes}) for worker in workers}
+        work = {shape: RandomTokens(shape.batch, shape.length) for shape in shapes}
         for worker in workers:
             for shape in shapes:
-                worker.take_turn(shape.batch, shape.length)  # the first one allocates: it is not counted
+                worker.take_turn(work[shape])  # the first one allocates: it is not counted
         for number in range(rounds):
             # Every other round goes backwards, so that no model always follows the same one.
             for worker in workers[:: 1 if number % 2 == 0 else -1]:
                 for shape in shapes:
-                    seen[worker.name].turns[shape].append(worker.take_turn(shape.batch, shape.length))
+                    seen[worker.name].turns[shape].append(worker.take_turn(work[shape]))
         return {
-            worker.name: Observed(seen[worker.name].loaded, seen[worker.name].turns, worker.peak_bytes())
+            worker.name: replace(
+                seen[worker.name],
+                peak_bytes=worker.peak_bytes(),
+                profiles={shape: worker.profile(work[shape]) for shape in shapes},
+            )
             for worker in workers
         }
 
@@ -201,6 +209,11 @@ def _list_measurements(stored: StoredRun, observed: Observed, threads: int) -> t
             measurements.append(single("flops", flops, "FLOP", size))
         else:
             logger.warning("The operations of %s cannot be counted; its record lacks them.", stored.run.id)
+        if (profile := observed.profiles[shape]).failure:
+            logger.warning(
+                "%s cannot be profiled, its record lacks the parts' times: %s", stored.run.id, profile.failure
+            )
+        measurements += summarize_parts(profile.runs, {**size, **where})
     return (
         *measurements,
         *list_sizes(stored.shipped_files, config),

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from transformers import PretrainedConfig
 
 from compress.encoder import build_empty
-from compress.models.parts import count_by_part
+from compress.models.parts import PARTS, Part, count_by_part
 from compress.runs import Measurement
 from compress.statistics import summarize
 
@@ -16,13 +16,14 @@ QUANTITIES = (
     "latency_p95",
     "throughput",
     "flops",
+    "part_latency",
     "load_time",
     "peak_memory",
     "baseline_memory",
     "file_bytes",
     "parameters",
 )
-"""What a session records: the first four of each shape. Part of its key, so sessions that recorded less are no match."""
+"""What a session records: the first five of each shape. Part of its key, so sessions that recorded less are no match."""
 
 Conditions = dict[str, JsonValue]
 
@@ -85,6 +86,27 @@ def summarize_turns(
             conditions=conditions,
         ),
     ]
+
+
+def summarize_parts(runs: Sequence[Mapping[Part, float]], conditions: Conditions) -> Iterable[Measurement]:
+    """The milliseconds of each part: the median over profiled runs, with the quartiles.
+
+    They add up to the latency and what profiling costs.
+    """
+    for part in PARTS if runs else ():
+        samples = [run[part] for run in runs]
+        summary = summarize(samples)
+        yield Measurement(
+            name="part_latency",
+            value=summary.median,
+            unit="ms",
+            higher_is_better=False,
+            low=summary.low,
+            high=summary.high,
+            samples=(tuple(round(value, 4) for value in samples),),
+            n=len(samples),
+            conditions={"part": part, **conditions},
+        )
 
 
 def single(name: str, value: float, unit: str, conditions: Conditions) -> Measurement:

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from compress.errors import CompressError
+from compress.errors import CompressError, first_line
 from compress.memory import forget_peak, peak_bytes, resident_bytes
 
 if TYPE_CHECKING:
+    from compress.engines import Milliseconds
     from compress.inference import Predictor
 
 PATIENCE = 600.0
@@ -33,6 +34,8 @@ PATIENCE = 600.0
 SECONDS_A_TURN = 0.25
 """A shape is run until this time has passed, three times at the least."""
 LEAST_REPETITIONS = 3
+MOST_PROFILED = 50
+"""Runs whose parts are timed: a runtime's profiler writes a line for each node of each."""
 
 START = "import json, sys; sys.path = json.loads(sys.argv[1]); from compress.workers import serve; serve(*sys.argv[2:])"
 """Where modules are found is handed on: a checkout or a test may have added to it."""
@@ -72,9 +75,24 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Profile:
+    """Milliseconds of each part, run by run or in the mean of all; none, and why, where an engine cannot be profiled."""
+
+    runs: tuple["Milliseconds", ...]
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class RandomTokens:
+    """A batch of random token ids, nothing padded, that is run again and again for a short while."""
+
     batch: int
     length: int
+
+
+@dataclass(frozen=True)
+class _Profiled:
+    work: RandomTokens
 
 
 _LOAD = "load"
@@ -122,9 +140,13 @@ class Worker:
         """Load the model, once `wait` has returned."""
         return self._ask(_LOAD)  # type: ignore[no-any-return]
 
-    def take_turn(self, batch: int, length: int) -> Turn:
-        """Run a batch of random token ids, nothing padded, again and again for a short while."""
-        return self._ask(_Shape(batch, length))  # type: ignore[no-any-return]
+    def take_turn(self, work: RandomTokens) -> Turn:
+        """Answer batches, and say how long each took."""
+        return self._ask(work)  # type: ignore[no-any-return]
+
+    def profile(self, work: RandomTokens) -> Profile:
+        """Answer batches while a clock is kept at each part, which slows them down."""
+        return self._ask(_Profiled(work))  # type: ignore[no-any-return]
 
     def peak_bytes(self) -> int:
         """The most that its process held since the model began to load."""
@@ -211,6 +233,8 @@ def serve(descriptor: str, path: str, threads: str) -> None:
                 pipe.send(answer)
             elif request == _PEAK:
                 pipe.send(peak_bytes())
+            elif predictor is not None and isinstance(request, _Profiled):
+                pipe.send(_profile(predictor, request.work))
             elif predictor is not None:
                 pipe.send(_take_turn(predictor, request))
     except (EOFError, ConnectionError):
@@ -255,21 +279,21 @@ def _load(path: Path, threads: int) -> tuple["Predictor", Loaded]:
     baseline = resident_bytes()
     began = time.monotonic()
     predictor = load(path, threads=threads)
-    predictor.engine.run(_random_inputs(predictor, _Shape(1, 1)))
+    predictor.engine.run(_random_inputs(predictor, RandomTokens(1, 1)))
     ended = time.monotonic()
     engine = predictor.engine
     return predictor, Loaded(engine.name, engine.device, began, ended, ended - began, baseline)
 
 
-def _random_inputs(predictor: "Predictor", shape: _Shape) -> dict[str, Any]:
+def _random_inputs(predictor: "Predictor", shape: RandomTokens) -> dict[str, Any]:
     words = sorted(set(range(len(predictor.tokenizer))) - set(predictor.tokenizer.all_special_ids))
     ids = np.random.default_rng(0).choice(words, size=(shape.batch, shape.length)).astype(np.int64)
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {name: inputs[name] for name in predictor.tokenizer.model_input_names if name in inputs}
 
 
-def _take_turn(predictor: "Predictor", shape: _Shape) -> Turn:
-    inputs = _random_inputs(predictor, shape)
+def _take_turn(predictor: "Predictor", work: RandomTokens) -> Turn:
+    inputs = _random_inputs(predictor, work)
     times: list[float] = []
     began = time.monotonic()
     end = time.perf_counter() + SECONDS_A_TURN
@@ -278,3 +302,13 @@ def _take_turn(predictor: "Predictor", shape: _Shape) -> Turn:
         predictor.engine.run(inputs)
         times.append((time.perf_counter() - before) * 1000)
     return Turn(began, time.monotonic(), tuple(times))
+
+
+def _profile(predictor: "Predictor", work: RandomTokens) -> Profile:
+    """As many runs as a turn has; whatever keeps a runtime from being profiled is no reason to lose what was timed."""
+    repetitions = len(_take_turn(predictor, work).milliseconds)
+    batches = [_random_inputs(predictor, work)] * min(repetitions, MOST_PROFILED)
+    try:
+        return Profile(tuple(predictor.engine.profile(batches)))
+    except Exception as error:  # runtimes' errors derive from Exception alone
+        return Profile((), failure=f"{type(error).__name__}: {first_line(error)}")

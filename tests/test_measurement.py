@@ -1,6 +1,7 @@
 """A session: one model awake at a time, nothing that fails late, every quantity in the record."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from compress.flops import count_flops
 from compress.measurement import Observed, Shape, alternate, measure
 from compress.quantities import QUANTITIES
 from compress.runs import RUN_FILE, File, StoredRun, read_run, write_record
-from compress.workers import Loaded, Turn
+from compress.workers import Loaded, Profile, Turn
 from tests.test_runs import a_run
 
 SHAPES = (Shape(1, 16), Shape(4, 32))
+PARTS_OF_A_RUN = {"embeddings": 0.5, "attention": 1.0, "feed-forward": 2.0, "classifier": 0.25, "other": 0.25}
 MILLISECONDS = ((2.0, 4.0, 3.0), (5.0, 9.0, 4.0))
 
 
@@ -42,7 +44,8 @@ def observed(monkeypatch):
         asked.append(([stored.run.id for stored in runs], tuple(shapes), threads, rounds))
         turns = {shape: [Turn(0.0, 1.0, samples) for samples in MILLISECONDS] for shape in shapes}
         loaded = Loaded("onnxruntime", "cpu", 0.0, 0.5, 0.5, 300)
-        return {stored.run.id: Observed(loaded, turns, 500) for stored in runs}
+        profiles = dict.fromkeys(shapes, Profile((PARTS_OF_A_RUN, PARTS_OF_A_RUN)))
+        return {stored.run.id: Observed(loaded, turns, 500, profiles) for stored in runs}
 
     monkeypatch.setattr(measurement, "alternate", see)
     return asked
@@ -52,6 +55,7 @@ def test_one_model_is_awake_at_a_time(runs):
     """Guards timings of models that disturb each other, while loading as well."""
     seen = alternate(runs, shapes=SHAPES, threads=2, rounds=3)
     assert [len(seen[stored.run.id].turns[shape]) for stored in runs for shape in SHAPES] == [3] * 4
+    assert all(seen[stored.run.id].profiles.keys() == set(SHAPES) for stored in runs)
     spans = []
     for name, each in seen.items():
         spans.append((each.loaded.began, each.loaded.ended, name))
@@ -85,6 +89,32 @@ def test_a_record_holds_every_quantity(runs, observed):
     memory = [measured[name, None].value for name in ("load_time", "baseline_memory", "peak_memory")]
     assert memory == [0.5, 300, 500]
     assert read_run(runs[1].path).sessions == [sessions[1]]
+
+
+def test_a_record_holds_the_milliseconds_of_each_part(runs, observed):
+    session = measure(runs, shapes=SHAPES, threads=2)[0]
+    told = [m for m in session.measurements if m.name == "part_latency"]
+    where = {"batch": 4, "length": 32, "threads": 2, "device": "cpu"}
+    assert {m.conditions["part"]: m.value for m in told if m.conditions["batch"] == 4} == PARTS_OF_A_RUN
+    assert {"part": "attention", **where} in [m.conditions for m in told]
+    assert all((m.n, m.unit) == (2, "ms") for m in told)
+
+
+def test_what_cannot_be_profiled_is_said_and_left_out(runs, observed, monkeypatch, caplog):
+    see = measurement.alternate
+
+    def unprofiled(*given, **more):
+        return {
+            name: replace(
+                seen, profiles=dict.fromkeys(seen.profiles, Profile((), failure="no profiler here"))
+            )
+            for name, seen in see(*given, **more).items()
+        }
+
+    monkeypatch.setattr(measurement, "alternate", unprofiled)
+    session = measure(runs, shapes=SHAPES)[0]
+    assert not [m for m in session.measurements if m.name == "part_latency"]
+    assert "no profiler here" in caplog.text
 
 
 def test_a_record_holds_sizes_by_file_and_parameters_by_part(runs, observed):
