@@ -20,10 +20,12 @@ QUANTITIES = (
     "load_time",
     "peak_memory",
     "baseline_memory",
+    "peak_device_memory",
     "file_bytes",
     "parameters",
 )
-"""What a session records: the first five of each shape. Part of its key, so sessions that recorded less are no match."""
+"""What a session records: the first five of each shape. Part of its key, so sessions that recorded less are no match.
+Where an engine uses no GPU there is no device's memory."""
 
 Conditions = dict[str, JsonValue]
 
@@ -40,15 +42,17 @@ def list_sizes(files: Mapping[str, int], config: PretrainedConfig) -> Iterable[M
 
 
 def summarize_turns(
-    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: Conditions
+    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: Conditions, alike: bool = True
 ) -> list[Measurement]:
     """Latency, its 95th percentile and the throughput of one shape, from the milliseconds of each round.
 
     The percentile is that of all samples together; its bounds are the least and the greatest of the rounds' own. The
-    throughput is of the median and the quartiles of the latency, whose samples are its own.
+    throughput is of the median and the quartiles of the latency, whose samples are its own; where batches differ in
+    length (they are not `alike`), of all batches of a round together, the median and the quartiles over rounds.
     """
     summary = summarize(list(chain.from_iterable(rounds)))
     tails = [summarize(samples).p95 for samples in rounds]
+    times = summary if alike else summarize([sum(samples) / len(samples) for samples in rounds])
     texts = 1000 * batch
     n = sum(map(len, rounds))
     return [
@@ -76,11 +80,11 @@ def summarize_turns(
         ),
         Measurement(
             name="throughput",
-            value=texts / summary.median,
+            value=texts / times.median,
             unit="texts/s",
             higher_is_better=True,
-            low=texts / summary.high,
-            high=texts / summary.low,
+            low=texts / times.high,
+            high=texts / times.low,
             samples=(),
             n=n,
             conditions=conditions,

@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from compress.errors import CompressError, first_line
-from compress.memory import forget_peak, peak_bytes, resident_bytes
+from compress.memory import (
+    device_peak_bytes,
+    forget_device_peak,
+    forget_peak,
+    peak_bytes,
+    resident_bytes,
+)
 
 if TYPE_CHECKING:
     from compress.engines import Milliseconds
@@ -91,12 +97,23 @@ class RandomTokens:
 
 
 @dataclass(frozen=True)
+class TextBatches:
+    """Batches of texts or pairs, each padded to its own longest and run once."""
+
+    batches: tuple[tuple[str | tuple[str, str], ...], ...]
+
+
+Work = RandomTokens | TextBatches
+
+
+@dataclass(frozen=True)
 class _Profiled:
-    work: RandomTokens
+    work: Work
 
 
 _LOAD = "load"
 _PEAK = "peak"
+_DEVICE_PEAK = "device peak"
 
 
 class Worker:
@@ -140,17 +157,21 @@ class Worker:
         """Load the model, once `wait` has returned."""
         return self._ask(_LOAD)  # type: ignore[no-any-return]
 
-    def take_turn(self, work: RandomTokens) -> Turn:
+    def take_turn(self, work: Work) -> Turn:
         """Answer batches, and say how long each took."""
         return self._ask(work)  # type: ignore[no-any-return]
 
-    def profile(self, work: RandomTokens) -> Profile:
+    def profile(self, work: Work) -> Profile:
         """Answer batches while a clock is kept at each part, which slows them down."""
         return self._ask(_Profiled(work))  # type: ignore[no-any-return]
 
     def peak_bytes(self) -> int:
         """The most that its process held since the model began to load."""
         return self._ask(_PEAK)  # type: ignore[no-any-return]
+
+    def device_peak_bytes(self) -> int | None:
+        """The most that the model held on a GPU; None where it runs on none."""
+        return self._ask(_DEVICE_PEAK)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process: it keeps nothing that would be lost."""
@@ -233,6 +254,9 @@ def serve(descriptor: str, path: str, threads: str) -> None:
                 pipe.send(answer)
             elif request == _PEAK:
                 pipe.send(peak_bytes())
+            elif request == _DEVICE_PEAK:
+                on_gpu = predictor is not None and predictor.engine.device == "cuda"
+                pipe.send(device_peak_bytes() if on_gpu else None)
             elif predictor is not None and isinstance(request, _Profiled):
                 pipe.send(_profile(predictor, request.work))
             elif predictor is not None:
@@ -276,6 +300,7 @@ def _load(path: Path, threads: int) -> tuple["Predictor", Loaded]:
     from compress.inference import load
 
     forget_peak()
+    forget_device_peak()
     baseline = resident_bytes()
     began = time.monotonic()
     predictor = load(path, threads=threads)
@@ -292,23 +317,44 @@ def _random_inputs(predictor: "Predictor", shape: RandomTokens) -> dict[str, Any
     return {name: inputs[name] for name in predictor.tokenizer.model_input_names if name in inputs}
 
 
-def _take_turn(predictor: "Predictor", work: RandomTokens) -> Turn:
-    inputs = _random_inputs(predictor, work)
+def _take_turn(predictor: "Predictor", work: Work) -> Turn:
+    batches = _prepare(predictor, work)
+    random = isinstance(work, RandomTokens)
     times: list[float] = []
     began = time.monotonic()
     end = time.perf_counter() + SECONDS_A_TURN
-    while len(times) < LEAST_REPETITIONS or time.perf_counter() < end:
+    while len(times) < len(batches) or (
+        random and (len(times) < LEAST_REPETITIONS or time.perf_counter() < end)
+    ):
+        inputs = batches[len(times) % len(batches)]
         before = time.perf_counter()
         predictor.engine.run(inputs)
         times.append((time.perf_counter() - before) * 1000)
     return Turn(began, time.monotonic(), tuple(times))
 
 
-def _profile(predictor: "Predictor", work: RandomTokens) -> Profile:
+def _profile(predictor: "Predictor", work: Work) -> Profile:
     """As many runs as a turn has; whatever keeps a runtime from being profiled is no reason to lose what was timed."""
-    repetitions = len(_take_turn(predictor, work).milliseconds)
-    batches = [_random_inputs(predictor, work)] * min(repetitions, MOST_PROFILED)
+    repetitions = min(len(_take_turn(predictor, work).milliseconds), MOST_PROFILED)
+    batches = _prepare(predictor, work)
     try:
-        return Profile(tuple(predictor.engine.profile(batches)))
+        return Profile(
+            tuple(predictor.engine.profile(batches * repetitions if len(batches) == 1 else batches))
+        )
     except Exception as error:  # runtimes' errors derive from Exception alone
         return Profile((), failure=f"{type(error).__name__}: {first_line(error)}")
+
+
+def _prepare(predictor: "Predictor", work: Work) -> list[dict[str, Any]]:
+    """The batches of a turn as the model takes them; no clock runs yet."""
+    if isinstance(work, RandomTokens):
+        return [_random_inputs(predictor, work)]
+    from compress.data.task_data import tokenize
+
+    prepared = []
+    for texts in work.batches:
+        encoded, _ = tokenize(list(texts), predictor.tokenizer, max_length=predictor.max_length)  # type: ignore[arg-type]
+        wanted = {name: encoded[name] for name in predictor.tokenizer.model_input_names if name in encoded}
+        arrays = predictor.tokenizer.pad(wanted, return_tensors="np")
+        prepared.append({name: np.asarray(arrays[name], dtype=np.int64) for name in wanted})
+    return prepared

@@ -10,7 +10,7 @@ from compress.runs import Measurement, Session
 from tests.test_runs import HERE
 
 UNITS = {"latency": "ms", "latency_p95": "ms", "throughput": "texts/s", "flops": "FLOP", "load_time": "s"}
-UNSHOWN = {"file_bytes", "parameters", "part_latency"}
+UNSHOWN = {"file_bytes", "parameters", "part_latency", "peak_device_memory"}
 """For the page: `compress measure` compares times."""
 
 

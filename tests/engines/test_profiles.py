@@ -37,20 +37,16 @@ def test_a_node_without_a_name_is_of_what_it_leads_to():
         Node("last", (), ("f",), ("logits",)),
         Node("idle", (), ("ids",), ("nothing",)),
     ]
-    parts = assign_parts(nodes)
-    assert (
-        list(parts.values())
-        == [
-            "other",
-            "classifier",
-            "classifier",
-            "feed-forward",
-            "feed-forward",
-            "attention",
-            "attention",
-            "embeddings",
-        ][::-1]
-    )
+    assert assign_parts(nodes) == {
+        "look-up": "embeddings",
+        "product": "attention",
+        "bias": "attention",
+        "residual": "feed-forward",
+        "norm": "feed-forward",
+        "answer": "classifier",
+        "last": "classifier",
+        "idle": "other",
+    }
 
 
 def quantize(kind, encoder, directory):
@@ -72,7 +68,7 @@ def quantize(kind, encoder, directory):
 
 
 @pytest.mark.parametrize(
-    ("form", "kind"), [("fp32", kind) for kind in KINDS] + [("dynamic", "partly shared"), ("packed", "bert")]
+    ("form", "kind"), [("fp32", "bert"), ("dynamic", "partly shared"), ("packed", "albert")]
 )
 def test_onnx_runtime_s_nodes_have_parts(form, kind, tokenizer, tmp_path):
     """Guards the share of `other`: nothing that computes is in it, in the graph that the runtime has made of ours."""
@@ -107,9 +103,8 @@ def test_the_profiler_s_events_are_parted_by_run():
     assert (second["attention"], second["embeddings"], second["other"]) == (2.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("kind", ["bert", "partly shared"])
-def test_openvino_s_nodes_have_parts(kind, tokenizer, tmp_path):
-    encoder = build(kind, tokenizer)
+def test_openvino_s_nodes_have_parts(tokenizer, tmp_path):
+    encoder = build("partly shared", tokenizer)
     export_openvino(encoder.model, tmp_path, input_names=model_inputs(encoder.tokenizer))
     core = openvino.Core()
     model = core.read_model(tmp_path / "openvino_model.xml")
@@ -118,9 +113,9 @@ def test_openvino_s_nodes_have_parts(kind, tokenizer, tmp_path):
     heavy = [
         node.get_friendly_name()
         for node in runtime.get_ordered_ops()
-        if str(node.get_rt_info()["layerType"].value) in ("FullyConnected", "MVN", "Subgraph", "Gather")
+        if str(node.get_rt_info()["layerType"].value) in ("FullyConnected", "MVN", "Subgraph")
     ]
-    assert len(heavy) > 15
+    assert len(heavy) > 12
     assert {parts[name] for name in heavy} == ALL_BUT_OTHER
     (profile,) = OpenVinoEngine(tmp_path / "openvino_model.xml", threads=1).profile(batches(encoder))
     assert profile["attention"] > 0 < profile["feed-forward"]
