@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
+from compress.errors import CompressError
 from compress.evaluation import evaluate as evaluate_predictor
 from compress.inference import Prediction, load, texts_of
 from compress.measurement import ROUNDS

@@ -335,12 +335,16 @@ def _take_turn(predictor: "Predictor", work: Work) -> Turn:
 
 def _profile(predictor: "Predictor", work: Work) -> Profile:
     """As many runs as a turn has; whatever keeps a runtime from being profiled is no reason to lose what was timed."""
+    from compress.engines import Profiler
+
     repetitions = min(len(_take_turn(predictor, work).milliseconds), MOST_PROFILED)
     batches = _prepare(predictor, work)
+    if len(batches) == 1:
+        batches *= repetitions
+    if not isinstance(predictor.engine, Profiler):
+        return Profile((), failure=f"{predictor.engine.name} has no profile")
     try:
-        return Profile(
-            tuple(predictor.engine.profile(batches * repetitions if len(batches) == 1 else batches))
-        )
+        return Profile(tuple(predictor.engine.profile(batches)))
     except Exception as error:  # runtimes' errors derive from Exception alone
         return Profile((), failure=f"{type(error).__name__}: {first_line(error)}")
 

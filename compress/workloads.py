@@ -111,6 +111,6 @@ def work_of(shape: Shape, texts: TaskTexts | None) -> RandomTokens | TextBatches
         return RandomTokens(shape.batch, shape.length)
     if texts is None:
         raise InvalidInputError(f"The shape {shape} needs a task's texts.", "Name the task.")
-    chosen = list(texts.sample(shape.batch).texts)
+    chosen: list[str | tuple[str, str]] = list(texts.sample(shape.batch).texts)
     batches = [tuple(chosen[i : i + shape.batch]) for i in range(0, len(chosen), shape.batch)]
     return TextBatches(tuple(batches))

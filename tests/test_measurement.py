@@ -17,7 +17,8 @@ from compress.quantities import QUANTITIES
 from compress.runs import RUN_FILE, File, StoredRun, read_run, write_record
 from compress.tasks import resolve_task
 from compress.workers import Loaded, Profile, Turn
-from compress.workloads import Shape
+from compress.workloads import Shape, TaskTexts, read_shape, read_texts, work_of
+from tests.conftest import write_task
 from tests.test_runs import a_run
 
 SHAPES = (Shape(1, 16), Shape(4, 32))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class Engine(Protocol):
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """An engine that can say what each part of its model takes."""
 
     def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
         """What each part took, batch by batch, or in the mean of them all, which is one; what is run first is no part of it."""

@@ -122,12 +122,12 @@ def _reason(error: Exception) -> str:
 def _assign_parts(model: openvino.Model, runtime: openvino.Model) -> dict[str, Part]:
     """The part of each node that OpenVINO runs, by those of the file's nodes that it was made of."""
     known = assign_parts(_read_nodes(model))
-    parts = {}
+    parts: dict[str, Part] = {}
     for node in runtime.get_ordered_ops():
         facts = node.get_rt_info()
         names = str(facts[ORIGINAL_NAMES].value).split(",") if ORIGINAL_NAMES in facts else []
-        found = (known[name] for name in names if known.get(name, "other") != "other")
-        parts[node.get_friendly_name()] = next(found, "other")
+        found = [known[name] for name in names if known.get(name, "other") != "other"]
+        parts[node.get_friendly_name()] = found[0] if found else "other"
     return parts
 
 
