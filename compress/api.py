@@ -1,14 +1,17 @@
 """The verbs: what `compress.distill(...)` and its siblings do, and the command line with them."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from compress.chains import plan_distillation
 from compress.data.task_data import load_task_data
+from compress.errors import CompressError
 from compress.evaluation import evaluate as evaluate_predictor
 from compress.inference import Prediction, load, texts_of
-from compress.measurement import DEFAULT_SHAPES, ROUNDS, Shape
+from compress.measurement import ROUNDS
 from compress.measurement import measure as measure_runs
+from compress.noise import describe_noise, find_noise
 from compress.pipeline import execute
 from compress.planning import (
     Options,
@@ -25,10 +28,13 @@ from compress.recovery import Recovery
 from compress.runs import Evaluation, Session, StoredRun
 from compress.schooling import plan_pretraining
 from compress.slimming import plan_pruning
-from compress.sources import collect_runs, resolve_model
+from compress.sources import collect_runs, model_of_run, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
 from compress.tasks import resolve_task
+from compress.workloads import DEFAULT_SHAPES, OWN, Shape, TaskTexts, read_texts
+
+logger = logging.getLogger(__name__)
 
 DEFAULTS = Options()
 NOTHING = Removal()
@@ -271,35 +277,64 @@ def measure(
     models: Sequence[str],
     *,
     shapes: Sequence[Shape] = DEFAULT_SHAPES,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     rounds: int = ROUNDS,
     sessions: int = 1,
     runs: Path | str = "runs",
+    glue: Path | None = None,
     force: bool = False,
 ) -> list[Session]:
-    """Measure models against each other in alternating rounds: latency, throughput, operations, memory.
+    """Measure models against each other in alternating rounds: size, latency, throughput, operations, memory.
 
     Args:
         models: Runs, or directories of runs (every finished run in them).
-        shapes: Batches to time.
-        threads: Of each engine.
+        shapes: Batches to time; of length `task`, the validation texts of the runs' own task.
+        threads: Of each engine; of several numbers each has sessions of its own.
         rounds: How often each model has its turn in a session.
         sessions: How often all of it is done, with fresh processes.
         runs: The store.
+        glue: A local clone of GLUE.
         force: Measure again although such a session is there.
 
     Raises:
         CompressError: There is no finished run among them, one cannot be loaded or take a shape, its store cannot be
-            written, or its process ended.
+            written, or its process ended; or texts of a task are wanted and the runs' tasks differ.
     """
     stored = collect_runs(models, runs=Path(runs))
+    texts = _common_texts(stored, glue) if any(shape.length == OWN for shape in shapes) else None
+    numbers = [threads] if isinstance(threads, int) else list(dict.fromkeys(threads))
     records: list[Session] = []
-    for number in range(sessions):
-        with telling_failed_writes(Path(runs)):
-            records += measure_runs(
-                stored, shapes=shapes, threads=threads, rounds=rounds, number=number, force=force
-            )
+    for count in numbers:
+        for number in range(sessions):
+            with telling_failed_writes(Path(runs)):
+                records += measure_runs(
+                    stored,
+                    shapes=shapes,
+                    texts=texts,
+                    threads=count,
+                    rounds=rounds,
+                    number=number,
+                    force=force,
+                )
+    if noise := find_noise(records):
+        logger.warning("%s", describe_noise(noise))
     return records
+
+
+def _common_texts(stored: Sequence[StoredRun], glue: Path | None) -> TaskTexts:
+    """The texts of the one task that all runs answer.
+
+    Raises:
+        CompressError: A run answers none, they answer several, or the texts cannot be read.
+    """
+    tasks = {each.run.answered_task.name: each for each in stored}
+    if len(tasks) > 1:
+        raise CompressError(
+            f"The runs answer several tasks, {', '.join(sorted(tasks))}, so that they have no texts in common.",
+            "Measure the runs of one task at a time, or name a length in tokens: --shape 1x128.",
+        )
+    (first,) = tasks.values()
+    return read_texts(resolve_task(task_of(model_of_run(first)), glue=glue))
 
 
 def predict(model: str, texts: Sequence[str], *, runs: Path | str = "runs") -> list[Prediction]:

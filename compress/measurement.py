@@ -9,76 +9,43 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
 
-from pydantic import JsonValue
+from transformers import PretrainedConfig
 
 from compress.encoder import load_config, longest_input
 from compress.environment import describe
-from compress.errors import CompressError, InvalidInputError
+from compress.errors import CompressError
 from compress.flops import count_flops
+from compress.quantities import QUANTITIES, Conditions, list_sizes, single, summarize_parts, summarize_turns
 from compress.runs import Measurement, Session, StoredRun, content_key, write_record
-from compress.statistics import summarize
-from compress.workers import Loaded, Turn, Worker
+from compress.workers import Loaded, Profile, Turn, Worker
+from compress.workloads import DEFAULT_SHAPES, Shape, TaskTexts, require_texts, work_of
 
 logger = logging.getLogger(__name__)
 
 ROUNDS = 10
 OURSELVES = "compress-encoders"
 """This package's version moves with every release and changes no engine."""
-QUANTITIES = (
-    "latency",
-    "latency_p95",
-    "throughput",
-    "flops",
-    "load_time",
-    "peak_memory",
-    "baseline_memory",
-)
-"""What a session records: the first four of each shape. Part of its key, so sessions that recorded less are no match."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A batch of random token ids: `batch` texts of `length` tokens, nothing padded."""
-
-    batch: int
-    length: int
-
-    def __str__(self) -> str:
-        return f"{self.batch} × {self.length}"
-
-
-def read_shape(text: str) -> Shape:
-    """A shape as one types it: `32x128` is 32 texts of 128 tokens.
-
-    Raises:
-        InvalidInputError: It is not of that form.
-    """
-    batch, _, length = text.partition("x")
-    if not (batch.isdecimal() and length.isdecimal() and int(batch) * int(length) > 0):
-        raise InvalidInputError(f"{text!r} is no shape.", "Write BATCHxLENGTH, such as --shape 32x128.")
-    return Shape(int(batch), int(length))
-
-
-DEFAULT_SHAPES = (Shape(1, 128), Shape(32, 128))
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What the session saw of one model: its loading, its turns by shape, one a round, and its peak memory."""
+    """What the session saw of one model: its loading, its turns by shape, one a round, its peak memory, its parts."""
 
     loaded: Loaded
     turns: dict[Shape, list[Turn]] = field(default_factory=dict)
     peak_bytes: int = 0
+    profiles: dict[Shape, Profile] = field(default_factory=dict)
+    device_peak_bytes: int | None = None
 
 
 def measure(
     runs: Sequence[StoredRun],
     *,
     shapes: Sequence[Shape] = DEFAULT_SHAPES,
+    texts: TaskTexts | None = None,
     threads: int = 1,
     rounds: int = ROUNDS,
     number: int = 0,
@@ -89,6 +56,7 @@ def measure(
     Args:
         runs: At least one; what is compared belongs into one session. One that is named twice is measured once.
         shapes: Batches to time, each once.
+        texts: Of the task, for shapes of its own lengths; the same for all models.
         threads: Of each engine.
         rounds: How often each model has its turn.
         number: Tells sessions of the same kind apart.
@@ -106,7 +74,9 @@ def measure(
     names = tuple(stored.run.id for stored in runs)
     here = describe()
     versions = {name: version for name, version in here.versions.items() if name != OURSELVES}
-    kind = [sorted(names), [str(shape) for shape in shapes], threads, rounds, number]
+    require_texts(shapes, texts)
+    works = [str(shape) if texts is None else f"{shape} {_describe(shape, texts)}" for shape in shapes]
+    kind = [sorted(names), works, threads, rounds, number]
     key = content_key([kind, here.cpu, here.gpu, versions, QUANTITIES])
     if not force and (known := _find_session(runs, key)):
         logger.info("measuring session %s: cached", known[0].session)
@@ -116,7 +86,7 @@ def measure(
     logger.info("measuring %d models: %d rounds, %d thread(s)", len(runs), rounds, threads)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     session_id = uuid.uuid4().hex[:8]
-    observed = alternate(runs, shapes=shapes, threads=threads, rounds=rounds)
+    observed = alternate(runs, shapes=shapes, texts=texts, threads=threads, rounds=rounds)
     sessions = [
         Session(
             session=session_id,
@@ -126,7 +96,7 @@ def measure(
             models=names,
             engine=observed[stored.run.id].loaded.engine,
             environment=here,
-            measurements=_list_measurements(stored, observed[stored.run.id], threads),
+            measurements=_list_measurements(stored, observed[stored.run.id], texts, threads),
         )
         for stored in runs
     ]
@@ -146,7 +116,7 @@ def _find_session(runs: Sequence[StoredRun], key: str) -> list[Session] | None:
 
 def _require_fitting(runs: Sequence[StoredRun], shapes: Sequence[Shape]) -> None:
     """Refuse shapes that are longer than a model has positions for; every such model is named."""
-    longest = max(shape.length for shape in shapes)
+    longest = max((shape.length for shape in shapes if isinstance(shape.length, int)), default=1)
     limits = {stored.run.id: longest_input(load_config(stored.path)) for stored in runs}
     short = [f"{name} takes at most {limit} tokens" for name, limit in limits.items() if limit < longest]
     if short:
@@ -171,9 +141,16 @@ def _require_writable(runs: Sequence[StoredRun]) -> None:
 
 
 def alternate(
-    runs: Sequence[StoredRun], *, shapes: Sequence[Shape], threads: int, rounds: int
+    runs: Sequence[StoredRun],
+    *,
+    shapes: Sequence[Shape],
+    texts: TaskTexts | None = None,
+    threads: int,
+    rounds: int,
 ) -> dict[str, Observed]:
     """Load the models one after the other, then give each its turns; by run id what was seen.
+
+    Profiles come last, when peaks are known: they disturb nothing, and what they hold counts for nothing.
 
     Raises:
         CompressError: A worker failed.
@@ -185,99 +162,70 @@ def alternate(
         for worker in workers:
             worker.wait()
         seen = {worker.name: Observed(worker.load(), {shape: [] for shape in shapes}) for worker in workers}
+        work = {shape: work_of(shape, texts) for shape in shapes}
         for worker in workers:
             for shape in shapes:
-                worker.take_turn(shape.batch, shape.length)  # the first one allocates: it is not counted
+                worker.take_turn(work[shape])  # the first one allocates: it is not counted
         for number in range(rounds):
             # Every other round goes backwards, so that no model always follows the same one.
             for worker in workers[:: 1 if number % 2 == 0 else -1]:
                 for shape in shapes:
-                    seen[worker.name].turns[shape].append(worker.take_turn(shape.batch, shape.length))
+                    seen[worker.name].turns[shape].append(worker.take_turn(work[shape]))
         return {
-            worker.name: Observed(seen[worker.name].loaded, seen[worker.name].turns, worker.peak_bytes())
+            worker.name: replace(
+                seen[worker.name],
+                peak_bytes=worker.peak_bytes(),
+                device_peak_bytes=worker.device_peak_bytes(),
+                profiles={shape: worker.profile(work[shape]) for shape in shapes},
+            )
             for worker in workers
         }
 
 
-def _list_measurements(stored: StoredRun, observed: Observed, threads: int) -> tuple[Measurement, ...]:
+def _describe(shape: Shape, texts: TaskTexts | None) -> Conditions:
+    """The conditions that a shape stands for; of a task's texts, which they are."""
+    size: Conditions = {"batch": shape.batch, "length": shape.length}
+    if shape.length != "task" or texts is None:
+        return size
+    chosen = texts.sample(shape.batch)
+    return {**size, "task": texts.task, "texts": len(chosen), "fingerprint": chosen.fingerprint}
+
+
+def _list_measurements(
+    stored: StoredRun, observed: Observed, texts: TaskTexts | None, threads: int
+) -> tuple[Measurement, ...]:
     loaded = observed.loaded
     config = load_config(stored.path)
-    where: dict[str, JsonValue] = {"threads": threads, "device": loaded.device}
+    where: Conditions = {"threads": threads, "device": loaded.device}
     measurements: list[Measurement] = []
     for shape, turns in observed.turns.items():
-        size: dict[str, JsonValue] = {"batch": shape.batch, "length": shape.length}
+        size = _describe(shape, texts)
         rounds = [turn.milliseconds for turn in turns]
-        measurements += _summarize_turns(rounds, batch=shape.batch, conditions={**size, **where})
-        if flops := count_flops(config, batch=shape.batch, length=shape.length):
-            measurements.append(_single("flops", flops, "FLOP", size))
-        else:
-            logger.warning("The operations of %s cannot be counted; its record lacks them.", stored.run.id)
+        alike = isinstance(shape.length, int)
+        measurements += summarize_turns(rounds, batch=shape.batch, conditions={**size, **where}, alike=alike)
+        if isinstance(shape.length, int):  # texts of several lengths have no one number of operations
+            measurements += _count_operations(stored, config, shape.batch, shape.length)
+        if (profile := observed.profiles[shape]).failure:
+            logger.warning(
+                "%s cannot be profiled, its record lacks the parts' times: %s", stored.run.id, profile.failure
+            )
+        measurements += summarize_parts(profile.runs, {**size, **where})
+    if (held := observed.device_peak_bytes) is not None:
+        measurements.append(single("peak_device_memory", held, "bytes", where))
     return (
         *measurements,
-        _single("load_time", loaded.load_seconds, "s", {"threads": threads}),
-        _single("peak_memory", observed.peak_bytes, "bytes", {"threads": threads}),
-        _single("baseline_memory", loaded.baseline_bytes, "bytes", {"threads": threads}),
+        *list_sizes(stored.shipped_files, config),
+        single("load_time", loaded.load_seconds, "s", {"threads": threads}),
+        single("peak_memory", observed.peak_bytes, "bytes", {"threads": threads}),
+        single("baseline_memory", loaded.baseline_bytes, "bytes", {"threads": threads}),
     )
 
 
-def _summarize_turns(
-    rounds: Sequence[tuple[float, ...]], *, batch: int, conditions: dict[str, JsonValue]
+def _count_operations(
+    stored: StoredRun, config: PretrainedConfig, batch: int, length: int
 ) -> list[Measurement]:
-    """Latency, its 95th percentile and the throughput of one shape, from the milliseconds of each round.
-
-    The percentile is that of all samples together; its bounds are the least and the greatest of the rounds' own. The
-    throughput is of the median and the quartiles of the latency, whose samples are its own.
-    """
-    summary = summarize(list(chain.from_iterable(rounds)))
-    tails = [summarize(samples).p95 for samples in rounds]
-    texts = 1000 * batch
-    n = sum(map(len, rounds))
-    return [
-        Measurement(
-            name="latency",
-            value=summary.median,
-            unit="ms",
-            higher_is_better=False,
-            low=summary.low,
-            high=summary.high,
-            samples=tuple(tuple(round(value, 4) for value in samples) for samples in rounds),
-            n=n,
-            conditions=conditions,
-        ),
-        Measurement(
-            name="latency_p95",
-            value=summary.p95,
-            unit="ms",
-            higher_is_better=False,
-            low=min(*tails, summary.p95),
-            high=max(*tails, summary.p95),
-            samples=tuple((round(value, 4),) for value in tails),
-            n=n,
-            conditions=conditions,
-        ),
-        Measurement(
-            name="throughput",
-            value=texts / summary.median,
-            unit="texts/s",
-            higher_is_better=True,
-            low=texts / summary.high,
-            high=texts / summary.low,
-            samples=(),
-            n=n,
-            conditions=conditions,
-        ),
-    ]
-
-
-def _single(name: str, value: float, unit: str, conditions: dict[str, JsonValue]) -> Measurement:
-    return Measurement(
-        name=name,
-        value=value,
-        unit=unit,
-        higher_is_better=False,
-        n=1,
-        low=value,
-        high=value,
-        samples=((value,),),
-        conditions=conditions,
-    )
+    flops = count_flops(config, batch=batch, length=length)
+    if flops is None:
+        logger.warning("The operations of %s cannot be counted; its record lacks them.", stored.run.id)
+        return []
+    return [single("flops", flops, "FLOP", {"batch": batch, "length": length})]

@@ -8,6 +8,7 @@ import contextlib
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 STATUS = Path("/proc/self/status")
 FORGET_PEAK = Path("/proc/self/clear_refs")
@@ -43,3 +44,21 @@ def _read_status(field: str) -> int | None:
 def _getrusage_peak() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_peak_bytes() -> int | None:
+    """The most that PyTorch held on the GPU since `forget_device_peak`; None where it has used none."""
+    cuda = _cuda()
+    return None if cuda is None else int(cuda.max_memory_allocated())
+
+
+def forget_device_peak() -> None:
+    """Let the GPU's peak begin anew at what is held there now."""
+    if (cuda := _cuda()) is not None:
+        cuda.reset_peak_memory_stats()
+
+
+def _cuda() -> Any:
+    """PyTorch's CUDA, where this process has imported it and there is a GPU."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None

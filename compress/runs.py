@@ -35,6 +35,7 @@ CACHES = (TEACHER_CACHE, CORPUS_CACHE, TOKENIZER_CACHE, AUGMENTATION_CACHE)
 """Folders of a store that keep what teachers said, tokenized corpora, trained tokenizers, augmented texts; each can be
 made again."""
 WEIGHT_SUFFIXES = (".safetensors", ".onnx", ".onnx_data", ".bin", ".xml")
+CONFIG_FILE = "config.json"
 PROJECTIONS_FILE = "projections.safetensors"
 """Beside a student that a further stage goes on with: the projections to its teacher's width."""
 TOKENIZER_FILES = (
@@ -252,6 +253,16 @@ class StoredRun:
 
     run: Run
     path: Path
+
+    @property
+    def shipped_files(self) -> dict[str, int]:
+        """File → bytes on disk, of what one would ship: weights, graph, tokenizer, configuration."""
+        return {
+            file.name: file.stat().st_size
+            for file in sorted(self.path.iterdir())
+            if file.name in (CONFIG_FILE, *TOKENIZER_FILES)
+            or (file.name.endswith(WEIGHT_SUFFIXES) and file.name != PROJECTIONS_FILE)
+        }
 
     @property
     def evaluations(self) -> list[Evaluation]:

@@ -22,10 +22,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from compress.errors import CompressError
-from compress.memory import forget_peak, peak_bytes, resident_bytes
+from compress.errors import CompressError, first_line
+from compress.memory import (
+    device_peak_bytes,
+    forget_device_peak,
+    forget_peak,
+    peak_bytes,
+    resident_bytes,
+)
 
 if TYPE_CHECKING:
+    from compress.engines import Milliseconds
     from compress.inference import Predictor
 
 PATIENCE = 600.0
@@ -33,6 +40,8 @@ PATIENCE = 600.0
 SECONDS_A_TURN = 0.25
 """A shape is run until this time has passed, three times at the least."""
 LEAST_REPETITIONS = 3
+MOST_PROFILED = 50
+"""Runs whose parts are timed: a runtime's profiler writes a line for each node of each."""
 
 START = "import json, sys; sys.path = json.loads(sys.argv[1]); from compress.workers import serve; serve(*sys.argv[2:])"
 """Where modules are found is handed on: a checkout or a test may have added to it."""
@@ -72,13 +81,39 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Profile:
+    """Milliseconds of each part, run by run or in the mean of all; none, and why, where an engine cannot be profiled."""
+
+    runs: tuple["Milliseconds", ...]
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class RandomTokens:
+    """A batch of random token ids, nothing padded, that is run again and again for a short while."""
+
     batch: int
     length: int
 
 
+@dataclass(frozen=True)
+class TextBatches:
+    """Batches of texts or pairs, each padded to its own longest and run once."""
+
+    batches: tuple[tuple[str | tuple[str, str], ...], ...]
+
+
+Work = RandomTokens | TextBatches
+
+
+@dataclass(frozen=True)
+class _Profiled:
+    work: Work
+
+
 _LOAD = "load"
 _PEAK = "peak"
+_DEVICE_PEAK = "device peak"
 
 
 class Worker:
@@ -122,13 +157,21 @@ class Worker:
         """Load the model, once `wait` has returned."""
         return self._ask(_LOAD)  # type: ignore[no-any-return]
 
-    def take_turn(self, batch: int, length: int) -> Turn:
-        """Run a batch of random token ids, nothing padded, again and again for a short while."""
-        return self._ask(_Shape(batch, length))  # type: ignore[no-any-return]
+    def take_turn(self, work: Work) -> Turn:
+        """Answer batches, and say how long each took."""
+        return self._ask(work)  # type: ignore[no-any-return]
+
+    def profile(self, work: Work) -> Profile:
+        """Answer batches while a clock is kept at each part, which slows them down."""
+        return self._ask(_Profiled(work))  # type: ignore[no-any-return]
 
     def peak_bytes(self) -> int:
         """The most that its process held since the model began to load."""
         return self._ask(_PEAK)  # type: ignore[no-any-return]
+
+    def device_peak_bytes(self) -> int | None:
+        """The most that the model held on a GPU; None where it runs on none."""
+        return self._ask(_DEVICE_PEAK)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process: it keeps nothing that would be lost."""
@@ -211,6 +254,11 @@ def serve(descriptor: str, path: str, threads: str) -> None:
                 pipe.send(answer)
             elif request == _PEAK:
                 pipe.send(peak_bytes())
+            elif request == _DEVICE_PEAK:
+                on_gpu = predictor is not None and predictor.engine.device == "cuda"
+                pipe.send(device_peak_bytes() if on_gpu else None)
+            elif predictor is not None and isinstance(request, _Profiled):
+                pipe.send(_profile(predictor, request.work))
             elif predictor is not None:
                 pipe.send(_take_turn(predictor, request))
     except (EOFError, ConnectionError):
@@ -252,29 +300,65 @@ def _load(path: Path, threads: int) -> tuple["Predictor", Loaded]:
     from compress.inference import load
 
     forget_peak()
+    forget_device_peak()
     baseline = resident_bytes()
     began = time.monotonic()
     predictor = load(path, threads=threads)
-    predictor.engine.run(_random_inputs(predictor, _Shape(1, 1)))
+    predictor.engine.run(_random_inputs(predictor, RandomTokens(1, 1)))
     ended = time.monotonic()
     engine = predictor.engine
     return predictor, Loaded(engine.name, engine.device, began, ended, ended - began, baseline)
 
 
-def _random_inputs(predictor: "Predictor", shape: _Shape) -> dict[str, Any]:
+def _random_inputs(predictor: "Predictor", shape: RandomTokens) -> dict[str, Any]:
     words = sorted(set(range(len(predictor.tokenizer))) - set(predictor.tokenizer.all_special_ids))
     ids = np.random.default_rng(0).choice(words, size=(shape.batch, shape.length)).astype(np.int64)
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {name: inputs[name] for name in predictor.tokenizer.model_input_names if name in inputs}
 
 
-def _take_turn(predictor: "Predictor", shape: _Shape) -> Turn:
-    inputs = _random_inputs(predictor, shape)
+def _take_turn(predictor: "Predictor", work: Work) -> Turn:
+    batches = _prepare(predictor, work)
+    random = isinstance(work, RandomTokens)
     times: list[float] = []
     began = time.monotonic()
     end = time.perf_counter() + SECONDS_A_TURN
-    while len(times) < LEAST_REPETITIONS or time.perf_counter() < end:
+    while len(times) < len(batches) or (
+        random and (len(times) < LEAST_REPETITIONS or time.perf_counter() < end)
+    ):
+        inputs = batches[len(times) % len(batches)]
         before = time.perf_counter()
         predictor.engine.run(inputs)
         times.append((time.perf_counter() - before) * 1000)
     return Turn(began, time.monotonic(), tuple(times))
+
+
+def _profile(predictor: "Predictor", work: Work) -> Profile:
+    """As many runs as a turn has; whatever keeps a runtime from being profiled is no reason to lose what was timed."""
+    from compress.engines import Profiler
+
+    repetitions = min(len(_take_turn(predictor, work).milliseconds), MOST_PROFILED)
+    batches = _prepare(predictor, work)
+    if len(batches) == 1:
+        batches *= repetitions
+    if not isinstance(predictor.engine, Profiler):
+        return Profile((), failure=f"{predictor.engine.name} has no profile")
+    try:
+        return Profile(tuple(predictor.engine.profile(batches)))
+    except Exception as error:  # runtimes' errors derive from Exception alone
+        return Profile((), failure=f"{type(error).__name__}: {first_line(error)}")
+
+
+def _prepare(predictor: "Predictor", work: Work) -> list[dict[str, Any]]:
+    """The batches of a turn as the model takes them; no clock runs yet."""
+    if isinstance(work, RandomTokens):
+        return [_random_inputs(predictor, work)]
+    from compress.data.task_data import tokenize
+
+    prepared = []
+    for texts in work.batches:
+        encoded, _ = tokenize(list(texts), predictor.tokenizer, max_length=predictor.max_length)  # type: ignore[arg-type]
+        wanted = {name: encoded[name] for name in predictor.tokenizer.model_input_names if name in encoded}
+        arrays = predictor.tokenizer.pad(wanted, return_tensors="np")
+        prepared.append({name: np.asarray(arrays[name], dtype=np.int64) for name in wanted})
+    return prepared

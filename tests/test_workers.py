@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import pytest
 
 from compress.errors import CompressError
 from compress.memory import peak_bytes
-from compress.workers import Worker
+from compress.models.parts import PARTS
+from compress.workers import RandomTokens, Worker
 
 ENGINES = ("pytorch", "onnxruntime")
 PAUSE = 0.5
@@ -62,7 +64,7 @@ def test_a_sleeping_worker_uses_no_processor(artefacts, engine):
     with loaded(artefacts[engine], threads=2) as worker:
         for _ in range(4):  # each time anew: some threads spin for a hundredth of a second, then sleep
             before = cpu_seconds(worker.pid)
-            worker.take_turn(8, 64)
+            worker.take_turn(RandomTokens(8, 64))
             asleep = cpu_seconds(worker.pid)
             time.sleep(PAUSE)
             busy += asleep - before
@@ -76,7 +78,7 @@ def test_a_worker_tells_what_it_loaded_and_how_long_it_took(artefacts, engine):
     with Worker(artefacts[engine], name="m", threads=1) as worker:
         worker.wait()
         told = worker.load()
-        turn = worker.take_turn(2, 16)
+        turn = worker.take_turn(RandomTokens(2, 16))
         peak = worker.peak_bytes()
     assert (told.engine, told.device) == (engine, "cpu")
     assert told.load_seconds == told.ended - told.began > 0
@@ -84,6 +86,21 @@ def test_a_worker_tells_what_it_loaded_and_how_long_it_took(artefacts, engine):
     assert len(turn.milliseconds) >= 3
     assert sum(turn.milliseconds) / 1000 <= turn.ended - turn.began
     assert 50 * MB < told.baseline_bytes < peak  # Python, NumPy and torch; then a model on top
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_worker_tells_what_its_parts_take(artefacts, engine):
+    """Guards parts that are missed, and profiles of something else than what was timed: wide margins, for a busy machine."""
+    work = RandomTokens(4, 48)
+    with loaded(artefacts[engine]) as worker:
+        turn = worker.take_turn(work)
+        profile = worker.profile(work)
+    assert profile.failure is None
+    assert all(tuple(run) == PARTS for run in profile.runs)
+    taken = {part: statistics.median(run[part] for run in profile.runs) for part in PARTS}
+    assert 0.2 < sum(taken.values()) / statistics.median(turn.milliseconds) < 5
+    assert all(taken[part] > 0 for part in ("embeddings", "attention", "feed-forward", "classifier"))
+    assert taken["attention"] + taken["feed-forward"] > taken["embeddings"] + taken["classifier"]
 
 
 @on_linux
@@ -99,7 +116,7 @@ def test_a_killed_worker_is_told(artefacts):
     with loaded(artefacts["pytorch"]) as worker:
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(CompressError, match="Measuring m failed: its process was killed") as raised:
-            worker.take_turn(1, 8)
+            worker.take_turn(RandomTokens(1, 8))
     assert "memory" in raised.value.fix
 
 
@@ -107,7 +124,7 @@ def test_a_worker_that_ends_is_told(artefacts):
     with loaded(artefacts["pytorch"]) as worker:
         os.kill(worker.pid, signal.SIGTERM)
         with pytest.raises(CompressError, match="was ended by SIGTERM"):
-            worker.take_turn(1, 8)
+            worker.take_turn(RandomTokens(1, 8))
 
 
 def test_a_worker_that_hangs_is_given_up(artefacts):
@@ -115,7 +132,7 @@ def test_a_worker_that_hangs_is_given_up(artefacts):
         os.kill(worker.pid, signal.SIGSTOP)
         worker.patience = 0.3
         with pytest.raises(CompressError, match="has not answered for 0 s"):
-            worker.take_turn(1, 8)
+            worker.take_turn(RandomTokens(1, 8))
     assert is_gone(worker.pid)
 
 
@@ -123,7 +140,7 @@ def test_what_fails_in_a_worker_is_told_here(artefacts, tmp_path):
     with pytest.raises(CompressError, match="Measuring m failed"), loaded(tmp_path):
         pass
     with loaded(artefacts["onnxruntime"]) as worker, pytest.raises(CompressError, match="Measuring m failed"):
-        worker.take_turn(1, 1000)  # more tokens than positions
+        worker.take_turn(RandomTokens(1, 1000))  # more tokens than positions
     assert is_gone(worker.pid)
 
 
@@ -137,14 +154,14 @@ MEASURING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 from pathlib import Path
-from compress.workers import Worker
+from compress.workers import RandomTokens, Worker
 workers = [Worker(Path(path), name="m", threads=1) for path in sys.argv[1:]]
 for worker in workers:
     worker.wait()
     worker.load()
 print(*(worker.pid for worker in workers), flush=True)
 while True:
-    workers[0].take_turn(8, 64)
+    workers[0].take_turn(RandomTokens(8, 64))
 """
 
 

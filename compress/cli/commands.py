@@ -323,17 +323,25 @@ def evaluate(
 
 
 @app.command(epilog="Example: compress measure runs/sample --threads 1")
-@takes(common=COMMON)
+@takes(data=DATA, common=COMMON)
 def measure(
     models: Annotated[
         list[str], typer.Argument(help="Runs, or directories of runs, to compare in one session.")
     ],
+    data: dict[str, Any],
     common: dict[str, Any],
     shape: Annotated[
         list[str] | None,
-        typer.Option("--shape", metavar="BATCHxLENGTH", help="To time; default 1x128 and 32x128."),
+        typer.Option(
+            "--shape",
+            metavar="BATCHxLENGTH",
+            help="To time; default 1x128 and 32x128. 1xtask: the task's own validation texts.",
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Of each engine.")] = 1,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option("--threads", min=1, help="Of each engine; each number has a session. Default 1."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each model in a session.")] = 10,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="Repetitions with fresh processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Measure again although it has been done.")] = False,
@@ -343,16 +351,17 @@ def measure(
     with telling_failures():
         from compress import api
         from compress.cli.tables import measurements_table
-        from compress.measurement import DEFAULT_SHAPES, read_shape
+        from compress.workloads import DEFAULT_SHAPES, read_shape
 
         shapes = [read_shape(text) for text in shape] if shape else DEFAULT_SHAPES
         records = api.measure(
             models,
             shapes=shapes,
-            threads=threads,
+            threads=threads or 1,
             rounds=rounds,
             sessions=sessions,
             runs=common["runs"],
+            glue=data["glue"],
             force=force,
         )
         output.give([record.model_dump(mode="json") for record in records], measurements_table(records))

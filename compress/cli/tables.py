@@ -87,15 +87,16 @@ def measurements_table(records: Sequence[Session]) -> "Group":
 
 
 def _session_table(records: Sequence[Session]) -> "Table":
+    from compress.noise import describe_noise, find_noise
     from compress.reporting.wording import describe_machine
 
     first = records[0]
-    threads = first.measurements[0].conditions.get("threads")
-    table = _table("model", "shape", "ms (quartiles)", "p95 ms", "texts/s", "GFLOP", "memory")
+    threads = next((m.conditions["threads"] for m in first.measurements if "threads" in m.conditions), None)
+    table = _table("model", "shape", "p50 ms (quartiles)", "p95 ms", "texts/s", "GFLOP", "memory")
     table.title = f"Session {first.session}, {threads} thread(s); {describe_machine(first.environment)}"
-    table.caption = (
-        "Shape: texts × tokens. Memory: the most the process held, and what it held before the model."
-    )
+    table.caption = "Shape: texts × tokens (task: its own texts). Memory: the most the process held, and what it held before the model."
+    if noise := find_noise(records):
+        table.caption = f"{table.caption}\n{describe_noise(noise)}"
     table.title_justify = table.caption_justify = "left"
     table.title_style = table.caption_style = ""
     for column in table.columns[1:]:
@@ -109,7 +110,8 @@ def _measured_cells(record: Session) -> Iterator[list[str]]:
     """The lines of each cell of a model; what its record does not hold, an older one perhaps, is a dash."""
     from compress.reporting.wording import format_bytes, format_significant
 
-    found = {(m.name, m.conditions.get("batch"), m.conditions.get("length")): m for m in record.measurements}
+    whole = [m for m in record.measurements if not {"part", "file"} & m.conditions.keys()]
+    found = {(m.name, m.conditions.get("batch"), m.conditions.get("length")): m for m in whole}
     shapes = [(batch, length) for name, batch, length in found if name == "latency"]
 
     def lines(name: str, scale: float = 1.0) -> list[str]:

@@ -79,6 +79,15 @@ def load_task_data(task: Task) -> TaskData:
     return TaskData(task, train, tuple(_read_checked(task, name)[1] for name in task.validation))
 
 
+def load_split(task: Task, name: str) -> Split:
+    """One split of a task, read and checked by itself.
+
+    Raises:
+        CompressError: As `load_task_data` does.
+    """
+    return _read_checked(task, name)[1]
+
+
 def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
     """Read and check each split by itself, so that a mistake in one hides none in the next.
 

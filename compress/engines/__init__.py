@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from compress.artefacts import ONNX_FILE, OPENVINO_FILE, find_format
 from compress.environment import Device, installed_version, multiplies_bfloat16, refuse_telemetry
 from compress.errors import CompressError
+from compress.models.parts import PARTS, Part
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -20,6 +21,8 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would recommend 
 
 Inputs = Mapping[str, NDArray[np.int64]]
 Logits = NDArray[np.float32]
+Milliseconds = dict[Part, float]
+"""Of one run, every part named: what belongs to none, and what the runtime does between them, is `other`."""
 
 
 class Engine(Protocol):
@@ -30,6 +33,20 @@ class Engine(Protocol):
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """An engine that can say what each part of its model takes."""
+
+    def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
+        """What each part took, batch by batch, or in the mean of them all, which is one; what is run first is no part of it."""
+
+
+def split_time(total: float, parts: Mapping[Part, float]) -> Milliseconds:
+    """The milliseconds of a run by part: what the parts leave of the total is `other`'s."""
+    told = dict.fromkeys(PARTS, 0.0) | {part: spent for part, spent in parts.items() if part != "other"}
+    return {**told, "other": max(0.0, total - sum(told.values()))}
 
 
 def open_engine(

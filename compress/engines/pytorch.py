@@ -1,9 +1,12 @@
 """PyTorch, eager: on the GPU where there is one."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import PreTrainedModel
 
-from compress.engines import Inputs, Logits
+from compress.engines import Inputs, Logits, Milliseconds
+from compress.engines.hooks import profile_modules
 from compress.environment import Device, device
 
 
@@ -21,7 +24,12 @@ class TorchEngine:
         """Logits of one batch."""
         with torch.inference_mode():
             tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+            # Copying the logits waits for the GPU, so that a clock around this call reads all of it.
             return self._model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
+        """What each part took, batch by batch."""
+        return profile_modules(self._model, self.run, batches, device=self.device)
 
 
 def _place(model: torch.nn.Module, where: Device, dtype: torch.dtype | None) -> torch.nn.Module:

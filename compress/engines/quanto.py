@@ -1,7 +1,7 @@
 """Models whose weights quanto has quantized: PyTorch, its weights unpacked as they are used."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from compress.artefacts import QUANTO_FILE
-from compress.engines import Inputs, Logits
+from compress.engines import Inputs, Logits, Milliseconds
+from compress.engines.hooks import profile_modules
 from compress.environment import Device, device
 from compress.errors import CompressError, first_line
 
@@ -49,6 +50,10 @@ class QuantoEngine:
         with torch.no_grad():
             tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
             return self._model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
+        """What each part took, batch by batch."""
+        return profile_modules(self._model, self.run, batches, device=self.device)
 
 
 def load_quanto(path: Path, config: PretrainedConfig) -> PreTrainedModel:

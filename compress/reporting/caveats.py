@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Finetune
 from compress.reporting.data import RunData
-from compress.reporting.schema import Caveat, CaveatKind, Interval, Row, Section
+from compress.reporting.schema import Caveat, CaveatKind, Row, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import (
     format_condition,
@@ -16,9 +17,6 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
 )
-
-WIDEST_SPREAD = 0.10
-"""Timings whose spread is wider than this share of their median are flagged."""
 
 Data = Mapping[str, RunData]
 Rule = Callable[[Section, Data], Iterator[Caveat]]
@@ -121,7 +119,7 @@ def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
     measured = (row for row in section.rows if any(column.find(row.run.id) for column in section.timings))
     for row in measured:
         found = [
-            (_spread(interval), name, unit, interval, column)
+            (relative_spread(interval.value, interval.low, interval.high), name, unit, interval, column)
             for column in section.timings
             if (timing := column.find(row.run.id))
             for name, unit, interval in (
@@ -136,10 +134,6 @@ def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
             value = f"{format_significant(interval.value)}{unit} ({format_range(interval, 'ratio')})"
             text = f"The {name} of {{}} varies by {format_share(spread)} {over}: {value} at "
             yield from _about("timing-spread", [row], f"{text}{format_condition(column.condition)}.")
-
-
-def _spread(interval: Interval) -> float:
-    return (interval.high - interval.low) / interval.value if interval.value else 0.0
 
 
 def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:

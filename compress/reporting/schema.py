@@ -53,10 +53,16 @@ class ScoreResult(Frozen):
 
 
 class Condition(Frozen):
-    """Under what a latency was measured: texts a batch, tokens a text, threads, `cpu` or `cuda`."""
+    """Under what a latency was measured: texts a batch, tokens a text, threads, `cpu` or `cuda`.
+
+    Where the length is `task` they were the task's own texts, as many as `texts`, told apart by their fingerprint.
+    """
 
     batch: int | None = None
-    length: int | None = None
+    length: int | Literal["task"] | None = None
+    task: str | None = None
+    texts: int | None = None
+    fingerprint: str | None = None
     threads: int | None = None
     device: str | None = None
 

@@ -11,6 +11,7 @@ from itertools import chain
 import numpy as np
 
 from compress.environment import Environment
+from compress.noise import round_medians
 from compress.reporting.data import RunData
 from compress.reporting.schema import Condition, Interval, Timing, TimingColumn
 from compress.reporting.wording import describe_machine, describe_versions
@@ -45,8 +46,10 @@ def _rank(column: TimingColumn, baseline: str) -> tuple[object, ...]:
         -len(column.timings),
         condition.device != "cpu",
         condition.batch or 0,
-        condition.length or 0,
+        condition.length == "task",
+        0 if condition.length == "task" else condition.length or 0,
         condition.threads or 0,
+        condition.fingerprint or "",
         -len(column.sessions),
         column.sessions,
         column.machine,
@@ -114,14 +117,10 @@ def _build_column(
     )
 
 
-def _round_medians(measurement: Measurement) -> list[float]:
-    return [float(np.median(samples)) for samples in measurement.samples if samples]
-
-
 def _pool_milliseconds(measured: Sequence[Measurement]) -> Interval:
     """Median of the sessions' medians; of one session, its median with the quartiles over rounds."""
     medians = [summarize(list(chain.from_iterable(each.samples))).median for each in measured]
-    return _pool(medians, _round_medians(measured[0]))
+    return _pool(medians, round_medians(measured[0]))
 
 
 def _pool_speedups(
@@ -133,7 +132,7 @@ def _pool_speedups(
     """
     by_session = []
     for session in sorted(measured.keys() & reference.keys()):
-        own, other = _round_medians(measured[session]), _round_medians(reference[session])
+        own, other = round_medians(measured[session]), round_medians(reference[session])
         if len(own) == len(other) and min(own, default=0.0) > 0:
             by_session.append([slow / fast for slow, fast in zip(other, own, strict=True)])
     if not by_session:

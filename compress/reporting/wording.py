@@ -119,11 +119,18 @@ def format_condition(condition: Condition) -> str:
     plural = "" if condition.threads == 1 else "s"
     parts = (
         None if condition.batch is None else f"batch {condition.batch}",
-        None if condition.length is None else f"{condition.length} tokens",
+        _format_length(condition),
         None if condition.threads is None else f"{condition.threads} thread{plural}",
         condition.device,
     )
     return ", ".join(part for part in parts if part) or "condition not recorded"
+
+
+def _format_length(condition: Condition) -> str | None:
+    if condition.length == "task":
+        own = f"{condition.task or 'the task'}'s own lengths"
+        return own if condition.texts is None else f"{own} ({condition.texts} texts)"
+    return None if condition.length is None else f"{condition.length} tokens"
 
 
 def describe_machine(environment: Environment) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import compress
 from compress.errors import CompressError
-from compress.measurement import Shape
 from compress.planning import Options, Schooling, Teaching
 from compress.recipes.resolve import resolve_student, resolve_teacher
 from compress.runs import StoredRun
+from compress.workloads import Shape
 
 SHORTER = """
 [distill.minilm.small.general.training]

@@ -23,13 +23,13 @@ from typing import Any, get_args
 import compress
 from compress.encoder import load_config
 from compress.errors import CompressError
-from compress.measurement import Shape
 from compress.planning import Options, Teaching
 from compress.recipes.pruning import Removal
 from compress.recipes.quantization import METHODS, PackedInt4
 from compress.recipes.stages import ExportFormat
 from compress.recovery import Recovery
 from compress.runs import StoredRun
+from compress.workloads import Shape
 from tests.benchmarks.outcomes import describe_points, describe_times, points_gained, times_as_fast
 from tests.benchmarks.tables import render_rows
 

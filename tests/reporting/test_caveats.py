@@ -1,7 +1,9 @@
 import pytest
 
+from compress.noise import find_noise
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.wording import format_share
 from compress.runs import read_run, write_record
 
 
@@ -165,3 +167,13 @@ def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):
     store.evaluate(run, kit.np.random.default_rng(1).integers(0, 2, size=kit.N))
     texts = [caveat.text for caveat in caveats_of([run], tmp_path / "r")]
     assert any("cannot be told from zero" in text for text in texts)
+
+
+def test_what_measure_warns_of_the_report_flags(trio, kit, tmp_path):
+    """Guards two definitions of noise: the same runs, the same share."""
+    measure_in_noise(trio, kit)
+    sessions = [session for stored in trio.runs for session in stored.sessions]
+    (noise,) = find_noise(sessions)
+    flagged = [each for each in caveats_of(trio.runs, tmp_path / "r") if each.kind == "timing-spread"]
+    assert [each.runs for each in flagged] == [(noise.run,)]
+    assert f"varies by {format_share(noise.spread)}" in flagged[0].text

@@ -2,6 +2,7 @@ import pytest
 
 from compress.reporting.data import read_data, write_data
 from compress.reporting.timings import compare_timings
+from compress.reporting.wording import format_condition
 
 
 @pytest.fixture
@@ -117,9 +118,33 @@ def test_quantities_that_no_column_shows_change_nothing(pair, kit, tmp_path):
         kit.measurement("throughput", "texts/s", (), value=100.0, conditions=shape),
         kit.measurement("flops", "FLOP", [[1e9]], value=1e9, conditions={"batch": 1, "length": 128}),
         kit.measurement("baseline_memory", "bytes", [[1e8]], value=1e8),
+        kit.measurement("part_latency", "ms", [[4.0]], value=4.0, conditions={**shape, "part": "attention"}),
+        kit.measurement("parameters", "parameters", [[9.0]], value=9, conditions={"part": "attention"}),
+        kit.measurement("file_bytes", "bytes", [[9.0]], value=9, conditions={"file": "model.onnx"}),
     )
     for stored in (teacher, student):
         (session,) = stored.sessions
         record = session.model_copy(update={"measurements": (*more, *session.measurements)})
         kit.write_record(stored.path / "measurements" / "s1.json", record)
     assert columns_of([teacher, student], tmp_path / "b", teacher) == before
+
+
+def test_a_task_s_own_lengths_are_a_column_of_their_own_and_of_the_same_texts(pair, tmp_path):
+    """Guards numbers of other texts, or of random tokens, that stand side by side."""
+    store, teacher, student = pair
+    own = {"length": "task", "task": "sst2", "texts": 64}
+    store.measure([(teacher, [[10]]), (student, [[5]])], session="a", fingerprint="aaaa", **own)
+    store.measure([(teacher, [[20]]), (student, [[4]])], session="b", fingerprint="bbbb", **own)
+    store.measure([(teacher, [[10]]), (student, [[5]])], session="c")
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert [column.sessions for column in columns] == [("c",), ("a",), ("b",)]
+    assert format_condition(columns[1].condition) == "batch 1, sst2's own lengths (64 texts), 1 thread, cpu"
+    assert [column.find(student.run.id).speedup.value for column in columns] == [2, 2, 5]
+
+
+def test_threads_never_share_a_column(pair, tmp_path):
+    store, teacher, student = pair
+    for threads in (1, 2):
+        store.measure([(teacher, [[10]]), (student, [[5]])], session=f"t{threads}", threads=threads)
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert [(column.condition.threads, column.sessions) for column in columns] == [(1, ("t1",)), (2, ("t2",))]
