@@ -153,7 +153,10 @@ def discordant(both, only_ours, only_theirs, neither):
 @pytest.mark.parametrize(
     ("table", "p_value"),
     [
-        ((1, 1, 7, 12), 0.070),  # airway hyper-responsiveness before and after, Fagerland et al. 2013, table 1
+        (
+            (1, 1, 7, 12),
+            0.070,
+        ),  # airway hyper-responsiveness before and after, Fagerland et al. 2013, table 1
         ((59, 6, 16, 80), 0.052),  # complications of either treatment, the same, table 2
         ((0, 5, 0, 0), 2 / 32),
         ((9, 4, 4, 2), 1.0),

@@ -196,7 +196,7 @@ def read_data(output_dir: Path) -> ReportData:
             "Make the report again from its runs.",
         )
     runs, ancestors = (
-        tuple(_read_run_data(found[name]) for name in names) for names in (manifest.runs, manifest.ancestors)
+        tuple(read_run_data(found[name]) for name in names) for names in (manifest.runs, manifest.ancestors)
     )
     return ReportData(manifest, runs, ancestors)
 
@@ -237,7 +237,12 @@ def find_stale_files(output_dir: Path, runs: Sequence[StoredRun]) -> list[str]:
     return sorted(problems)
 
 
-def _read_run_data(stored: StoredRun) -> RunData:
+def read_run_data(stored: StoredRun) -> RunData:
+    """What a report knows of a run, from the run's directory or from the report's copy of it.
+
+    Raises:
+        CompressError: A file is damaged, or about another run.
+    """
     evaluations, sessions = tuple(stored.evaluations), tuple(stored.sessions)
     owners = {record.run for record in evaluations} | {record.run for record in sessions}
     strangers = sorted(owners - {stored.run.id})

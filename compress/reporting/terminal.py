@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from compress.reporting.pairwise import Discordance, Pairwise, Side, TaskPair
 from compress.reporting.schema import Interval, Report, Row, Section
 from compress.reporting.wording import (
     format_bytes,
     format_change,
     format_condition,
     format_count,
+    format_difference,
     format_range,
     format_score,
     format_share,
@@ -97,3 +99,76 @@ def _describe_timing(section: Section, row: Row) -> str:
 
 def _stack(value: str, interval: Interval, style: str) -> str:
     return f"{value}\n({format_range(interval, style)})"
+
+
+def render_pairwise(pairwise: Pairwise) -> "RenderableType":
+    """Two models against each other: for each task the scores, what is tested, and what the first one saves."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for pair in pairwise.tasks:
+        parts += [Text(show(line)) for line in _introduce(pair)]
+        parts.append(_build_pair_table(pair))
+        parts += [Text(show(line)) for line in _list_tests(pair)]
+        parts += [Text(show(line)) for line in _list_savings(pair)]
+        parts.append(Text(""))
+    return Group(*parts[:-1])
+
+
+def _introduce(pair: TaskPair) -> list[str]:
+    return [
+        f"{pair.task} (brackets: 95 % intervals over examples and seeds; of A − B, paired)",
+        *(f"{letter}: {_describe_side(side)}" for letter, side in (("A", pair.ours), ("B", pair.theirs))),
+    ]
+
+
+def _describe_side(side: Side) -> str:
+    seeds = f"seed{'s' * (len(side.seeds) > 1)} {', '.join(map(str, side.seeds))}"
+    return f"{side.name} · {side.made}; {seeds}; {format_bytes(side.bytes)} ({', '.join(side.runs)})"
+
+
+def _build_pair_table(pair: TaskPair) -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("split", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for name in ("n", "A", "B", "A − B"):
+        table.add_column(name, justify="right")
+    for split in pair.splits:
+        for each in split.metrics:
+            scores = (_stack(format_score(side.value), side, "score") for side in (each.ours, each.theirs))
+            cells = (split.split, each.metric.replace("_", " "), str(split.n), *scores)
+            table.add_row(
+                *(Text(show(cell)) for cell in cells[:3]), *map(Text, cells[3:]), format_difference(each.gain)
+            )
+    return table
+
+
+def _list_tests(pair: TaskPair) -> list[str]:
+    several = len(pair.ours.seeds) + len(pair.theirs.seeds) > 2
+    return [
+        f"McNemar, {split.split}{_name_seeds(test) if several else ''}: both right {test.both}, only A {test.only_ours}, "
+        f"only B {test.only_theirs}, neither {test.neither}; p = {format_significant(test.p_value, 2)} ({test.test})"
+        for split in pair.splits
+        for test in split.tests
+    ]
+
+
+def _name_seeds(test: Discordance) -> str:
+    return f", seeds {test.seeds[0]} and {test.seeds[1]}"
+
+
+def _list_savings(pair: TaskPair) -> list[str]:
+    lines = [f"A is {format_change(pair.smaller, 'smaller', 'larger')} than B."] if pair.smaller else []
+    for speed in pair.speeds:
+        faster = format_change(speed.faster.value, "faster", "slower")
+        spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
+        bounds = format_range(speed.faster, "ratio")
+        lines.append(
+            f"A is {faster} than B ({spread} {bounds}): {format_condition(speed.condition)}; {speed.machine}."
+        )
+    return lines if pair.speeds else [*lines, "No measuring session has both: their speed is not compared."]

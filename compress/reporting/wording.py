@@ -84,6 +84,14 @@ def format_score(value: float) -> str:
     return f"{value:.3f}".replace("-", "−")
 
 
+def format_difference(interval: Interval) -> str:
+    """A difference of scores with its interval, signs shown: +0.012 (−0.003 to +0.027)."""
+    value, low, high = (
+        f"{bound:+.3f}".replace("-", "−") for bound in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} ({low} to {high})"
+
+
 def format_share(value: float) -> str:
     """A share in percent, one decimal: 97.1 %."""
     return f"{100 * value:.1f} %".replace("-", "−")
