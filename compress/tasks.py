@@ -156,6 +156,24 @@ GLUE: dict[str, Task] = {
 }
 """GLUE's nine tasks (Wang et al. 2018), in the columns and label names of the Hub dataset `nyu-mll/glue`."""
 
+GLUE_TITLES = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+    "ax": "AX",
+}
+"""Task → what papers and GLUE's server call it, in the order of the paper."""
+
+OUTSIDE_MEAN = frozenset({"wnli"})
+"""No part of a mean over tasks, as in Devlin et al. (2019, section 4.1): WNLI's validation split answers its train split's
+sentences the other way round, so that models score below a constant answer, and its 71 examples would weigh as much as any task."""
+
 _SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = Task(
     name="sample",

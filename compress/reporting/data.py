@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DATA = "data"
 MANIFEST_FILE = "report.json"
 SUMS_FILE = "SHA256SUMS"
-PREDICTION_COLUMNS = ("row", "label", "prediction")
+PREDICTION_COLUMNS = ("row", "label", "prediction", "logits")
 
 
 class Manifest(Frozen):
@@ -53,11 +53,12 @@ class Manifest(Frozen):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One artefact's answers on a split, sorted by row: `rows`, `labels` and `predictions`, each `[N]`."""
+    """One artefact's answers on a split, sorted by row: `rows`, `labels`, `predictions` `[N]` each, `logits` `[N, C]`."""
 
     rows: "NDArray[np.int64]"
     labels: "NDArray[np.float64]"
     predictions: "NDArray[np.float64]"
+    logits: "NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -262,14 +263,20 @@ def _read_predictions(path: Path) -> Predictions:
 
     try:
         table = parquet.read_table(path, columns=list(PREDICTION_COLUMNS))
-        rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS)
-    except (OSError, KeyError, lib.ArrowException) as error:
+        rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS[:3])
+        logits = np.array(table.column("logits").to_pylist(), dtype=np.float64).reshape(len(rows), -1)
+    except (OSError, KeyError, ValueError, lib.ArrowException) as error:
         raise CompressError(
             f"{path} holds no predictions ({', '.join(PREDICTION_COLUMNS)}): {error}",
             "Run `compress evaluate` again, then make the report.",
         ) from None
     order = np.argsort(rows, kind="stable")
-    return Predictions(rows[order], labels[order].astype(np.float64), predictions[order].astype(np.float64))
+    return Predictions(
+        rows[order],
+        labels[order].astype(np.float64),
+        predictions[order].astype(np.float64),
+        logits[order],
+    )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Condition, Interval
 from compress.reporting.scores import align, choose_evaluations
 from compress.reporting.timings import compare_timings
-from compress.runs import SCHEMA_VERSION, StoredRun, find_runs
+from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
 from compress.statistics import Array, Estimate, estimate_gain, estimate_over_seeds, mcnemar
 
 Seeds = Mapping[int, RunData]
@@ -99,7 +99,8 @@ def compare_stored(first: StoredRun, second: StoredRun) -> Pairwise:
             f"{first.run.id} answers {names[0]}, {second.run.id} answers {names[1]}.",
             "Name two models of one task.",
         )
-    sides, known = [], {}
+    sides: list[list[StoredRun]] = []
+    known: dict[str, Run] = {}
     for stored in (first, second):
         store = find_store(stored)
         others = find_runs(store) if store else [stored]
@@ -159,8 +160,8 @@ def _find_side(runs: Sequence[RunData], name: str, known: Known) -> dict[str, li
         if kinds:
             sides[task] = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
     if not sides:
-        ids = ", ".join(each.run.id for each in runs)
-        raise InvalidInputError(f"{name!r} is no run of the report.", f"Name two of: {ids}.")
+        known_ids = ", ".join(each.run.id for each in runs)
+        raise InvalidInputError(f"{name!r} is no run of the report.", f"Name two of: {known_ids}.")
     return sides
 
 
@@ -178,9 +179,8 @@ def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: 
     first, second = _by_seed(ours, known), _by_seed(theirs, known)
     splits = tuple(_compare_splits(first, second))
     if not splits:
-        names = [next(iter(side.values())).run.id for side in (first, second)]
         raise CompressError(
-            f"{names[0]} and {names[1]} were not scored on the same examples.",
+            f"{ours[0].run.id} and {theirs[0].run.id} were not scored on the same examples.",
             f"Score both anew: compress evaluate MODEL --task {ours[0].run.answered_task.name}",
         )
     sides = [_describe_side(side, known) for side in (first, second)]
@@ -217,14 +217,14 @@ def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
     wanted = choose_evaluations(reference, preferred=choose_evaluations(next(iter(ours.values()))))
     task = reference.run.answered_task
     for split, evaluation in wanted.items():
-        found = []
+        columns = []
         for data in [*ours.values(), *theirs.values()]:
             own = choose_evaluations(data, preferred=wanted).get(split)
-            found.append(own and align(data, own, reference=reference, other=evaluation))
-        columns = [each for each in found if each is not None]
-        if len(columns) < len(found):
+            pair = align(data, own, reference=reference, other=evaluation) if own else None
+            columns += [] if pair is None else [pair]
+        if len(columns) < len(ours) + len(theirs):
             continue
-        labels, answers = columns[0][0], [own for _, own, _ in columns]
+        labels, answers = columns[0][0], [predictions for _, predictions, _ in columns]
         first = dict(zip(ours, answers[: len(ours)], strict=True))
         second = dict(zip(theirs, answers[len(ours) :], strict=True))
         yield SplitPair(
