@@ -305,21 +305,27 @@ def evaluate(
     model: ModelArgument,
     data: dict[str, Any],
     common: dict[str, Any],
-    task: Annotated[str | None, typer.Option("--task", help="Default: the run's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Default: the run's own. A model of mnli also answers `ax`.")
+    ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission",
+            metavar="DIR",
+            help="Answer GLUE's test splits instead, and write its server's files (CoLA.tsv …) there.",
+        ),
+    ] = None,
 ) -> None:
     """Score a finished MODEL on a task's validation splits."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress import api
+        from compress.cli.tables import evaluations_text
 
-        evaluations = api.evaluate(model, task=task, runs=common["runs"], glue=data["glue"])
-        lines = [
-            f"{evaluation.run}, {evaluation.split}: {score.name} {score.value:.4f} "
-            f"[{score.low:.4f}, {score.high:.4f}], n = {score.n}"
-            for evaluation in evaluations
-            for score in evaluation.scores
-        ]
-        output.give([evaluation.model_dump(mode="json") for evaluation in evaluations], "\n".join(lines))
+        found = api.evaluate(model, task=task, submission=submission, runs=common["runs"], glue=data["glue"])
+        value = [evaluation.model_dump(mode="json") for evaluation in found]
+        output.give(value, evaluations_text(found, submission))
 
 
 @app.command(epilog="Example: compress measure runs/sample --threads 1")
