@@ -89,14 +89,14 @@ def _render_section(section: Section) -> Iterator[str]:
         yield ""
         yield from (f"- {name}: {escape(text)}" for name, text in section.headline.certainty)
         yield ""
-    yield "The page is [index.html](index.html), the data it follows from lie in [data](data)."
+    yield "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
     yield ""
     yield from _render_table(section)
     yield ""
     if section.groups:
         yield from _render_groups(section)
         yield ""
-    if any(row.fidelity for row in section.rows):
+    if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
         yield from _render_fidelity(section)
         yield ""
     if section.ancestors:
