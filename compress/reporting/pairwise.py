@@ -177,7 +177,7 @@ def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: 
             "Name two models.",
         )
     first, second = _by_seed(ours, known), _by_seed(theirs, known)
-    splits = tuple(_compare_splits(first, second))
+    splits = tuple(_compare_splits(first, second)) if first and second else ()
     if not splits:
         raise CompressError(
             f"{ours[0].run.id} and {theirs[0].run.id} were not scored on the same examples.",
@@ -195,8 +195,9 @@ def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: 
 
 
 def _by_seed(runs: Sequence[RunData], known: Known) -> Seeds:
-    """In the order of the seeds; of two runs from one seed the newer counts."""
-    found = {seed_of(each.run, known): each for each in sorted(runs, key=lambda each: each.run.started)}
+    """Those that were scored, in the order of the seeds; of two runs from one seed the newer counts."""
+    scored = sorted(filter(choose_evaluations, runs), key=lambda each: each.run.started)
+    found = {seed_of(each.run, known): each for each in scored}
     return dict(sorted(found.items()))
 
 

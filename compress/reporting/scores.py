@@ -126,7 +126,9 @@ def find_false_scores(runs: Sequence[RunData]) -> list[str]:
 def _follow(answers: Predictions) -> bool:
     """Whether each prediction is the class of the largest logit, or, of a single one, the logit."""
     if answers.logits.shape[1] == 1:
-        return bool(np.allclose(answers.logits[:, 0], answers.predictions, rtol=0, atol=TOLERANCE))
+        return bool(
+            np.allclose(answers.logits[:, 0], answers.predictions, rtol=0, atol=TOLERANCE, equal_nan=True)
+        )
     return np.array_equal(answers.logits.argmax(axis=1), answers.predictions)
 
 

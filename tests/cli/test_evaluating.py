@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from compress.cli.commands import app
 from compress.errors import InvalidInputError
+from compress.inference import load
 from compress.submission import ask_server, write_submission
 from compress.tasks import AX, GLUE, GLUE_TITLES, SUBMISSION_FILES, resolve_task
 from tests.conftest import FILLER, tiny_config, write_reviews
 from tests.malformed.tables import encode
 
-NLI = ("entailment", "neutral", "contradiction")
 SPLITS = {
     "mnli": ("validation_matched", "validation_mismatched", "test_matched", "test_mismatched"),
     "ax": ("test",),
@@ -50,6 +50,11 @@ def models(tmp_path_factory, tokenizer):
     return root
 
 
+def texts_of(split):
+    """A column of a split, the same for both sides of a pair."""
+    return [f"the {FILLER[row + 2]} {split}" for row in range(ROWS)]
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A clone of GLUE of a few rows, its test splits without labels."""
@@ -60,7 +65,7 @@ def clone(tmp_path_factory):
         features = {column: datasets.Value("string") for column in task.text}
         layout += [f"- config_name: {name}", "  data_files:"]
         for split in splits:
-            rows = {column: [f"the {FILLER[row + 2]} {split}" for row in range(ROWS)] for column in task.text}
+            rows = {column: texts_of(split) for column in task.text}
             rows["label"] = [-1 if split.startswith("test") else row % 3 for row in range(ROWS)]
             table = datasets.Dataset.from_dict(rows, datasets.Features({**features, "label": kind}))
             (root / name).mkdir(exist_ok=True)
@@ -125,13 +130,16 @@ class TestGlue:
             assert header == "index\tprediction"
             rows = [line.split("\t") for line in lines]
             assert [index for index, _ in rows] == [str(number) for number in range(ROWS)]
-            kept = predictions(evaluation)["prediction"]
+            texts = texts_of(evaluation["split"])
+            pairs = texts if task == "cola" else list(zip(texts, texts, strict=True))
+            said = load(models / model).predict(pairs)
             if task == "stsb":
-                assert [answer for _, answer in rows] == [f"{min(max(value, 0), 5):.3f}" for value in kept]
+                wanted = [f"{min(max(each.score, 0), 5):.3f}" for each in said]
             elif task == "cola":
-                assert [answer for _, answer in rows] == [str(value) for value in kept]
+                wanted = [{"unacceptable": "0", "acceptable": "1"}[each.label] for each in said]
             else:
-                assert [answer for _, answer in rows] == [NLI[value] for value in kept]
+                wanted = [each.label.lower() for each in said]
+            assert [answer for _, answer in rows] == wanted
             assert evaluation["scores"] == []
         again = evaluate(*arguments)
         assert again.exit_code == 2

@@ -67,6 +67,17 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
     assert max(len(line) for line in shown.splitlines() if "!" not in line and "keeps" not in line) <= 100
 
 
+def test_both_splits_of_mnli_are_one_task(store, kit, reported, add):
+    splits = {"validation_matched": 30, "validation_mismatched": 70}
+    task = kit.TASK.model_copy(update={"name": "mnli", "validation": tuple(splits)})
+    big = store.add("big", kit.FINETUNE, size=9, parameters=9, task=task)
+    for number, (split, wrong) in enumerate(splits.items()):
+        store.evaluate(big, kit.answers(wrong, number), split=split, key=f"e{number:07x}")
+    overview = reported(big, add("big", "sst2", 40, parameters=9)).overview
+    assert overview.tasks == ("sst2", "mnli")
+    assert overview.rows[0].scores[1].value == pytest.approx(1 - 50 / 400)
+
+
 def test_the_interval_is_that_of_independent_tasks(add, reported, kit, monkeypatch):
     """Guards the same draws for every task: the mean of two is then as unsure as each of them."""
     monkeypatch.setattr("compress.statistics.RESAMPLES", 1000)

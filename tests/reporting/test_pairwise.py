@@ -62,7 +62,8 @@ def test_seeds_of_one_model_count_as_one(store, kit, compared):
     assert [test.seeds for test in pair.splits[0].tests] == [(1, 1), (2, 2)]
     (pair,) = compared([teacher, *made.values()], "warm", "teacher").tasks
     assert [test.seeds for test in pair.splits[0].tests] == [(1, 42), (2, 42)]
-    # … and out of the store, where one of them is named
+    # … and out of the store, where one of them is named; a third that was never scored changes nothing
+    store.add("warm", kit.DISTILL, size=9, parameters=9, seed=3)
     assert compare_stored(made["warm", 2], teacher).tasks[0] == pair
 
 
