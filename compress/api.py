@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.chains import plan_distillation
-from compress.data.task_data import load_task_data
+from compress.data.task_data import load_validation
 from compress.errors import CompressError
+from compress.evaluation import align_labels, read_predictions
 from compress.evaluation import evaluate as evaluate_predictor
 from compress.inference import Prediction, load, texts_of
 from compress.measurement import ROUNDS
@@ -31,6 +32,7 @@ from compress.slimming import plan_pruning
 from compress.sources import collect_runs, model_of_run, resolve_model
 from compress.steps import Workplace
 from compress.storage import require_writable, telling_failed_writes
+from compress.submission import ask_server, write_submission
 from compress.tasks import resolve_task
 from compress.workloads import DEFAULT_SHAPES, OWN, Shape, TaskTexts, read_texts
 
@@ -252,25 +254,46 @@ def export(
 
 
 def evaluate(
-    model: str, *, task: str | None = None, runs: Path | str = "runs", glue: Path | None = None
+    model: str,
+    *,
+    task: str | None = None,
+    submission: Path | None = None,
+    runs: Path | str = "runs",
+    glue: Path | None = None,
 ) -> list[Evaluation]:
     """Score a finished model on a task's validation splits; scores of a run are kept beside it.
+
+    Args:
+        model: A run, a directory, a teacher or a Hub id, with a classifier.
+        task: A GLUE task, `ax`, `sample`, or a task file; default the run's own.
+        submission: A directory for the files of GLUE's server: its test splits are answered in place of validation's.
+        runs: The store.
+        glue: A local clone of GLUE.
 
     Raises:
         CompressError: The model answers other labels than the task asks for, or either cannot be loaded.
     """
     source = resolve_model(model, store=Path(runs))
-    data = load_task_data(resolve_task(task or task_of(source), glue=glue))
+    wanted = resolve_task(task or task_of(source), glue=glue)
+    if submission is not None:
+        wanted = ask_server(wanted, submission)
+        require_writable(submission)
+    asked, splits = load_validation(wanted)
     run = source.run.run.id if source.run else source.name
     directory = (
-        source.path
-        if source.run
-        else Path(runs) / data.task.name / source.name / f"evaluate-{source.key[:8]}"
+        source.path if source.run else Path(runs) / asked.name / source.name / f"evaluate-{source.key[:8]}"
     )
     require_writable(directory)
     predictor = load(source.path)
+    align_labels(predictor.labels, asked)
     with telling_failed_writes(directory):
-        return evaluate_predictor(predictor, data.task, data.validation, run=run, directory=directory)
+        found = evaluate_predictor(predictor, asked, splits, run=run, directory=directory)
+    if submission is not None:
+        with telling_failed_writes(submission):
+            for each in found:
+                answers = read_predictions(directory / "evaluations" / each.predictions)
+                write_submission(asked, each.split, answers, submission)
+    return found
 
 
 def measure(

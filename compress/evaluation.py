@@ -1,7 +1,7 @@
 """Predictions → scores with intervals, each prediction kept."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +43,25 @@ def align_labels(labels: tuple[str, ...] | None, task: Task) -> list[int]:
     if set(columns) != set(wanted) or len(labels or ()) != len(wanted):
         raise CompressError(
             f"The model answers {list(labels or ['a number'])}, the task {task.name!r} asks for "
-            f"{list(task.labels or ['a number'])}.",
+            f"{list(task.labels or ['a number'])}.{_tell_difference(columns.keys(), wanted)}",
             f"Fine-tune a model for this task: compress finetune MODEL --task {task.name}",
         )
     return [columns[label] for label in wanted]
+
+
+def _tell_difference(known: Set[str], wanted: Sequence[str]) -> str:
+    """Which labels only one of the two has, where both have labels and share some."""
+    lacks = [label for label in wanted if label not in known]
+    more = sorted(known - set(wanted))
+    if not wanted or len(lacks) == len(wanted):
+        return ""
+    told = (("lacks", lacks), ("has no use for", more))
+    subjects = ("The model", "The task")
+    return "".join(
+        f" {subject} {verb} {', '.join(map(repr, labels))}."
+        for subject, (verb, labels) in zip(subjects, told, strict=True)
+        if labels
+    )
 
 
 def decide(task: Task, logits: Logits) -> Labels:
@@ -112,13 +127,22 @@ def _evaluate_split(
 
 def _score(task: Task, split: Split, predictions: Labels) -> tuple[Score, ...]:
     labels = split.labels
-    if task.kind == "classification" and (labels == UNLABELLED).all():
+    if (labels == UNLABELLED).all():
         return ()
     scores = []
     for metric in task.metrics:
         value, low, high = estimate_score(metric, labels, predictions)  # type: ignore[arg-type]
         scores.append(Score(name=metric, value=value, n=len(labels), low=low, high=high))
     return tuple(scores)
+
+
+def read_predictions(file: Path) -> Labels:
+    """The predictions that an evaluation has kept, `[N]`, in the order of the split."""
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(file, columns=["row", "prediction"]).sort_by("row")
+    answers: Labels = table.column("prediction").to_numpy()
+    return answers
 
 
 def _write_predictions(file: Path, split: Split, predictions: Labels, logits: Logits) -> None:

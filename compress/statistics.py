@@ -6,7 +6,7 @@ with a fixed seed, so that the same predictions always give the same interval.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from compress.resampling import score_resamples
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+FEW_DISCORDANT = 25
+"""Of fewer examples that one model alone gets right, McNemar's test is the exact one."""
 
 Array = NDArray[np.float64]
 Metric = Callable[[Array, Array], float]
@@ -26,6 +28,26 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class McNemar(NamedTuple):
+    """How often each of two models is right where the other is not, and how likely chance alone does that.
+
+    Attributes:
+        both: Examples that both answer rightly.
+        only_ours: Examples that the first alone answers rightly.
+        only_theirs: Examples that the second alone answers rightly.
+        neither: Examples that both answer wrongly.
+        p_value: Two-sided.
+        test: Which of the two it comes from.
+    """
+
+    both: int
+    only_ours: int
+    only_theirs: int
+    neither: int
+    p_value: float
+    test: Literal["exact", "mid-p"]
 
 
 class Summary(NamedTuple):
@@ -89,7 +111,8 @@ METRICS: Mapping[str, Metric] = {
 """
 
 
-def _interval(draws: Array) -> tuple[float, float]:
+def percentile_interval(draws: Array) -> tuple[float, float]:
+    """The bounds that 95 % of a statistic's resamples lie between."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
@@ -110,7 +133,7 @@ def estimate_score(metric: str, references: Array, predictions: Array, *, seed: 
     _check_lengths(references, predictions)
     value = METRICS[metric](references, predictions)
     (draws,) = score_resamples(metric, references, [predictions], resamples=RESAMPLES, seed=seed)
-    return Estimate(value, *_interval(draws))
+    return Estimate(value, *percentile_interval(draws))
 
 
 def estimate_retention(
@@ -139,7 +162,7 @@ def estimate_retention(
     value = score(references, student) / whole
     kept, possible = score_resamples(metric, references, [student, baseline], resamples=RESAMPLES, seed=seed)
     useful = possible > 0
-    return Estimate(value, *_interval(kept[useful] / possible[useful]))
+    return Estimate(value, *percentile_interval(kept[useful] / possible[useful]))
 
 
 def estimate_over_seeds(
@@ -177,12 +200,12 @@ def estimate_over_seeds(
     picks = np.random.default_rng(seed).integers(count, size=(count, draws.shape[1]))
     means = np.take_along_axis(draws[:count], picks, axis=0).mean(axis=0)
     if baseline is None:
-        return Estimate(value, *_interval(means))
+        return Estimate(value, *percentile_interval(means))
     whole = score(references, baseline)
     if whole <= 0:
         raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
     useful = draws[-1] > 0
-    return Estimate(value / whole, *_interval(means[useful] / draws[-1][useful]))
+    return Estimate(value / whole, *percentile_interval(means[useful] / draws[-1][useful]))
 
 
 def estimate_gain(
@@ -217,7 +240,43 @@ def estimate_gain(
     values = [
         float(np.mean([score(references, predictions) for predictions in side])) for side in (ours, theirs)
     ]
-    return Estimate(values[0] - values[1], *_interval(means[0] - means[1]))
+    return Estimate(values[0] - values[1], *percentile_interval(means[0] - means[1]))
+
+
+def mcnemar(references: Array, ours: Array, theirs: Array) -> McNemar:
+    """Whether two models are right on different shares of the same examples (McNemar 1947).
+
+    Under the null each discordant example is either model's with probability ½. With few of them the p-value is that
+    of the exact binomial test; with more, the mid-p value, which is less conservative and hardly ever exceeds the
+    nominal level (Fagerland, Lydersen & Laake 2013, "The McNemar test for binary matched-pairs data").
+
+    Args:
+        references: Gold labels, `[N]`.
+        ours: One model's predictions, `[N]`, in the order of `references`.
+        theirs: The other's.
+
+    Raises:
+        ValueError: The arrays differ in length or are empty.
+    """
+    from scipy.stats import binom
+
+    _check_lengths(references, ours)
+    _check_lengths(references, theirs)
+    right, other = np.equal(references, ours), np.equal(references, theirs)
+    only_ours, only_theirs = int((right & ~other).sum()), int((~right & other).sum())
+    discordant, fewer = only_ours + only_theirs, min(only_ours, only_theirs)
+    exact = discordant < FEW_DISCORDANT
+    p_value = 2 * binom.cdf(fewer, discordant, 0.5)
+    if not exact:
+        p_value -= binom.pmf(fewer, discordant, 0.5)
+    return McNemar(
+        both=int((right & other).sum()),
+        only_ours=only_ours,
+        only_theirs=only_theirs,
+        neither=int((~right & ~other).sum()),
+        p_value=min(1.0, float(p_value)),
+        test="exact" if exact else "mid-p",
+    )
 
 
 def best_constant_score(metric: str, references: Array) -> float:

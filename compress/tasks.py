@@ -46,7 +46,8 @@ class Task(Frozen):
     """A question asked of a text or a pair of texts, and how answers are scored.
 
     `labels` is None until the data has been read, where a task file leaves their order open. The first
-    metric is the primary one; the task's score is the mean of all (as GLUE has it).
+    metric is the primary one; the task's score is the mean of all (as GLUE has it). `train` is None where there is
+    nothing to learn from, only texts to be answered.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Task(Frozen):
     label: str = "label"
     labels: tuple[str, ...] | None = None
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
-    train: str = "train"
+    train: str | None = "train"
     validation: tuple[str, ...] = ("validation",)
     weak_teacher_allowed: bool = False
     version: int = 1
@@ -156,6 +157,38 @@ GLUE: dict[str, Task] = {
 }
 """GLUE's nine tasks (Wang et al. 2018), in the columns and label names of the Hub dataset `nyu-mll/glue`."""
 
+AX = _glue(
+    "ax",
+    "premise hypothesis",
+    "entailment neutral contradiction",
+    ("matthews_correlation",),
+    train=None,
+    validation=("test",),
+)
+"""GLUE's diagnostic set: MNLI's question on 1,104 pairs whose labels the server keeps; a model of MNLI answers it."""
+
+GLUE_TITLES = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+    "ax": "AX",
+}
+"""Task → what papers and GLUE's server call it, in the order of the paper."""
+
+SUBMISSION_FILES = {("mnli", "test_matched"): "MNLI-m.tsv", ("mnli", "test_mismatched"): "MNLI-mm.tsv"} | {
+    (name, "test"): f"{title}.tsv" for name, title in GLUE_TITLES.items() if name != "mnli"
+}
+"""Task and split → the file that GLUE's server takes its answers from."""
+OUTSIDE_MEAN = frozenset({"wnli"})
+"""No part of a mean over tasks, as in Devlin et al. (2019, section 4.1): WNLI's validation split answers its train split's
+sentences the other way round, so that models score below a constant answer, and its 71 examples would weigh as much as any task."""
+
 _SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = Task(
     name="sample",
@@ -173,7 +206,7 @@ SAMPLE = Task(
 
 def list_tasks() -> list[Task]:
     """The tasks known by name."""
-    return [SAMPLE, *GLUE.values()]
+    return [SAMPLE, *GLUE.values(), AX]
 
 
 def describe_task(task: Task) -> str:
@@ -199,18 +232,19 @@ def resolve_task(name: str, *, glue: Path | None = None) -> Task:
         return _read_task_file(Path(name))
     if name == SAMPLE.name:
         return SAMPLE
-    if name not in GLUE:
+    known = {**GLUE, AX.name: AX}
+    if name not in known:
         raise UnknownNameError(
             f"There is no task {name!r}.", suggest(name, [task.name for task in list_tasks()], "tasks")
         )
-    task = GLUE[name]
+    task = known[name]
     clone = glue or (Path(os.environ["COMPRESS_GLUE"]) if os.environ.get("COMPRESS_GLUE") else None)
     if clone is None:
         return task
     if not (clone / name).is_dir():
         raise InvalidInputError(
-            f"{clone} holds no folder {name!r}, so it is not a clone of the dataset {GLUE_HUB_ID}.",
-            f"Point --glue (or COMPRESS_GLUE) at a clone: a directory with {name}/train-*.parquet in it.",
+            f"{clone} holds no folder {name!r}, so it is not a clone of the dataset {GLUE_HUB_ID}, or not a whole one.",
+            f"Point --glue (or COMPRESS_GLUE) at a clone: a directory with {name}/{task.train or 'test'}-*.parquet in it.",
         )
     return task.model_copy(update={"source": GlueSource(config=name, clone=str(clone.resolve()))})
 

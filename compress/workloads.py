@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from compress.data.checking import UNLABELLED
-from compress.data.task_data import Split, load_split
+from compress.data.task_data import Split, load_validation
 from compress.errors import CompressError, InvalidInputError
 from compress.tasks import Task
 from compress.workers import RandomTokens, TextBatches
@@ -82,12 +82,9 @@ def read_texts(task: Task) -> TaskTexts:
     Raises:
         CompressError: They cannot be read.
     """
-    splits = []
-    for name in task.validation:
-        splits.append(load_split(task, name))
-        if task.kind == "regression" or not (splits[-1].labels == UNLABELLED).all():
-            return TaskTexts(task.name, splits[-1])
-    return TaskTexts(task.name, splits[0])
+    task, splits = load_validation(task)
+    labelled = (split for split in splits if task.kind == "regression" or (split.labels != UNLABELLED).any())
+    return TaskTexts(task.name, next(labelled, splits[0]))
 
 
 def require_texts(shapes: Sequence[Shape], texts: TaskTexts | None) -> None:

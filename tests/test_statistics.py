@@ -1,8 +1,10 @@
 """Scores and intervals: by hand where a hand suffices, by coverage where it takes a crowd."""
 
+from math import comb
+
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import chi2, spearmanr
 
 from compress.statistics import (
     METRICS,
@@ -11,6 +13,7 @@ from compress.statistics import (
     estimate_over_seeds,
     estimate_retention,
     estimate_score,
+    mcnemar,
     summarize,
 )
 
@@ -138,3 +141,58 @@ def test_the_share_kept_over_seeds_is_paired():
     assert (kept.value, kept.low, kept.high) == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="means nothing"):
         estimate_over_seeds("accuracy", labels, [teacher], 1 - labels)
+
+
+def discordant(both, only_ours, only_theirs, neither):
+    """References and two models' predictions that give such a table."""
+    counts = [both, only_ours, only_theirs, neither]
+    ours, theirs = np.repeat([1, 1, 0, 0], counts), np.repeat([1, 0, 1, 0], counts)
+    return np.ones(sum(counts)), ours, theirs
+
+
+@pytest.mark.parametrize(
+    ("table", "p_value"),
+    [
+        (
+            (1, 1, 7, 12),
+            0.070,
+        ),  # airway hyper-responsiveness before and after, Fagerland et al. 2013, table 1
+        ((59, 6, 16, 80), 0.052),  # complications of either treatment, the same, table 2
+        ((0, 5, 0, 0), 2 / 32),
+        ((9, 4, 4, 2), 1.0),
+        ((9, 0, 0, 2), 1.0),
+    ],
+)
+def test_mcnemar_s_exact_test_gives_the_published_values(table, p_value):
+    found = mcnemar(*discordant(*table))
+    assert tuple(found[:4]) == table
+    assert found.test == "exact"
+    assert found.p_value == pytest.approx(p_value, abs=5e-4)
+
+
+def test_mcnemar_s_mid_p_counts_the_observed_table_half():
+    """Against whole numbers, and on Agresti's approval ratings (1990, p. 350) against his z² of 17.36."""
+    found = mcnemar(*discordant(794, 150, 86, 570))
+    below, at = sum(comb(236, k) for k in range(86)), comb(236, 86)
+    assert found.test == "mid-p"
+    assert found.p_value == pytest.approx((2 * below + at) / 2**236, rel=1e-9)
+    assert found.p_value == pytest.approx(chi2.sf(17.36, 1), rel=0.1)
+    assert mcnemar(*discordant(0, 40, 40, 0)).p_value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4])
+def test_mcnemar_rejects_equal_models_no_more_often_than_it_says(share):
+    """Guards a test that finds differences where there are none; few discordant examples, and many."""
+    draw, rejected = np.random.default_rng(4), 0
+    for _ in range(400):
+        wrong = draw.random((2, 200)) < share / 2
+        rejected += mcnemar(np.ones(200), ~wrong[0], ~wrong[1]).p_value < 0.05
+    assert rejected <= 400 * 0.05 + 2.6 * np.sqrt(400 * 0.05 * 0.95)
+    assert share < 0.1 or rejected >= 5  # … nor so seldom that it says nothing
+
+
+def test_mcnemar_finds_what_is_there_whichever_is_named_first():
+    labels, ours, theirs = discordant(300, 60, 20, 20)
+    found, turned = mcnemar(labels, ours, theirs), mcnemar(labels, theirs, ours)
+    assert found.p_value == turned.p_value < 0.001
+    assert (found.only_ours, found.only_theirs) == (turned.only_theirs, turned.only_ours) == (60, 20)

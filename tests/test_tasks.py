@@ -25,6 +25,12 @@ def test_glue_is_its_nine_tasks_with_their_metrics():
     assert [task.num_outputs for task in GLUE.values()] == [2, 2, 2, 1, 2, 3, 2, 2, 2]
 
 
+def test_the_diagnostic_set_is_mnli_s_question_and_nothing_to_learn_from():
+    task, mnli = resolve_task("ax"), GLUE["mnli"]
+    assert (task.text, task.labels) == (mnli.text, mnli.labels)
+    assert (task.train, task.validation) == (None, ("test",))
+
+
 def test_glue_from_a_clone(tmp_path, monkeypatch):
     (tmp_path / "sst2").mkdir()
     source = resolve_task("sst2", glue=tmp_path).source

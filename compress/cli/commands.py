@@ -305,21 +305,27 @@ def evaluate(
     model: ModelArgument,
     data: dict[str, Any],
     common: dict[str, Any],
-    task: Annotated[str | None, typer.Option("--task", help="Default: the run's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Default: the run's own. A model of mnli also answers `ax`.")
+    ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission",
+            metavar="DIR",
+            help="Answer GLUE's test splits instead, and write its server's files (CoLA.tsv …) there.",
+        ),
+    ] = None,
 ) -> None:
     """Score a finished MODEL on a task's validation splits."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress import api
+        from compress.cli.tables import evaluations_text
 
-        evaluations = api.evaluate(model, task=task, runs=common["runs"], glue=data["glue"])
-        lines = [
-            f"{evaluation.run}, {evaluation.split}: {score.name} {score.value:.4f} "
-            f"[{score.low:.4f}, {score.high:.4f}], n = {score.n}"
-            for evaluation in evaluations
-            for score in evaluation.scores
-        ]
-        output.give([evaluation.model_dump(mode="json") for evaluation in evaluations], "\n".join(lines))
+        found = api.evaluate(model, task=task, submission=submission, runs=common["runs"], glue=data["glue"])
+        value = [evaluation.model_dump(mode="json") for evaluation in found]
+        output.give(value, evaluations_text(found, submission))
 
 
 @app.command(epilog="Example: compress measure runs/sample --threads 1")
@@ -391,10 +397,10 @@ def predict(
 @app.command(epilog="Example: compress report runs/sample --output-dir reports/sample")
 @takes(common=COMMON)
 def report(
-    output_dir: Annotated[
-        Path, typer.Option("--output-dir", help="Where the page, its text and its data go.")
-    ],
     common: dict[str, Any],
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Where the page, its text and its data go, or are.")
+    ] = None,
     models: Annotated[
         list[str] | None, typer.Argument(metavar="RUNS...", help="Runs, or directories of runs.")
     ] = None,
@@ -406,13 +412,33 @@ def report(
         bool,
         typer.Option("--check", help="Exit 1 where pages do not follow from their data, or data from RUNS."),
     ] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--compare",
+            metavar="A B",
+            help="Two runs against each other, or, with --output-dir, two models of that report; writes nothing.",
+        ),
+    ] = None,
 ) -> None:
     """Compare RUNS on one page: size, speed, score, and what was done to get there."""
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.cli import reports
+        from compress.errors import InvalidInputError
 
-        if check:
+        if compare and (models or check):
+            raise InvalidInputError(
+                "--compare takes two models, and neither RUNS nor --check.",
+                "Write the report first, then: compress report --compare A B --output-dir DIR",
+            )
+        if compare:
+            reports.compare(output_dir, compare, store=common["runs"], output=output)
+        elif output_dir is None:
+            raise InvalidInputError(
+                "A report needs a directory.", "Name it: compress report RUNS --output-dir reports/NAME"
+            )
+        elif check:
             reports.check(output_dir, models or [], store=common["runs"], output=output)
         else:
             reports.write(

@@ -1,4 +1,4 @@
-"""The report command's two halves: write one, and check one."""
+"""The report command's three: write one, check one, and set two models against each other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from compress.cli.output import EXIT_FAILED, Output
 from compress.environment import current_command
 from compress.errors import InvalidInputError
 from compress.reporting import check_report, write_report
+from compress.reporting.data import read_data
 from compress.reporting.terminal import render_table
 from compress.runs import StoredRun
 
@@ -48,6 +49,30 @@ def check(output_dir: Path, models: Sequence[str], *, store: Path, output: Outpu
     )
     if differences:
         raise typer.Exit(EXIT_FAILED)
+
+
+def compare(output_dir: Path | None, names: tuple[str, str], *, store: Path, output: Output) -> None:
+    """Show two models against each other: runs of the store, or of an existing report."""
+    from compress.reporting.pairwise import compare_in_report, compare_stored
+    from compress.reporting.terminal import render_pairwise
+
+    if output_dir is not None:
+        pairwise = compare_in_report(read_data(output_dir), *names)
+    else:
+        pairwise = compare_stored(*(_find_run(name, store) for name in names))
+    output.give(pairwise.model_dump(mode="json"), render_pairwise(pairwise))
+
+
+def _find_run(name: str, store: Path) -> StoredRun:
+    from compress.sources import resolve_model
+
+    found = resolve_model(name, store=store).run
+    if found is None:
+        raise InvalidInputError(
+            f"{name!r} is no run, so that its answers were not kept.",
+            "Make a run of it: compress finetune MODEL --task TASK",
+        )
+    return found
 
 
 def _collect(models: Sequence[str], store: Path) -> list[StoredRun]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.cli.completion import KINDS, METHODS
@@ -10,8 +11,8 @@ from compress.recipes.quantization import describe_methods
 from compress.recipes.resolve import list_recipes, resolve_student, resolve_teacher, suggest
 from compress.recipes.schema import Student, Teacher, describe_source
 from compress.recipes.size import BERT_VOCABULARY, count_parameters, megabytes
-from compress.runs import Session, StoredRun
-from compress.tasks import describe_task, list_tasks
+from compress.runs import Evaluation, Session, StoredRun
+from compress.tasks import SUBMISSION_FILES, describe_task, list_tasks
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -57,6 +58,25 @@ def run_value(stored: StoredRun) -> dict[str, Any]:
         "evaluations": [evaluation.model_dump(mode="json") for evaluation in stored.evaluations],
         "measurements": [session.model_dump(mode="json") for session in stored.sessions],
     }
+
+
+def evaluations_text(evaluations: Sequence[Evaluation], submission: Path | None) -> str:
+    """What a model scored on each split, how many texts were cut, and where answers for GLUE's server lie."""
+    return "\n".join(line for each in evaluations for line in _evaluation_lines(each, submission))
+
+
+def _evaluation_lines(evaluation: Evaluation, submission: Path | None) -> Iterator[str]:
+    where = f"{evaluation.run}, {evaluation.split}"
+    for score in evaluation.scores:
+        yield f"{where}: {score.name} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}], n = {score.n}"
+    if not evaluation.scores:
+        yield f"{where}: answered; there are no labels to score the answers by"
+    if evaluation.truncated:
+        of = f" of {evaluation.scores[0].n:,}" if evaluation.scores else ""
+        longest = evaluation.batches.max_length
+        yield f"{where}: {evaluation.truncated:,}{of} texts were cut to {longest} tokens"
+    if submission is not None:
+        yield f"{where}: for the server: {submission / SUBMISSION_FILES[evaluation.task, evaluation.split]}"
 
 
 def run_text(stored: StoredRun) -> str:

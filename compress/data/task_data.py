@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from compress.data.batching import TokenizedSet
 from compress.data.checking import Labels, Texts, read_labels, read_texts, require_columns, settle_labels
 from compress.data.tables import Table, name_classes, read_table
-from compress.errors import CompressError, first_line
+from compress.errors import CompressError, InvalidInputError, first_line
 from compress.tasks import GLUE_HUB_ID, FilesSource, GlueSource, Task
 
 HOLDOUT_SHARE = 0.1
@@ -75,17 +75,26 @@ def load_task_data(task: Task) -> TaskData:
         InvalidInputError: A file cannot be read, a column is missing, a text is empty, a label is none of the
             task's, or there is nothing to learn; file, row and column are named.
     """
+    if task.train is None:
+        raise InvalidInputError(
+            f"The task {task.name!r} has no train split: it is there to be answered, not to be learned.",
+            f"Train on mnli, then: compress evaluate MODEL --task {task.name}",
+        )
     task, train = _read_checked(task, task.train)
     return TaskData(task, train, tuple(_read_checked(task, name)[1] for name in task.validation))
 
 
-def load_split(task: Task, name: str) -> Split:
-    """One split of a task, read and checked by itself.
+def load_validation(task: Task) -> tuple[Task, tuple[Split, ...]]:
+    """Read what a task's models are scored on; the train split only where it alone tells what the labels are.
 
     Raises:
-        CompressError: As `load_task_data` does.
+        CompressError: The Hub cannot be reached, or the clone cannot be read.
+        InvalidInputError: A split is not what it should be; file, row and column are named.
     """
-    return _read_checked(task, name)[1]
+    if task.kind == "classification" and task.labels is None:
+        data = load_task_data(task)
+        return data.task, data.validation
+    return task, tuple(_read_checked(task, name)[1] for name in task.validation)
 
 
 def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
@@ -95,7 +104,7 @@ def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
         The task, with the labels that its train split gives; and for each split its examples or what is wrong.
     """
     found: dict[str, Split | CompressError] = {}
-    for name in (task.train, *task.validation):
+    for name in (*([task.train] if task.train else []), *task.validation):
         try:
             labelled, found[name] = _read_checked(task, name)
             task = labelled if name == task.train else task

@@ -195,7 +195,7 @@ def _rows_of_clone(clone: Path, task: Task) -> dict[str, int]:
     from pyarrow import parquet
 
     rows: dict[str, int] = {}
-    for split in (task.train, *task.validation):
+    for split in (*([task.train] if task.train else []), *task.validation):
         files = sorted((clone / task.name).glob(f"{split}-*.parquet"))
         try:
             rows[split] = sum(parquet.read_metadata(file).num_rows for file in files)

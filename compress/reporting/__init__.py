@@ -1,22 +1,17 @@
 """Reports: what compression cost and gained, on a page that follows from data anybody can check."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import CompressError
-from compress.reporting.data import (
-    DATA,
-    MANIFEST_FILE,
-    find_altered_files,
-    find_stale_files,
-    read_data,
-    replacing,
-    write_data,
-)
+from compress.reporting.checksums import DATA, find_altered_files, write_sums
+from compress.reporting.data import MANIFEST_FILE, find_stale_files, read_data, replacing, write_data
 from compress.reporting.schema import Report
+from compress.reporting.sheets import render_sheets
 from compress.runs import StoredRun
 
-__all__ = ["Report", "check_report", "write_report"]
+__all__ = ["Report", "check_report", "render_again", "write_report"]
 
 
 def write_report(
@@ -27,7 +22,7 @@ def write_report(
     command: str,
     baseline: str | None = None,
 ) -> Report:
-    """Write `data/`, `index.html` and `README.md` of a report, all of them or nothing.
+    """Write `data/`, `index.html` and `README.md` of a report, all of them or nothing; the sheets lie in `data/`.
 
     Args:
         runs: Of one task or several; each task becomes a section.
@@ -46,16 +41,37 @@ def write_report(
     with replacing(output_dir) as staged:
         write_data(runs, staged, title=title or _name_report(runs), command=command, baseline=baseline)
         report = compare(read_data(staged))
-        for name, text in _render_pages(report).items():
-            (staged / name).write_bytes(text.encode())
+        _write_derived(report, staged)
     return report
+
+
+def render_again(output_dir: Path) -> Report:
+    """Make an existing report's pages and sheets anew from its data, which stay as they are.
+
+    Raises:
+        CompressError: The data are not what was written, or cannot be read.
+    """
+    from compress.reporting.compare import compare
+
+    report = compare(read_data(output_dir))
+    with replacing(output_dir) as staged:
+        shutil.copytree(output_dir, staged, dirs_exist_ok=True)
+        _write_derived(report, staged)
+    return report
+
+
+def _write_derived(report: Report, folder: Path) -> None:
+    """Write what follows from the data; the sheets lie among them and get their checksums."""
+    for name, text in _render_derived(report).items():
+        (folder / name).write_bytes(text.encode())
+    write_sums(folder / DATA)
 
 
 def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> list[str]:
     """What is wrong with a report; empty where it is sound.
 
     It is sound where every data file has its checksum, every recorded score follows from the predictions
-    beside it, the pages follow from the data byte by byte, and, with `runs`, the data are what they hold now.
+    beside it, pages and sheets follow from the data byte by byte, and, with `runs`, the data are what they hold now.
 
     Raises:
         CompressError: The data are whole but cannot be read, for instance by this version.
@@ -68,7 +84,7 @@ def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> l
     if problems:
         return [*problems, *stale]
     data = read_data(output_dir)
-    for name, text in _render_pages(compare(data)).items():
+    for name, text in _render_derived(compare(data)).items():
         page = output_dir / name
         if not page.is_file():
             problems.append(f"{name} is missing")
@@ -77,11 +93,12 @@ def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> l
     return [*problems, *find_false_scores(data.runs), *stale]
 
 
-def _render_pages(report: Report) -> dict[str, str]:
+def _render_derived(report: Report) -> dict[str, str]:
     from compress.reporting.html import render_html
     from compress.reporting.markdown import render_markdown
 
-    return {"index.html": render_html(report), "README.md": render_markdown(report)}
+    sheets = {f"{DATA}/{name}": text for name, text in render_sheets(report).items()}
+    return {"index.html": render_html(report), "README.md": render_markdown(report), **sheets}
 
 
 def _name_report(runs: Sequence[StoredRun]) -> str:

@@ -33,7 +33,7 @@ def find_ancestors(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def _find_parent(child: StoredRun, parent: Parent) -> StoredRun | None:
-    root, name = _find_store(child), parent.run_id
+    root, name = find_store(child), parent.run_id
     if root is None or name is None or not _is_place(name) or not (root / name / RUN_FILE).is_file():
         return None
     found = read_run(root / name)
@@ -41,7 +41,7 @@ def _find_parent(child: StoredRun, parent: Parent) -> StoredRun | None:
     return found if same and head_of(found.run.stage) != "task" else None
 
 
-def _find_store(stored: StoredRun) -> Path | None:
+def find_store(stored: StoredRun) -> Path | None:
     """The directory that a run's id is a path below; None where the run does not lie as its id says."""
     path, below = stored.path.absolute(), PurePosixPath(stored.run.id).parts
     return path.parents[len(below) - 1] if below and path.parts[-len(below) :] == below else None

@@ -9,9 +9,11 @@ from compress.kinds import Known
 from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
+from compress.reporting.fidelity import judge_fidelity
 from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links, name_runs
 from compress.reporting.origins import build_ancestors, trace_ancestors
+from compress.reporting.overview import find_overview
 from compress.reporting.schema import Report, Row, Section
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds
@@ -33,7 +35,13 @@ def compare(data: ReportData) -> Report:
     sections = tuple(
         _compare_task(runs, chosen, ancestors=data.ancestors) for _, runs in sorted(tasks.items())
     )
-    return Report(title=data.manifest.title, command=data.manifest.command, sections=sections)
+    known = {each.run.id: each.run for each in [*data.ancestors, *data.runs]}
+    return Report(
+        title=data.manifest.title,
+        command=data.manifest.command,
+        sections=sections,
+        overview=find_overview(sections, data.runs, known),
+    )
 
 
 def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Sequence[RunData]) -> Section:
@@ -86,6 +94,7 @@ def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -
         smaller=reference.run.artefact_bytes / size if size else math.nan,
         primary=find_primary(data, reference, scores),
         scores=scores,
+        fidelity=judge_fidelity(data, reference),
         curves=read_curves(data.history),
     )
 

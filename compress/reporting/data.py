@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import CompressError
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors
+from compress.reporting.checksums import DATA, find_altered_files, list_present, write_sums
+from compress.reporting.sheets import SHEETS
 from compress.reporting.wording import shorten_paths
 from compress.runs import (
     HISTORY_FILE,
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-DATA = "data"
 MANIFEST_FILE = "report.json"
-SUMS_FILE = "SHA256SUMS"
-PREDICTION_COLUMNS = ("row", "label", "prediction")
+PREDICTION_COLUMNS = ("row", "label", "prediction", "logits")
 
 
 class Manifest(Frozen):
@@ -53,11 +53,12 @@ class Manifest(Frozen):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One artefact's answers on a split, sorted by row: `rows`, `labels` and `predictions`, each `[N]`."""
+    """One artefact's answers on a split, sorted by row: `rows`, `labels`, `predictions` `[N]` each, `logits` `[N, C]`."""
 
     rows: "NDArray[np.int64]"
     labels: "NDArray[np.float64]"
     predictions: "NDArray[np.float64]"
+    logits: "NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,7 @@ def write_data(
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, staged / name)
         write_record(staged / MANIFEST_FILE, manifest)
-        names = sorted([*sources, MANIFEST_FILE])
-        sums = "".join(f"{hash_file(staged / name)}  {name}\n" for name in names)
-        (staged / SUMS_FILE).write_text(sums, encoding="utf-8")
+        write_sums(staged)
 
 
 def list_sources(runs: Sequence[StoredRun], ancestors: Sequence[StoredRun]) -> dict[str, Path]:
@@ -196,7 +195,7 @@ def read_data(output_dir: Path) -> ReportData:
             "Make the report again from its runs.",
         )
     runs, ancestors = (
-        tuple(_read_run_data(found[name]) for name in names) for names in (manifest.runs, manifest.ancestors)
+        tuple(read_run_data(found[name]) for name in names) for names in (manifest.runs, manifest.ancestors)
     )
     return ReportData(manifest, runs, ancestors)
 
@@ -205,29 +204,11 @@ def _run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/*/*/{RUN_FILE}"))
 
 
-def find_altered_files(output_dir: Path) -> list[str]:
-    """What is wrong with the data files: changed, missing or not listed; empty where all is well."""
-    folder = output_dir / DATA
-    try:
-        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return [f"{DATA}/{SUMS_FILE} is missing or unreadable"]
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-    present.pop(SUMS_FILE)
-    wrong = [name for name in present.keys() & sums.keys() if hash_file(present[name]) != sums[name]]
-    problems = [f"{DATA}/{name} differs from its checksum" for name in wrong]
-    problems += [f"{DATA}/{name} is missing" for name in sums.keys() - present.keys()]
-    problems += [f"{DATA}/{name} has no checksum" for name in present.keys() - sums.keys()]
-    return sorted(problems)
-
-
 def find_stale_files(output_dir: Path, runs: Sequence[StoredRun]) -> list[str]:
     """Where the data differ from what a report of these runs would hold now; empty where they do not."""
     folder = output_dir / DATA
     sources = list_sources(runs, find_ancestors(runs))
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    present -= {MANIFEST_FILE, SUMS_FILE}
+    present = list_present(folder).keys() - {MANIFEST_FILE, *SHEETS}
     changed = [
         name for name in present & sources.keys() if hash_file(sources[name]) != hash_file(folder / name)
     ]
@@ -237,7 +218,12 @@ def find_stale_files(output_dir: Path, runs: Sequence[StoredRun]) -> list[str]:
     return sorted(problems)
 
 
-def _read_run_data(stored: StoredRun) -> RunData:
+def read_run_data(stored: StoredRun) -> RunData:
+    """What a report knows of a run, from the run's directory or from the report's copy of it.
+
+    Raises:
+        CompressError: A file is damaged, or about another run.
+    """
     evaluations, sessions = tuple(stored.evaluations), tuple(stored.sessions)
     owners = {record.run for record in evaluations} | {record.run for record in sessions}
     strangers = sorted(owners - {stored.run.id})
@@ -257,14 +243,20 @@ def _read_predictions(path: Path) -> Predictions:
 
     try:
         table = parquet.read_table(path, columns=list(PREDICTION_COLUMNS))
-        rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS)
-    except (OSError, KeyError, lib.ArrowException) as error:
+        rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS[:3])
+        logits = np.array(table.column("logits").to_pylist(), dtype=np.float64).reshape(len(rows), -1)
+    except (OSError, KeyError, ValueError, lib.ArrowException) as error:
         raise CompressError(
             f"{path} holds no predictions ({', '.join(PREDICTION_COLUMNS)}): {error}",
             "Run `compress evaluate` again, then make the report.",
         ) from None
     order = np.argsort(rows, kind="stable")
-    return Predictions(rows[order], labels[order].astype(np.float64), predictions[order].astype(np.float64))
+    return Predictions(
+        rows[order],
+        labels[order].astype(np.float64),
+        predictions[order].astype(np.float64),
+        logits[order],
+    )
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ def _filters() -> Mapping[str, Any]:
         "bounds": wording.format_range,
         "condition": wording.format_condition,
         "change": wording.format_change,
+        "agreement": wording.describe_agreement,
+        "fidelity_note": wording.explain_fidelity,
     }
 
 

@@ -12,8 +12,11 @@ from compress.reporting.essentials import (
     order_by_making,
 )
 from compress.reporting.origins import ENTROPY
-from compress.reporting.schema import Report, Row, Section
+from compress.reporting.schema import Interval, Overview, Report, Row, Section
 from compress.reporting.wording import (
+    describe_agreement,
+    explain_fidelity,
+    explain_overview,
     format_bytes,
     format_change,
     format_condition,
@@ -22,8 +25,11 @@ from compress.reporting.wording import (
     format_score,
     format_share,
     format_significant,
+    join_names,
+    name_task,
     show,
 )
+from compress.tasks import OUTSIDE_MEAN
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>&|#~!]|(?<!\w)_|_(?!\w)")
 
@@ -31,6 +37,9 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>&|#~!]|(?<!\w)_|_(?!\w)")
 def render_markdown(report: Report) -> str:
     """The `README.md` of a report; the same report always gives the same bytes."""
     lines = [f"# {escape(report.title)}", ""]
+    if report.overview:
+        left_out = any(section.task in OUTSIDE_MEAN for section in report.sections)
+        lines += [*_render_overview(report.overview, left_out=left_out), ""]
     for section in report.sections:
         lines += [*_render_section(section), ""]
     lines += [*_render_making(report), ""]
@@ -49,6 +58,29 @@ def fence(text: str, language: str) -> list[str]:
     return [f"{ticks}{language}", *(show(line) for line in text.split("\n")), ticks]
 
 
+def _render_overview(overview: Overview, *, left_out: bool) -> Iterator[str]:
+    names = [name_task(task) for task in overview.tasks]
+    yield f"## Mean of {escape(join_names(names))}"
+    yield ""
+    yield _line(["Model", *map(escape, names), "Mean (95 %)", "Share kept (95 %)"])
+    yield _line(["---", *["---:"] * (len(names) + 2)])
+    for row in overview.rows:
+        kept = row.kept
+        yield _line(
+            [
+                escape(row.name),
+                *map(_write_score, [*row.scores, row.mean]),
+                f"{format_share(kept.value)} ({format_range(kept, 'share')})" if kept else "–",
+            ]
+        )
+    yield ""
+    yield escape(explain_overview(overview, left_out=left_out))
+
+
+def _write_score(score: Interval | None) -> str:
+    return f"{format_score(score.value)} ({format_range(score, 'score')})" if score else "–"
+
+
 def _render_section(section: Section) -> Iterator[str]:
     yield f"## Task {escape(section.task)}"
     yield ""
@@ -57,12 +89,15 @@ def _render_section(section: Section) -> Iterator[str]:
         yield ""
         yield from (f"- {name}: {escape(text)}" for name, text in section.headline.certainty)
         yield ""
-    yield "The page is [index.html](index.html), the data it follows from lie in [data](data)."
+    yield "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
     yield ""
     yield from _render_table(section)
     yield ""
     if section.groups:
         yield from _render_groups(section)
+        yield ""
+    if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
+        yield from _render_fidelity(section)
         yield ""
     if section.ancestors:
         yield from _render_ancestors(section)
@@ -116,6 +151,28 @@ def _render_groups(section: Section) -> Iterator[str]:
     yield escape(
         "Intervals: seeds and examples drawn anew together, 95 %; the share's paired with the baseline."
     )
+
+
+def _render_fidelity(section: Section) -> Iterator[str]:
+    baseline = section.find(section.baseline)
+    yield f"### Stands in for {escape(baseline.short)}"
+    yield ""
+    yield _line(["Model", "Split", "n", "Agreement (95 %)", "Calibration error"])
+    yield _line(["---", "---", "---:", "---:", "---:"])
+    for row in section.rows:
+        for found in row.fidelity:
+            error = found.calibration_error
+            yield _line(
+                [
+                    escape(row.short),
+                    escape(found.split),
+                    str(found.n),
+                    describe_agreement(found, base=row is baseline),
+                    "–" if error is None else format_score(error),
+                ]
+            )
+    yield ""
+    yield escape(explain_fidelity(baseline.short, baseline.run.answered_task.kind))
 
 
 def _render_ancestors(section: Section) -> Iterator[str]:

@@ -52,6 +52,20 @@ class ScoreResult(Frozen):
     truncated: int
 
 
+class Fidelity(Frozen):
+    """How well a model stands in for the baseline on the `n` examples of a split, and how well it knows itself.
+
+    `agreement` is the share of equal predictions (Stanton et al. 2021, "Does Knowledge Distillation Really Work?"), of a
+    regression the Pearson correlation of the two, with a 95 % interval; None for the baseline itself and where the two did not
+    answer the same examples. `calibration_error` is the expected one (`compress.calibration`), None for a regression.
+    """
+
+    split: str
+    n: int
+    agreement: Interval | None
+    calibration_error: float | None
+
+
 class Condition(Frozen):
     """Under what a latency was measured: texts a batch, tokens a text, threads, `cpu` or `cuda`.
 
@@ -133,6 +147,7 @@ class Row(Frozen):
     smaller: float
     primary: ScoreResult | None
     scores: tuple[ScoreResult, ...]
+    fidelity: tuple[Fidelity, ...] = ()
     curves: tuple[Curve, ...]
 
 
@@ -236,10 +251,35 @@ class Section(Frozen):
         raise KeyError(run)
 
 
+class OverviewRow(Frozen):
+    """A model on several tasks, each score over its seeds; `name` is its name and how it was made.
+
+    `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
+    `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.
+    All with 95 % intervals, over seeds and examples, drawn anew for each task.
+    """
+
+    name: str
+    scores: tuple[Interval | None, ...]
+    mean: Interval | None
+    kept: Interval | None
+
+
+class Overview(Frozen):
+    """Models that answer two tasks or more, and these tasks: GLUE's mean, of the tasks that are here.
+
+    The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out.
+    """
+
+    tasks: tuple[str, ...]
+    rows: tuple[OverviewRow, ...]
+
+
 class Report(Frozen):
-    """A comparison of runs, one section a task."""
+    """A comparison of runs, one section a task; `overview` where at least two tasks share a model."""
 
     schema_version: int = SCHEMA_VERSION
     title: str
     command: str
     sections: tuple[Section, ...]
+    overview: Overview | None = None

@@ -90,11 +90,12 @@ def align(
         return None
     if not np.array_equal(own.labels, base.labels):
         return None
-    kept = _labelled(own, data.run.answered_task.kind)
+    kept = labelled(own, data.run.answered_task.kind)
     return own.labels[kept], own.predictions[kept], base.predictions[kept]
 
 
-def _labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
+def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
+    """Which examples have a label to be scored by, `[N]`; of a regression each has."""
     if kind == "regression":
         return np.ones(len(predictions.labels), dtype=np.bool_)
     return np.not_equal(predictions.labels, UNLABELLED)
@@ -109,18 +110,37 @@ def _retain(metric: str, labels: Array, own: Array, baseline: Array) -> Interval
 
 
 def find_false_scores(runs: Sequence[RunData]) -> list[str]:
-    """Recorded scores that the predictions beside them do not give; empty where all is well."""
+    """Recorded scores that the predictions beside them do not give, and predictions that are not their logits'."""
     problems = []
     for data in runs:
-        for evaluation in (each for each in data.evaluations if each.task == data.run.answered_task.name):
-            predictions = data.predictions[evaluation.key]
-            kept = _labelled(predictions, data.run.answered_task.kind)
-            labels, answers = predictions.labels[kept], predictions.predictions[kept]
-            for score in evaluation.scores:
-                found = METRICS[score.name](labels, answers) if len(labels) else float("nan")
-                if not abs(found - score.value) <= TOLERANCE or score.n != len(labels):
-                    problems.append(
-                        f"{data.run.id}: {score.name} on {evaluation.split} is recorded as {score.value:.6f} "
-                        f"(n = {score.n}), its predictions give {found:.6f} (n = {len(labels)})"
-                    )
+        for evaluation in data.evaluations:
+            if not _follow(data.predictions[evaluation.key]):
+                problems.append(
+                    f"{data.run.id}: predictions on {evaluation.split} do not follow from their logits"
+                )
+            if evaluation.task == data.run.answered_task.name:
+                problems += _find_false(data, evaluation)
+    return problems
+
+
+def _follow(answers: Predictions) -> bool:
+    """Whether each prediction is the class of the largest logit, or, of a single one, the logit."""
+    if answers.logits.shape[1] == 1:
+        return bool(
+            np.allclose(answers.logits[:, 0], answers.predictions, rtol=0, atol=TOLERANCE, equal_nan=True)
+        )
+    return np.array_equal(answers.logits.argmax(axis=1), answers.predictions)
+
+
+def _find_false(data: RunData, evaluation: Evaluation) -> list[str]:
+    predictions, problems = data.predictions[evaluation.key], []
+    kept = labelled(predictions, data.run.answered_task.kind)
+    labels, answers = predictions.labels[kept], predictions.predictions[kept]
+    for score in evaluation.scores:
+        found = METRICS[score.name](labels, answers) if len(labels) else float("nan")
+        if not abs(found - score.value) <= TOLERANCE or score.n != len(labels):
+            problems.append(
+                f"{data.run.id}: {score.name} on {evaluation.split} is recorded as {score.value:.6f} "
+                f"(n = {score.n}), its predictions give {found:.6f} (n = {len(labels)})"
+            )
     return problems

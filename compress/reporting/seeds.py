@@ -21,14 +21,20 @@ def group_seeds(
         reference: The baseline's.
         known: The runs of the rows and those that they go back to.
     """
+    kinds = gather_kinds(rows, known=known)
+    data = {each.run.id: each for each in runs}
+    groups = [_average(by_seed, data, reference) for by_seed in kinds if len(by_seed) > 1]
+    found = [group for group in groups if group is not None]
+    return tuple(sorted(found, key=lambda group: (-group.score.value, group.name, group.runs)))
+
+
+def gather_kinds(rows: Sequence[Row], *, known: Known) -> list[dict[int, Row]]:
+    """For each kind of run its seeds, those that were scored on the baseline's examples."""
     kinds: dict[object, dict[int, Row]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: row.run.started):  # of two from one seed the newer counts
         if row.primary is not None and row.primary.comparable:
             kinds[kind_of(row.run, known, seeds=False)][seed_of(row.run, known)] = row
-    data = {each.run.id: each for each in runs}
-    groups = [_average(by_seed, data, reference) for by_seed in kinds.values() if len(by_seed) > 1]
-    found = [group for group in groups if group is not None]
-    return tuple(sorted(found, key=lambda group: (-group.score.value, group.name, group.runs)))
+    return list(kinds.values())
 
 
 def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference: RunData) -> SeedGroup | None:

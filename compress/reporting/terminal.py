@@ -2,21 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from compress.reporting.schema import Interval, Report, Row, Section
+from compress.reporting.schema import Interval, Overview, Report, Row, Section
 from compress.reporting.wording import (
+    describe_agreement,
     format_bytes,
     format_change,
     format_condition,
     format_count,
+    format_difference,
     format_range,
     format_score,
     format_share,
     format_significant,
+    join_names,
+    name_task,
     show,
 )
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from compress.reporting.pairwise import Discordance, Pairwise, Side, TaskPair
 
 WIDTH = 100
 
@@ -31,7 +37,11 @@ def render_table(report: Report) -> "RenderableType":
         if section.headline:
             parts += [Text(show(section.headline.sentence)), Text("")]
         parts.append(_build_table(section))
+        if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
+            parts.append(_build_fidelity_table(section))
         parts += [Text(f"! {show(caveat.text)}") for caveat in section.caveats]
+    if report.overview:
+        parts.append(_build_overview_table(report.overview))
     return Group(*parts)
 
 
@@ -60,6 +70,58 @@ def _build_table(section: Section) -> "RenderableType":
     table.add_column("share kept", justify="right", min_width=12)
     for row in section.rows:
         table.add_row(*(Text(cell) for cell in _list_cells(section, row)))
+    return table
+
+
+def _build_overview_table(overview: Overview) -> "RenderableType":
+    """Values alone for the tasks, so that nine of them fit; their intervals are on the page."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = [show(name_task(task)) for task in overview.tasks]
+    table = Table(
+        title=Text(f"mean of {join_names(names)} (brackets: 95 % intervals)"),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        width=WIDTH,
+    )
+    table.add_column("model", overflow="fold", ratio=1)
+    for name in (*names, "mean", "share kept"):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for row in overview.rows:
+        scores = [format_score(score.value) if score else "–" for score in row.scores]
+        mean = _stack(format_score(row.mean.value), row.mean, "score") if row.mean else "–"
+        kept = _stack(format_share(row.kept.value), row.kept, "share") if row.kept else "–"
+        table.add_row(*(Text(cell) for cell in (show(row.name), *scores, mean, kept)))
+    return table
+
+
+def _build_fidelity_table(section: Section) -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    baseline = section.find(section.baseline)
+    table = Table(
+        title=Text(show(f"stands in for {baseline.short}")),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        width=WIDTH,
+    )
+    table.add_column("model", overflow="fold", ratio=1)
+    table.add_column("split", overflow="fold")
+    table.add_column("agreement", justify="right")
+    table.add_column("calibration error", justify="right")
+    for row in section.rows:
+        for found in row.fidelity:
+            error = "–" if found.calibration_error is None else format_score(found.calibration_error)
+            cells = (row.short, found.split, describe_agreement(found, base=row is baseline), error)
+            table.add_row(*(Text(show(cell)) for cell in cells))
     return table
 
 
@@ -97,3 +159,76 @@ def _describe_timing(section: Section, row: Row) -> str:
 
 def _stack(value: str, interval: Interval, style: str) -> str:
     return f"{value}\n({format_range(interval, style)})"
+
+
+def render_pairwise(pairwise: "Pairwise") -> "RenderableType":
+    """Two models against each other: for each task the scores, what is tested, and what the first one saves."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for pair in pairwise.tasks:
+        parts += [Text(show(line)) for line in _introduce(pair)]
+        parts.append(_build_pair_table(pair))
+        parts += [Text(show(line)) for line in _list_tests(pair)]
+        parts += [Text(show(line)) for line in _list_savings(pair)]
+        parts.append(Text(""))
+    return Group(*parts[:-1])
+
+
+def _introduce(pair: "TaskPair") -> list[str]:
+    return [
+        f"{pair.task} (brackets: 95 % intervals over examples and seeds; of A − B, paired)",
+        *(f"{letter}: {_describe_side(side)}" for letter, side in (("A", pair.ours), ("B", pair.theirs))),
+    ]
+
+
+def _describe_side(side: "Side") -> str:
+    seeds = f"seed{'s' * (len(side.seeds) > 1)} {', '.join(map(str, side.seeds))}"
+    return f"{side.name} · {side.made}; {seeds}; {format_bytes(side.bytes)} ({', '.join(side.runs)})"
+
+
+def _build_pair_table(pair: "TaskPair") -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("split", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for name in ("n", "A", "B", "A − B"):
+        table.add_column(name, justify="right")
+    for split in pair.splits:
+        for each in split.metrics:
+            scores = (_stack(format_score(side.value), side, "score") for side in (each.ours, each.theirs))
+            cells = (split.split, each.metric.replace("_", " "), str(split.n), *scores)
+            table.add_row(
+                *(Text(show(cell)) for cell in cells[:3]), *map(Text, cells[3:]), format_difference(each.gain)
+            )
+    return table
+
+
+def _list_tests(pair: "TaskPair") -> list[str]:
+    several = len(pair.ours.seeds) + len(pair.theirs.seeds) > 2
+    return [
+        f"McNemar, {split.split}{_name_seeds(test) if several else ''}: both right {test.both}, only A {test.only_ours}, "
+        f"only B {test.only_theirs}, neither {test.neither}; p = {format_significant(test.p_value, 2)} ({test.test})"
+        for split in pair.splits
+        for test in split.tests
+    ]
+
+
+def _name_seeds(test: "Discordance") -> str:
+    return f", seeds {test.seeds[0]} and {test.seeds[1]}"
+
+
+def _list_savings(pair: "TaskPair") -> list[str]:
+    lines = [f"A is {format_change(pair.smaller, 'smaller', 'larger')} than B."] if pair.smaller else []
+    for speed in pair.speeds:
+        faster = format_change(speed.faster.value, "faster", "slower")
+        spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
+        bounds = format_range(speed.faster, "ratio")
+        lines.append(
+            f"A is {faster} than B ({spread} {bounds}): {format_condition(speed.condition)}; {speed.machine}."
+        )
+    return lines if pair.speeds else [*lines, "No measuring session has both: their speed is not compared."]

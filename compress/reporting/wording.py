@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
-from compress.reporting.schema import Condition, Interval
+from compress.reporting.schema import Condition, Fidelity, Interval, Overview
+from compress.tasks import GLUE_TITLES
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
@@ -82,6 +83,14 @@ def format_ratio(value: float) -> str:
 def format_score(value: float) -> str:
     """A score as the metric gives it, three decimals."""
     return f"{value:.3f}".replace("-", "−")
+
+
+def format_difference(interval: Interval) -> str:
+    """A difference of scores with its interval, signs shown: +0.012 (−0.003 to +0.027)."""
+    value, low, high = (
+        f"{bound:+.3f}".replace("-", "−") for bound in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def format_share(value: float) -> str:
@@ -161,3 +170,41 @@ def name_quantity(name: str) -> str:
 def join_names(names: Sequence[str]) -> str:
     """Names as a sentence lists them: a, b and c."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
+
+
+def describe_agreement(found: Fidelity, *, base: bool) -> str:
+    """A model's agreement with the baseline, which itself has none."""
+    if found.agreement is None:
+        return "baseline" if base else "not compared"
+    return f"{format_score(found.agreement.value)} ({format_range(found.agreement, 'score')})"
+
+
+def explain_fidelity(baseline: str, kind: str) -> str:
+    """What the columns of the table about a baseline's stand-ins mean, for a task of that kind."""
+    if kind == "regression":
+        return f"Agreement: Pearson correlation with the answers of {baseline}, 95 % interval."
+    return (
+        f"Agreement: share of examples answered as {baseline} answers them, right or wrong, 95 % interval. Calibration error: "
+        "mean distance between confidence and accuracy over 15 bins of confidence; 0 is a model that is as often right as it is "
+        "sure, and few examples make any model look worse than it is."
+    )
+
+
+def name_task(task: str) -> str:
+    """What papers call a task of GLUE; another goes by its own name."""
+    return GLUE_TITLES.get(task, task)
+
+
+def explain_overview(overview: Overview, *, left_out: bool) -> str:
+    """What the overview's numbers are; `left_out`: whether the report has WNLI, which is no part of the mean."""
+    tasks = join_names([name_task(task) for task in overview.tasks])
+    text = (
+        f"Mean: of {tasks}; the score of a task is the mean of its metrics and of its splits. In brackets 95 % intervals over "
+        "seeds and examples; the share of the baseline's mean that is kept is paired."
+    )
+    if left_out:
+        text += (
+            " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "
+            "score below a constant answer."
+        )
+    return text

@@ -119,6 +119,13 @@ def answers(wrong, seed=0):
     return predictions
 
 
+def logits_of(task, predictions):
+    """Logits that give such predictions; of labels, each as sure as the next."""
+    if task.kind == "regression":
+        return [[float(value)] for value in predictions]
+    return [[2.0 * (label == answer) for label in range(len(task.labels))] for answer in predictions]
+
+
 @dataclass
 class Store:
     """A directory of runs, and the ways in which the pipeline fills it."""
@@ -193,7 +200,7 @@ class Store:
                 "row": np.arange(len(labels)) if rows is None else rows,
                 "label": labels,
                 "prediction": predictions,
-                "logits": [[0.0, 1.0]] * len(labels),
+                "logits": logits_of(task, predictions),
             }
         )
         pyarrow.parquet.write_table(table, folder / f"{key}.parquet")

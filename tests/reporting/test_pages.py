@@ -177,8 +177,8 @@ class TestMarkdown:
         assert not re.search(r"(?<!\\)<script", prose)
         assert not re.search(r"(?<!\\)\[x", prose)
         assert "\u202e" not in text
-        tables = [line for line in prose.splitlines() if line.startswith("|")]
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in tables}) == 1
+        for table in re.findall(r"(?m)(?:^\|.*\n)+", prose):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
     def test_a_code_block_holds_any_backticks(self, hostile):
         report = hostile[0].model_copy(update={"command": "echo ```` done"})

@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from compress.errors import CompressError
-from compress.reporting import check_report, write_report
+from compress.reporting import check_report, render_again, write_report
 from compress.runs import find_runs
 
 
@@ -31,15 +33,24 @@ def test_writing_twice_gives_the_same_bytes(written, tmp_path):
     assert snapshot(tmp_path / "again") == snapshot(written.path)
 
 
-@pytest.mark.parametrize(
-    "name", ["index.html", "README.md", "run.json", "history.jsonl", "report.json", "e0000000.parquet"]
-)
-def test_one_altered_byte_is_found(report_dir, name):
-    file = next(report_dir.rglob(name))
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(bytes(content))
-    assert any(name in problem for problem in check_report(report_dir))
+def test_one_altered_byte_of_any_file_is_found(report_dir):
+    """In each file of the report in turn, at its beginning, in its middle and at its end."""
+    files = [path for path in sorted(report_dir.rglob("*")) if path.is_file()]
+    assert {"index.html", "README.md", "SHA256SUMS", "scores.csv", "timings.csv", "run.json"} <= {
+        p.name for p in files
+    }
+    for file in files:
+        content = file.read_bytes()
+        for place in (
+            (0, len(content) // 2, len(content) - 1) if file.parent.name != "report" else (len(content) // 2,)
+        ):
+            altered = bytearray(content)
+            altered[place] ^= 1
+            file.write_bytes(bytes(altered))
+            named = file.name if file.name != "SHA256SUMS" else "data/"
+            assert any(named in problem for problem in check_report(report_dir)), (file, place)
+        file.write_bytes(content)
+    assert check_report(report_dir) == []
 
 
 def test_a_missing_page_is_found(report_dir):
@@ -66,6 +77,56 @@ def test_a_page_that_does_not_follow_from_forged_data_is_found(report_dir):
     assert check_report(report_dir) == [
         f"{page} does not follow from the data" for page in ("index.html", "README.md")
     ]
+
+
+def test_a_sheet_that_does_not_follow_from_the_data_is_found(report_dir):
+    forge(report_dir, "scores.csv", lambda file: file.write_text(file.read_text().replace("0.825", "0.835")))
+    assert check_report(report_dir) == ["data/scores.csv does not follow from the data"]
+
+
+def test_an_older_report_is_rendered_again_from_its_data(written, report_dir):
+    (report_dir / "index.html").write_text("as it was")
+    sheets = [report_dir / "data" / name for name in ("scores.csv", "timings.csv")]
+    for sheet in sheets:
+        sheet.unlink()
+    sums = report_dir / "data" / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines(keepends=True) if ".csv" not in line]
+    sums.write_text("".join(kept))
+    assert "data/scores.csv is missing" in check_report(report_dir)
+    render_again(report_dir)
+    assert snapshot(report_dir) == snapshot(written.path)
+
+
+def rewrite_answers(change):
+    """Change an evaluation's table of predictions, a dictionary of columns."""
+
+    def apply(file):
+        columns = parquet.read_table(file).to_pydict()
+        change(columns)
+        parquet.write_table(pyarrow.table(columns), file)
+
+    return apply
+
+
+def test_predictions_that_their_logits_do_not_give_are_found(report_dir):
+    def answer_rightly(columns):
+        columns["prediction"] = columns["label"]
+
+    forge(report_dir, "distill-*/evaluations/e0000000.parquet", rewrite_answers(answer_rightly))
+    problems = " ".join(check_report(report_dir))
+    assert "predictions on validation do not follow from their logits" in problems
+    assert "its predictions give 1.000000" in problems
+
+
+def test_agreement_and_calibration_are_recomputed_from_the_logits(report_dir):
+    """Guards numbers that no check sees: the score is right, and how sure the model was is not."""
+
+    def be_surer(columns):
+        columns["logits"] = [[4 * logit for logit in row] for row in columns["logits"]]
+
+    forge(report_dir, "distill-*/evaluations/e0000000.parquet", rewrite_answers(be_surer))
+    derived = ("index.html", "README.md", "data/scores.csv")
+    assert check_report(report_dir) == [f"{name} does not follow from the data" for name in derived]
 
 
 def test_a_score_that_its_predictions_do_not_give_is_found(report_dir):

@@ -1,0 +1,142 @@
+"""Models on several tasks: GLUE's mean of those that are here, and how much of the baseline's is left."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress import statistics
+from compress.kinds import Known
+from compress.reporting.data import RunData
+from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
+from compress.reporting.scores import align, choose_evaluations
+from compress.reporting.seeds import gather_kinds
+from compress.resampling import score_resamples
+from compress.statistics import METRICS, Array, percentile_interval
+from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
+
+Models = Mapping[str, tuple[Row, ...]]
+"""A model's name and how it was made → its runs on a task, one a seed."""
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """A task's score and its resamples `[R]`: of a model over its seeds, and of the baseline on the same examples."""
+
+    value: float
+    samples: Array
+    base: float
+    base_samples: Array
+
+    @classmethod
+    def mean(cls, parts: "Sequence[_Draws]") -> "_Draws":
+        return cls(
+            float(np.mean([part.value for part in parts])),
+            np.mean([part.samples for part in parts], axis=0),
+            float(np.mean([part.base for part in parts])),
+            np.mean([part.base_samples for part in parts], axis=0),
+        )
+
+
+def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: Known) -> Overview | None:
+    """The overview of a report, None where no two of its tasks share a model.
+
+    Args:
+        sections: Of the report.
+        runs: Their data.
+        known: These runs, and those that they go back to.
+    """
+    here = [section for section in sections if section.task not in OUTSIDE_MEAN]
+    models = {section.task: _gather_models(section, known) for section in here}
+    counts = Counter(name for told in models.values() for name in told)
+    shared = {name for name, count in counts.items() if count > 1}
+    places = {name: place for place, name in enumerate(GLUE_TITLES)}
+    chosen = sorted(
+        (section for section in here if shared & models[section.task].keys()),
+        key=lambda section: (places.get(section.task, len(places)), section.task),
+    )
+    if not chosen:
+        return None
+    data = {each.run.id: each for each in runs}
+    told = []
+    for name in shared:
+        found = [models[section.task].get(name) for section in chosen]
+        draws = [
+            _draw(rows, section, data, seed=place) if rows else None
+            for place, (rows, section) in enumerate(zip(found, chosen, strict=True))
+        ]
+        is_baseline = all(
+            rows is None or section.baseline in {row.run.id for row in rows}
+            for rows, section in zip(found, chosen, strict=True)
+        )
+        told.append((is_baseline, _build_row(name, draws, is_baseline=is_baseline)))
+    told.sort(key=lambda each: (not each[0], *_rank(each[1])))
+    return Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
+
+
+def _rank(row: OverviewRow) -> tuple[bool, float, str]:
+    """Those with a mean first, the best of them before the others."""
+    return row.mean is None, -row.mean.value if row.mean else 0.0, row.name
+
+
+def _gather_models(section: Section, known: Known) -> Models:
+    """Names that stand for several kinds of run on the task are left out: which of them it would be, nothing says."""
+    kinds = gather_kinds(section.rows, known=known)
+    named = [(next(iter(by_seed.values())).label, tuple(by_seed.values())) for by_seed in kinds]
+    counts = Counter(name for name, _ in named)
+    return {name: rows for name, rows in named if counts[name] == 1}
+
+
+def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:
+    """The task's score, drawn anew with the seeds and the examples; None where one saw other examples than the baseline."""
+    reference = data[section.baseline]
+    wanted = choose_evaluations(reference)
+    parts = []
+    for place, (split, other) in enumerate(wanted.items()):
+        columns = []
+        for row in rows:
+            own = choose_evaluations(data[row.run.id], preferred=wanted).get(split)
+            pair = align(data[row.run.id], own, reference=reference, other=other) if own else None
+            columns += [] if pair is None else [pair]
+        if len(columns) < len(rows):
+            return None
+        labels, base = columns[0][0], columns[0][2]
+        models = [*(predictions for _, predictions, _ in columns), base]
+        for metric in reference.run.answered_task.metrics:
+            parts.append(_score(metric, labels, models, seed=1000 * seed + place))
+    return _Draws.mean(parts) if parts else None
+
+
+def _score(metric: str, labels: Array, models: Sequence[Array], *, seed: int) -> _Draws:
+    """Of the models the last one is the baseline; metrics of one seed are of the same examples and the same seeds."""
+    draws = score_resamples(metric, labels, models, resamples=statistics.RESAMPLES, seed=seed)
+    own = draws[:-1]
+    picks = np.random.default_rng(seed).integers(len(own), size=own.shape)
+    values = [METRICS[metric](labels, predictions) for predictions in models]
+    samples = np.take_along_axis(own, picks, axis=0).mean(axis=0)
+    return _Draws(float(np.mean(values[:-1])), samples, values[-1], draws[-1])
+
+
+def _build_row(name: str, draws: Sequence[_Draws | None], *, is_baseline: bool) -> OverviewRow:
+    known = [each for each in draws if each is not None]
+    whole = _Draws.mean(known) if len(known) == len(draws) else None
+    return OverviewRow(
+        name=name,
+        scores=tuple(_interval(each.value, each.samples) if each else None for each in draws),
+        mean=_interval(whole.value, whole.samples) if whole else None,
+        kept=_keep(whole) if whole and not is_baseline else None,
+    )
+
+
+def _keep(whole: _Draws) -> Interval | None:
+    """None where the baseline's mean is not positive: a share of it means nothing."""
+    if whole.base <= 0:
+        return None
+    useful = whole.base_samples > 0
+    return _interval(whole.value / whole.base, whole.samples[useful] / whole.base_samples[useful])
+
+
+def _interval(value: float, samples: Array) -> Interval:
+    low, high = percentile_interval(samples)
+    return Interval(value=value, low=low, high=high)

@@ -1,0 +1,282 @@
+"""Two models against each other: what each scores on the same examples, and whether the difference is one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from compress.errors import CompressError, InvalidInputError
+from compress.kinds import Known, kind_of, seed_of
+from compress.recipes.values import Frozen
+from compress.reporting.ancestors import find_ancestors, find_store
+from compress.reporting.data import ReportData, RunData, read_run_data
+from compress.reporting.lineage import describe_making
+from compress.reporting.schema import Condition, Interval
+from compress.reporting.scores import align, choose_evaluations
+from compress.reporting.timings import compare_timings
+from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
+from compress.statistics import Array, Estimate, estimate_gain, estimate_over_seeds, mcnemar
+
+Seeds = Mapping[int, RunData]
+"""Seed → the run from it, of runs that differ in nothing else."""
+
+
+class Side(Frozen):
+    """One of the two models: its runs, one a seed, in the order of the seeds; `bytes` are the first one's."""
+
+    name: str
+    made: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    bytes: int
+
+
+class MetricPair(Frozen):
+    """A metric of both, means over their seeds, and `gain`, the first's minus the second's; all with 95 % intervals."""
+
+    metric: str
+    ours: Interval
+    theirs: Interval
+    gain: Interval
+
+
+class Discordance(Frozen):
+    """McNemar's test of a run of either side (`compress.statistics.mcnemar`), and the seeds of the two."""
+
+    seeds: tuple[int, int]
+    both: int
+    only_ours: int
+    only_theirs: int
+    neither: int
+    p_value: float
+    test: Literal["exact", "mid-p"]
+
+
+class SplitPair(Frozen):
+    """Both models on the `n` examples of a split that both answered; no `tests` for a regression."""
+
+    split: str
+    n: int
+    metrics: tuple[MetricPair, ...]
+    tests: tuple[Discordance, ...]
+
+
+class SpeedPair(Frozen):
+    """How many times faster the first is than the second, where a measuring session has both."""
+
+    machine: str
+    condition: Condition
+    faster: Interval
+    spread: Literal["sessions", "rounds"]
+
+
+class TaskPair(Frozen):
+    """Both models on a task; `smaller` is the second's bytes over the first's."""
+
+    task: str
+    ours: Side
+    theirs: Side
+    splits: tuple[SplitPair, ...]
+    smaller: float | None
+    speeds: tuple[SpeedPair, ...]
+
+
+class Pairwise(Frozen):
+    """Two models on every task that both answer."""
+
+    schema_version: int = SCHEMA_VERSION
+    tasks: tuple[TaskPair, ...]
+
+
+def compare_stored(first: StoredRun, second: StoredRun) -> Pairwise:
+    """Compare two runs, each with those of its store that differ from it in their seeds alone.
+
+    Raises:
+        InvalidInputError: They are the same model, or answer different tasks.
+        CompressError: They were not scored on the same examples.
+    """
+    names = [stored.run.answered_task.name for stored in (first, second)]
+    if names[0] != names[1]:
+        raise InvalidInputError(
+            f"{first.run.id} answers {names[0]}, {second.run.id} answers {names[1]}.",
+            "Name two models of one task.",
+        )
+    sides: list[list[StoredRun]] = []
+    known: dict[str, Run] = {}
+    for stored in (first, second):
+        store = find_store(stored)
+        others = find_runs(store) if store else [stored]
+        known |= {each.run.id: each.run for each in [*others, *find_ancestors([stored])]}
+        sides.append([each for each in others if each.run.place == stored.run.place] or [stored])
+    kin = [
+        [read_run_data(each) for each in others if _alike(each, stored, known)]
+        for stored, others in zip((first, second), sides, strict=True)
+    ]
+    return Pairwise(tasks=(_compare_task(*kin, known=known),))
+
+
+def compare_in_report(data: ReportData, first: str, second: str) -> Pairwise:
+    """Compare two models of a report on every task that has both.
+
+    Args:
+        data: The report's.
+        first: A run's id, key or name, or its name and how it was made as the report tells them; several seeds of
+            one model count as one.
+        second: The other one.
+
+    Raises:
+        InvalidInputError: A name is of no run or of several models of one task, or both are the same.
+        CompressError: They were not scored on the same examples.
+    """
+    known = {each.run.id: each.run for each in [*data.runs, *data.ancestors]}
+    ours, theirs = (_find_side(data.runs, name, known) for name in (first, second))
+    tasks = [task for task in ours if task in theirs]
+    if not tasks:
+        raise InvalidInputError(
+            f"No task of the report has both {first!r} ({', '.join(ours)}) and {second!r} ({', '.join(theirs)}).",
+            "Name two models of one task.",
+        )
+    return Pairwise(tasks=tuple(_compare_task(ours[task], theirs[task], known=known) for task in tasks))
+
+
+def _alike(each: StoredRun, stored: StoredRun, known: Known) -> bool:
+    return each.run.id == stored.run.id or (
+        each.run.place == stored.run.place
+        and each.run.name == stored.run.name
+        and kind_of(each.run, known, seeds=False) == kind_of(stored.run, known, seeds=False)
+    )
+
+
+def _find_side(runs: Sequence[RunData], name: str, known: Known) -> dict[str, list[RunData]]:
+    """Task → the runs that a name means, with the other seeds of them."""
+    sides: dict[str, list[RunData]] = {}
+    for task in sorted({each.run.answered_task.name for each in runs}):
+        here = [each for each in runs if each.run.answered_task.name == task]
+        kinds = {kind_of(each.run, known, seeds=False) for each in here if name in _names_of(each, known)}
+        if len(kinds) > 1:
+            ids = [each.run.id for each in here if name in _names_of(each, known)]
+            raise InvalidInputError(
+                f"{name!r} could be several models of the task {task!r}: {', '.join(ids)}.",
+                "Name one by its id.",
+            )
+        if kinds:
+            sides[task] = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
+    if not sides:
+        known_ids = ", ".join(each.run.id for each in runs)
+        raise InvalidInputError(f"{name!r} is no run of the report.", f"Name two of: {known_ids}.")
+    return sides
+
+
+def _names_of(data: RunData, known: Known) -> tuple[str, ...]:
+    run = data.run
+    return run.id, run.key, run.name, f"{run.name} · {describe_making(run, known)}"
+
+
+def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: Known) -> TaskPair:
+    if {each.run.id for each in ours} & {each.run.id for each in theirs}:
+        raise InvalidInputError(
+            f"{ours[0].run.id} and {theirs[0].run.id} are the same model, or seeds of one.",
+            "Name two models.",
+        )
+    first, second = _by_seed(ours, known), _by_seed(theirs, known)
+    splits = tuple(_compare_splits(first, second)) if first and second else ()
+    if not splits:
+        raise CompressError(
+            f"{ours[0].run.id} and {theirs[0].run.id} were not scored on the same examples.",
+            f"Score both anew: compress evaluate MODEL --task {ours[0].run.answered_task.name}",
+        )
+    sides = [_describe_side(side, known) for side in (first, second)]
+    return TaskPair(
+        task=ours[0].run.answered_task.name,
+        ours=sides[0],
+        theirs=sides[1],
+        splits=splits,
+        smaller=sides[1].bytes / sides[0].bytes if sides[0].bytes else None,
+        speeds=_compare_speeds(list(first.values()), list(second.values())),
+    )
+
+
+def _by_seed(runs: Sequence[RunData], known: Known) -> Seeds:
+    """Those that were scored, in the order of the seeds; of two runs from one seed the newer counts."""
+    scored = sorted(filter(choose_evaluations, runs), key=lambda each: each.run.started)
+    found = {seed_of(each.run, known): each for each in scored}
+    return dict(sorted(found.items()))
+
+
+def _describe_side(side: Seeds, known: Known) -> Side:
+    first = next(iter(side.values())).run
+    return Side(
+        name=first.name,
+        made=describe_making(first, known),
+        runs=tuple(each.run.id for each in side.values()),
+        seeds=tuple(side),
+        bytes=first.artefact_bytes,
+    )
+
+
+def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
+    """Every split that all runs of both sides answered, the very same examples."""
+    reference = next(iter(theirs.values()))
+    wanted = choose_evaluations(reference, preferred=choose_evaluations(next(iter(ours.values()))))
+    task = reference.run.answered_task
+    for split, evaluation in wanted.items():
+        columns = []
+        for data in [*ours.values(), *theirs.values()]:
+            own = choose_evaluations(data, preferred=wanted).get(split)
+            pair = align(data, own, reference=reference, other=evaluation) if own else None
+            columns += [] if pair is None else [pair]
+        if len(columns) < len(ours) + len(theirs):
+            continue
+        labels, answers = columns[0][0], [predictions for _, predictions, _ in columns]
+        first = dict(zip(ours, answers[: len(ours)], strict=True))
+        second = dict(zip(theirs, answers[len(ours) :], strict=True))
+        yield SplitPair(
+            split=split,
+            n=len(labels),
+            metrics=tuple(_compare_metric(metric, labels, first, second) for metric in task.metrics),
+            tests=tuple(_test(labels, first, second)) if task.kind == "classification" else (),
+        )
+
+
+def _compare_metric(
+    metric: str, labels: Array, ours: Mapping[int, Array], theirs: Mapping[int, Array]
+) -> MetricPair:
+    first, second = list(ours.values()), list(theirs.values())
+    return MetricPair(
+        metric=metric,
+        ours=_interval(estimate_over_seeds(metric, labels, first)),
+        theirs=_interval(estimate_over_seeds(metric, labels, second)),
+        gain=_interval(estimate_gain(metric, labels, first, second)),
+    )
+
+
+def _test(labels: Array, ours: Mapping[int, Array], theirs: Mapping[int, Array]) -> Iterator[Discordance]:
+    """Run against run, for the test knows of examples only: the same seeds, or one run against each of the other's."""
+    single = min(len(ours), len(theirs)) == 1
+    for seed, own in ours.items():
+        for other, answers in theirs.items():
+            if single or seed == other:
+                yield Discordance(seeds=(seed, other), **mcnemar(labels, own, answers)._asdict())
+
+
+def _compare_speeds(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple[SpeedPair, ...]:
+    """Of the first two runs that a session has measured together, in the order of the seeds."""
+    for other in theirs:
+        columns = compare_timings([*ours, *theirs], other.run.id)
+        for own in ours:
+            timings = [(column, column.find(own.run.id)) for column in columns]
+            speeds = tuple(
+                SpeedPair(
+                    machine=column.machine,
+                    condition=column.condition,
+                    faster=timing.speedup,
+                    spread=column.spread,
+                )
+                for column, timing in timings
+                if timing and timing.speedup
+            )
+            if speeds:
+                return speeds
+    return ()
+
+
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)

@@ -1,0 +1,87 @@
+"""The report's numbers as CSV, for whoever goes on with them: made of the report, as the pages are."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from compress.reporting.schema import Interval, Report, Row, Section
+from compress.reporting.wording import show
+
+SCORES_FILE, TIMINGS_FILE = "scores.csv", "timings.csv"
+SHEETS = frozenset({SCORES_FILE, TIMINGS_FILE})
+"""The files beside the data that follow from them."""
+DIGITS = 6
+"""Significant ones: what lies beyond may differ from one machine to the next."""
+
+MODEL = "task model made run seed"
+SCORES = f"{MODEL} split metric n value low high kept kept_low kept_high engine evaluation truncated"
+TIMINGS = (
+    f"{MODEL} engine machine device batch length threads milliseconds low high speedup speedup_low speedup_high "
+    "spread sessions rounds load_seconds peak_bytes"
+)
+
+
+def render_sheets(report: Report) -> dict[str, str]:
+    """File → its text: a row for each run, split and metric, and one for each run and condition.
+
+    Agreement with the baseline and the expected calibration error stand among the metrics. What is not known is empty.
+    """
+    scores = (line for section in report.sections for line in _list_scores(section))
+    timings = (line for section in report.sections for line in _list_timings(section))
+    return {SCORES_FILE: _write(SCORES, scores), TIMINGS_FILE: _write(TIMINGS, timings)}
+
+
+def _list_scores(section: Section) -> Iterator[Sequence[object]]:
+    for row in section.rows:
+        model = _name(section, row)
+        for found in row.scores:
+            numbers = (*_bounds(found.score), *_bounds(found.retention))
+            origin = (found.engine, found.evaluation, found.truncated)
+            yield (*model, found.split, found.metric, found.n, *numbers, *origin)
+        for each in row.fidelity:
+            for metric, value in (
+                ("agreement", _bounds(each.agreement)),
+                ("expected_calibration_error", (each.calibration_error, None, None)),
+            ):
+                if value[0] is not None:
+                    yield (*model, each.split, metric, each.n, *value, *[None] * 6)
+
+
+def _list_timings(section: Section) -> Iterator[Sequence[object]]:
+    for column in section.timings:
+        under = column.condition
+        for timing in column.timings:
+            yield (
+                *_name(section, section.find(timing.run)),
+                timing.engine,
+                column.machine,
+                *(under.device, under.batch, under.length, under.threads),
+                *_bounds(timing.milliseconds),
+                *_bounds(timing.speedup),
+                *(column.spread, len(column.sessions), column.rounds),
+                *(timing.load_seconds, timing.peak_bytes),
+            )
+
+
+def _name(section: Section, row: Row) -> tuple[object, ...]:
+    return section.task, row.short, row.made, row.run.id, row.run.seed
+
+
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None, float | None]:
+    return (interval.value, interval.low, interval.high) if interval else (None, None, None)
+
+
+def _write(header: str, lines: Iterator[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header.split())
+    writer.writerows([_tell(cell) for cell in line] for line in lines)
+    return stream.getvalue()
+
+
+def _tell(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return f"{cell:.{DIGITS}g}" if isinstance(cell, float) else show(str(cell))

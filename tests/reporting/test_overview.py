@@ -1,0 +1,117 @@
+"""The mean over tasks: GLUE's rule by hand, its interval, who is in it, and what is left out."""
+
+import numpy as np
+import pytest
+
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.reporting.markdown import render_markdown
+from compress.statistics import METRICS, estimate_over_seeds
+from tests.reporting.test_terminal import printed
+
+METRICS_OF = {"sst2": ("accuracy",), "mrpc": ("accuracy", "f1"), "wnli": ("accuracy",)}
+
+
+@pytest.fixture
+def add(store, kit):
+    """A fine-tuned model on one of the tasks, with so many wrong answers."""
+
+    def make(name, task, wrong, *, seed=1, parameters=1, stage=kit.FINETUNE, **changes):
+        asked = kit.TASK.model_copy(update={"name": task, "metrics": METRICS_OF[task]})
+        found = store.add(name, stage, size=9, parameters=parameters, task=asked, seed=seed)
+        store.evaluate(found, kit.answers(wrong, 10 * wrong + seed), **changes)
+        return found
+
+    return make
+
+
+@pytest.fixture
+def reported(tmp_path):
+    def of(*runs):
+        write_data(runs, tmp_path / "report", title="T", command="c")
+        return compare(read_data(tmp_path / "report"))
+
+    return of
+
+
+def score(kit, metric, *answers):
+    return float(np.mean([METRICS[metric](kit.LABELS, each) for each in answers]))
+
+
+def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
+    big = [add("big", task, 40, parameters=9) for task in ("sst2", "mrpc")]
+    small = [
+        add("small", task, wrong, seed=seed)
+        for task in ("sst2", "mrpc")
+        for seed, wrong in ((1, 60), (2, 90))
+    ]
+    report = reported(*small, *big, add("small", "wnli", 200), add("big", "wnli", 200, parameters=9))
+    overview = report.overview
+    assert overview.tasks == ("sst2", "mrpc")
+    first, second = overview.rows
+    assert (first.name, second.name) == ("big · fine-tuned", "small · fine-tuned")
+    answers = [kit.answers(wrong, 10 * wrong + seed) for seed, wrong in ((1, 60), (2, 90))]
+    accuracy, f1 = (score(kit, metric, *answers) for metric in ("accuracy", "f1"))
+    base = [score(kit, metric, kit.answers(40, 401)) for metric in ("accuracy", "f1")]
+    assert [each.value for each in second.scores] == pytest.approx([accuracy, (accuracy + f1) / 2])
+    assert second.mean.value == pytest.approx((accuracy + (accuracy + f1) / 2) / 2)
+    assert first.mean.value == pytest.approx((base[0] + sum(base) / 2) / 2)
+    assert second.kept.value == pytest.approx(second.mean.value / first.mean.value)
+    assert first.kept is None
+    text = render_markdown(report)
+    assert "## Mean of SST-2 and MRPC" in text
+    assert "WNLI is left out" in text
+    assert f"{second.mean.value:.3f} ({second.mean.low:.3f}–{second.mean.high:.3f})" in text
+    shown = printed(report)
+    assert "mean of SST-2 and MRPC" in shown
+    assert max(len(line) for line in shown.splitlines() if "!" not in line and "keeps" not in line) <= 100
+
+
+def test_both_splits_of_mnli_are_one_task(store, kit, reported, add):
+    splits = {"validation_matched": 30, "validation_mismatched": 70}
+    task = kit.TASK.model_copy(update={"name": "mnli", "validation": tuple(splits)})
+    big = store.add("big", kit.FINETUNE, size=9, parameters=9, task=task)
+    for number, (split, wrong) in enumerate(splits.items()):
+        store.evaluate(big, kit.answers(wrong, number), split=split, key=f"e{number:07x}")
+    overview = reported(big, add("big", "sst2", 40, parameters=9)).overview
+    assert overview.tasks == ("sst2", "mnli")
+    assert overview.rows[0].scores[1].value == pytest.approx(1 - 50 / 400)
+
+
+def test_the_interval_is_that_of_independent_tasks(add, reported, kit, monkeypatch):
+    """Guards the same draws for every task: the mean of two is then as unsure as each of them."""
+    monkeypatch.setattr("compress.statistics.RESAMPLES", 1000)
+    runs = [
+        add(name, task, wrong, parameters=n)
+        for n, (name, wrong) in enumerate((("a", 100), ("b", 80)))
+        for task in ("sst2", "mrpc")
+    ]
+    overview = reported(*runs).overview
+    row = next(row for row in overview.rows if row.name.startswith("a "))
+    one = estimate_over_seeds("accuracy", kit.LABELS.astype(float), [kit.answers(100, 1001).astype(float)])
+    assert row.scores[0].high - row.scores[0].low == pytest.approx(one.high - one.low, rel=0.1)
+    ratio = (row.mean.high - row.mean.low) / np.mean([each.high - each.low for each in row.scores])
+    assert ratio == pytest.approx(np.sqrt(0.5), rel=0.1)
+
+
+def test_who_was_not_scored_on_every_task_has_no_mean(add, reported):
+    rows = reported(
+        *(add("big", task, 40, parameters=9) for task in ("sst2", "mrpc")),
+        add("other", "sst2", 50),
+        add("both", "sst2", 50),
+        add("both", "mrpc", 50, data="another0"),
+    )
+    assert rows.overview.rows[0].mean is not None
+    assert [row.name for row in rows.overview.rows] == ["big · fine-tuned"]
+
+
+def test_two_kinds_of_one_name_are_not_mixed(add, reported, kit):
+    hot = kit.FINETUNE.model_copy(update={"training": kit.Training(learning_rate=1e-3)})
+    runs = [add(name, task, 50, parameters=n) for n, name in enumerate("ab") for task in ("sst2", "mrpc")]
+    report = reported(*runs, add("a", "mrpc", 10, seed=2, stage=hot))
+    assert [row.name for row in report.overview.rows] == ["b · fine-tuned"]
+
+
+def test_one_task_or_nothing_shared_has_none(add, reported, written):
+    assert written.report.overview is None
+    assert reported(add("a", "sst2", 40), add("b", "mrpc", 40)).overview is None
