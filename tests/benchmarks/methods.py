@@ -35,6 +35,8 @@ from tests.benchmarks.tables import render_rows
 
 TEACHER = "minilm-l6"
 STUDENTS = ("albert-tiny", "albert-tiny-attention")
+RECOVERY = {"max_steps": 500}
+"""A recovery's default schedule is the model's own: as long as learning the task was, of a model that knows it already."""
 BATCHES = (1, 32)
 HEAD = (
     "model",
@@ -61,7 +63,8 @@ class Comparison:
         task: That all learn.
         glue: A local clone of GLUE.
         store: The directory of runs.
-        training: Changes to all schedules.
+        training: Changes to the schedules of the three models.
+        recovery: Changes to the schedules of what is pruned or rounded and taught again.
         sessions: Of measuring.
         rounds: In each.
         length: In tokens, of what is timed.
@@ -74,6 +77,7 @@ class Comparison:
     glue: Path | None
     store: Path
     training: Mapping[str, Any]
+    recovery: Mapping[str, Any]
     sessions: int
     rounds: int
     length: int
@@ -96,7 +100,7 @@ class Comparison:
 
     def ways(self) -> dict[str, Way]:
         """Every way there is, by the words of its command."""
-        recovery = Recovery(allow_weak_teacher=True, options=Options(training=self.training))
+        recovery = Recovery(allow_weak_teacher=True, options=Options(training=self.recovery))
         place = {"runs": self.store, "glue": self.glue}
         removals = {
             "--layers 1": Removal(layers=1),
@@ -203,7 +207,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--glue", type=Path, help="a local clone of GLUE")
     parser.add_argument("--store", type=Path, default=Path("runs"), help="of the runs; the same one resumes")
     parser.add_argument("--output-dir", type=Path, required=True, help="of the report and the table")
-    parser.add_argument("--training", type=json.loads, default={}, help="changes to all schedules, as JSON")
+    parser.add_argument("--training", type=json.loads, default={}, help="changes to the models' schedules, as JSON")
+    parser.add_argument("--recovery", type=json.loads, default=dict(RECOVERY), help="to those of --recover")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--length", type=int, default=128)
