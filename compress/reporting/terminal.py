@@ -21,6 +21,7 @@ from compress.reporting.wording import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from compress.reporting.pairwise import Discordance, Pairwise, Side, TaskPair
 
@@ -45,15 +46,15 @@ def render_table(report: Report) -> "RenderableType":
     return Group(*parts)
 
 
-def _build_table(section: Section) -> "RenderableType":
+def _begin_table(title: str, caption: str | None = None) -> "Table":
+    """A table with its first column, the models."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    column = section.timing
     table = Table(
-        title=Text(show(f"{section.task} (brackets: 95 % intervals; of times, the spread)")),
-        caption=Text(show(f"{format_condition(column.condition)}; {column.machine}")) if column else None,
+        title=Text(show(title)),
+        caption=None if caption is None else Text(show(caption)),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -62,6 +63,17 @@ def _build_table(section: Section) -> "RenderableType":
         width=WIDTH,
     )
     table.add_column("model", overflow="fold", ratio=1)
+    return table
+
+
+def _build_table(section: Section) -> "RenderableType":
+    from rich.text import Text
+
+    column = section.timing
+    table = _begin_table(
+        f"{section.task} (brackets: 95 % intervals; of times, the spread)",
+        f"{format_condition(column.condition)}; {column.machine}" if column else None,
+    )
     table.add_column("size", justify="right", min_width=8)
     table.add_column("params", justify="right", min_width=6)
     if column:
@@ -75,20 +87,10 @@ def _build_table(section: Section) -> "RenderableType":
 
 def _build_overview_table(overview: Overview) -> "RenderableType":
     """Values alone for the tasks, so that nine of them fit; their intervals are on the page."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     names = [show(name_task(task)) for task in overview.tasks]
-    table = Table(
-        title=Text(f"mean of {join_names(names)} (brackets: 95 % intervals)"),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        width=WIDTH,
-    )
-    table.add_column("model", overflow="fold", ratio=1)
+    table = _begin_table(f"mean of {join_names(names)} (brackets: 95 % intervals)")
     for name in (*names, "mean", "share kept"):
         table.add_column(Text(name), justify="right", overflow="fold")
     for row in overview.rows:
@@ -100,20 +102,10 @@ def _build_overview_table(overview: Overview) -> "RenderableType":
 
 
 def _build_fidelity_table(section: Section) -> "RenderableType":
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     baseline = section.find(section.baseline)
-    table = Table(
-        title=Text(show(f"stands in for {baseline.short}")),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        width=WIDTH,
-    )
-    table.add_column("model", overflow="fold", ratio=1)
+    table = _begin_table(f"stands in for {baseline.short}")
     table.add_column("split", overflow="fold")
     table.add_column("agreement", justify="right")
     table.add_column("calibration error", justify="right")

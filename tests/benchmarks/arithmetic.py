@@ -110,10 +110,7 @@ def multiply(dtype: str, side: int) -> float:
 
 
 def multiply_integers(side: int, *, threads: int) -> float:
-    """The most GFLOP a second that a product of two square matrices of 8 bits reaches on the CPU.
-
-    It is ONNX Runtime's: of all libraries here its kernel for one product by itself is the fastest.
-    """
+    """The most GFLOP a second that a product of two square matrices of 8 bits reaches on the CPU, by ONNX Runtime's kernel."""
     import numpy as np
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper

@@ -207,7 +207,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--glue", type=Path, help="a local clone of GLUE")
     parser.add_argument("--store", type=Path, default=Path("runs"), help="of the runs; the same one resumes")
     parser.add_argument("--output-dir", type=Path, required=True, help="of the report and the table")
-    parser.add_argument("--training", type=json.loads, default={}, help="changes to the models' schedules, as JSON")
+    parser.add_argument(
+        "--training", type=json.loads, default={}, help="changes to the models' schedules, as JSON"
+    )
     parser.add_argument("--recovery", type=json.loads, default=dict(RECOVERY), help="to those of --recover")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
