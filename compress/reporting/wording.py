@@ -89,6 +89,12 @@ def format_share(value: float) -> str:
     return f"{100 * value:.1f} %".replace("-", "−")
 
 
+def format_points(difference: float) -> str:
+    """A difference of two scores in points, a hundredth each, one decimal: −2.2 points."""
+    text = f"{100 * difference:+.1f}"
+    return f"{'±0.0' if float(text) == 0 else text.replace('-', '−')} points"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration: 4.2 s, 12 min, 3.5 h."""
     if seconds < 90:
