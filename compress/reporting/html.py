@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
+from compress.reporting.curveplots import plot_curve
 from compress.reporting.essentials import (
     describe_size,
     list_commands,
@@ -15,8 +16,9 @@ from compress.reporting.essentials import (
     list_parents,
     order_by_making,
 )
+from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants
-from compress.reporting.plots import FRAME, plot_bytes, plot_curve, plot_latency
+from compress.reporting.plots import plot_bytes, plot_latency
 from compress.reporting.schema import Ancestor, Headline, Report, Row, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
