@@ -18,6 +18,7 @@ from compress.reporting.essentials import (
 )
 from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants
+from compress.reporting.parts import PARTS
 from compress.reporting.plots import plot_bytes, plot_latency
 from compress.reporting.schema import Ancestor, Headline, Report, Row, Section
 
@@ -80,7 +81,11 @@ def _view(section: Section, index: int) -> dict[str, Any]:
     """What the template shows of one task."""
     anchors = {row.run.id: f"run-{index}-{place}" for place, row in enumerate(section.rows)}
     anchors |= {made.run.id: f"before-{index}-{place}" for place, made in enumerate(section.ancestors)}
+    parts = _list_parts(section)
     return {
+        "has_parts": bool(parts),
+        "parts": [{"name": part, "colour": colour} for part, colour in parts.items()],
+        "colours": parts,
         "section": section,
         "index": index,
         "baseline": section.find(section.baseline),
@@ -96,6 +101,19 @@ def _view(section: Section, index: int) -> dict[str, Any]:
         "anchors": anchors,
         "several_scores": any(len(row.scores) > 1 for row in section.rows),
     }
+
+
+def _list_parts(section: Section) -> dict[str, str]:
+    """Part → the class of its colour, for every part that a bar of the section shows."""
+    shares = [
+        share
+        for row in section.rows
+        if row.parts
+        for share in (*row.parts.parameters, *row.parts.milliseconds)
+    ]
+    names = sorted({share.part for share in shares} - set(PARTS))
+    shown = [*(part for part in PARTS if any(share.part == part for share in shares)), *names]
+    return {part: f"part-{PARTS.index(part) if part in PARTS else len(PARTS) - 1}" for part in shown}
 
 
 def _view_ancestor(section: Section, made: Ancestor) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from compress.reporting.essentials import (
     order_by_making,
 )
 from compress.reporting.origins import ENTROPY
-from compress.reporting.schema import Report, Row, Section
+from compress.reporting.schema import Overview, Report, Row, Section
 from compress.reporting.wording import (
     format_bytes,
     format_change,
@@ -31,10 +31,27 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>&|#~!]|(?<!\w)_|_(?!\w)")
 def render_markdown(report: Report) -> str:
     """The `README.md` of a report; the same report always gives the same bytes."""
     lines = [f"# {escape(report.title)}", ""]
+    if report.overview:
+        lines += [*_render_overview(report.overview), ""]
     for section in report.sections:
         lines += [*_render_section(section), ""]
     lines += [*_render_making(report), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _render_overview(overview: Overview) -> Iterator[str]:
+    yield "## All tasks"
+    yield ""
+    titles = ["Model", *map(escape, overview.tasks), "Mean (95 %)", "Share kept (95 %)"]
+    yield _line(titles)
+    yield _line(["---", *["---:"] * (len(titles) - 1)])
+    for row in overview.rows:
+        scores = [
+            f"{format_score(each.value)} ({format_range(each, 'score')})" if each else "–"
+            for each in (*row.scores, row.mean)
+        ]
+        kept = f"{format_share(row.kept.value)} ({format_range(row.kept, 'share')})" if row.kept else "–"
+        yield _line([escape(row.name), *scores, kept])
 
 
 def escape(text: str) -> str:
@@ -63,6 +80,9 @@ def _render_section(section: Section) -> Iterator[str]:
     yield ""
     if section.groups:
         yield from _render_groups(section)
+        yield ""
+    if any(row.parts for row in section.rows):
+        yield from _render_parts(section)
         yield ""
     if section.ancestors:
         yield from _render_ancestors(section)
@@ -116,6 +136,18 @@ def _render_groups(section: Section) -> Iterator[str]:
     yield escape(
         "Intervals: seeds and examples drawn anew together, 95 %; the share's paired with the baseline."
     )
+
+
+def _render_parts(section: Section) -> Iterator[str]:
+    yield "### Where parameters and milliseconds go"
+    yield ""
+    yield _line(["Model", "Parameters", "Milliseconds"])
+    yield _line(["---", "---", "---"])
+    for row in section.rows:
+        if row.parts:
+            counts = [f"{each.part} {format_count(each.value)}" for each in row.parts.parameters]
+            times = [f"{each.part} {format_significant(each.value)}" for each in row.parts.milliseconds]
+            yield _line([escape(row.short), *(escape(", ".join(told) or "–") for told in (counts, times))])
 
 
 def _render_ancestors(section: Section) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.marks import (
@@ -20,7 +20,7 @@ from compress.reporting.marks import (
     Shape,
     place_labels,
 )
-from compress.reporting.points import Point, list_points
+from compress.reporting.points import Point, drop_shared_name, list_points
 from compress.reporting.schema import Interval, Row, Section
 from compress.reporting.wording import format_bytes, format_significant
 
@@ -66,7 +66,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Plot:
-    """Score against a quantity of which less is better, on a logarithmic axis."""
+    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels."""
 
     x_title: str
     y_title: str
@@ -79,6 +79,7 @@ class Plot:
     height: int
     name: str
     description: str
+    shared: str = ""
 
 
 def plot_bytes(section: Section) -> Plot | None:
@@ -109,7 +110,9 @@ def _plot(
     if len(points) < 2:
         return None
     places = {run: place for place, point in enumerate(points) for run in point.runs}
-    return draw(points, x_title, section.metric, write, arrows=find_arrows(section, places))
+    cut, shared = drop_shared_name(points)
+    plot = draw(cut, x_title, section.metric, write, arrows=find_arrows(section, places))
+    return replace(plot, shared=shared)
 
 
 def draw(

@@ -1,7 +1,7 @@
 """What a chart shows of a section's models: those that differ in their seeds alone are one point."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
 from compress.reporting.marks import Shape
@@ -42,6 +42,18 @@ def list_points(section: Section, measure: Measure) -> list[Point]:
     return [point for point in (*single, *means) if point is not None]
 
 
+def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
+    """The points with their labels cut by the name that all but the baseline begin with, and that name or nothing."""
+    heads = {point.label.partition(" · ")[::2] for point in points if not point.baseline}
+    names = {name for name, _ in heads}
+    if len(names) != 1 or len(heads) < 2 or not all(rest for _, rest in heads):
+        return list(points), ""
+    cut = [
+        point if point.baseline else replace(point, label=point.label.partition(" · ")[2]) for point in points
+    ]
+    return cut, names.pop()
+
+
 def name_group(section: Section, group: SeedGroup) -> str:
     """What the short names of a group's runs have in common."""
     parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
@@ -65,7 +77,7 @@ def _show_group(section: Section, group: SeedGroup, measure: Measure) -> Point |
     if cost is None:
         return None
     return Point(
-        label=f"{name_group(section, group)} ({len(group.seeds)} seeds)",
+        label=name_group(section, group),
         x=cost.value,
         y=group.score,
         across=cost if cost.high > cost.low else None,

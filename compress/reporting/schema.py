@@ -110,6 +110,21 @@ class Curve(Frozen):
     level: Level | None = None
 
 
+class PartShare(Frozen):
+    """What one part of a model has of its parameters or milliseconds; `share` is of the sum over the parts."""
+
+    part: str
+    value: float
+    share: float
+
+
+class Parts(Frozen):
+    """Where a model's parameters and milliseconds go; either is empty where no session says it."""
+
+    parameters: tuple[PartShare, ...] = ()
+    milliseconds: tuple[PartShare, ...] = ()
+
+
 class Row(Frozen):
     """One run of the comparison. `smaller` is the baseline's bytes over its own.
 
@@ -128,6 +143,7 @@ class Row(Frozen):
     primary: ScoreResult | None
     scores: tuple[ScoreResult, ...]
     curves: tuple[Curve, ...]
+    parts: Parts | None = None
 
 
 class Ancestor(Frozen):
@@ -230,6 +246,22 @@ class Section(Frozen):
         raise KeyError(run)
 
 
+class OverviewRow(Frozen):
+    """One model's primary score on each task (None where it has none), their mean, and the mean share kept."""
+
+    name: str
+    scores: tuple[Interval | None, ...]
+    mean: Interval | None
+    kept: Interval | None
+
+
+class Overview(Frozen):
+    """Models by tasks: what a report of several tasks says of each model as a whole."""
+
+    tasks: tuple[str, ...]
+    rows: tuple[OverviewRow, ...]
+
+
 class Report(Frozen):
     """A comparison of runs, one section a task."""
 
@@ -237,3 +269,4 @@ class Report(Frozen):
     title: str
     command: str
     sections: tuple[Section, ...]
+    overview: Overview | None = None

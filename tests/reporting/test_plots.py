@@ -144,5 +144,5 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
     plot = plot_bytes(report.sections[0])
     (mark,) = [mark for mark in plot.marks if mark.dots]
     assert len(plot.marks) == 3
-    assert mark.label == "albert-tiny (2 seeds)"
+    assert mark.label == "albert-tiny"
     assert mark.y == pytest.approx(sum(mark.dots) / 2, abs=0.2)
