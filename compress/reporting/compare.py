@@ -14,7 +14,8 @@ from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links, name_runs
 from compress.reporting.origins import build_ancestors, trace_ancestors
 from compress.reporting.overview import find_overview
-from compress.reporting.schema import Report, Row, Section
+from compress.reporting.parts import read_parts
+from compress.reporting.schema import Report, Row, Section, TimingColumn
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds
 from compress.reporting.timings import compare_timings
@@ -57,6 +58,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
     rows = [_build_row(each, reference, known, short=shorts[each.run.id]) for each in runs]
     rows.sort(key=lambda row: (row.run.id != baseline, -row.bytes, row.run.id))
     timings = compare_timings(runs, baseline)
+    rows = _add_parts(rows, runs, timings)
     section = Section(
         task=reference.run.answered_task.name,
         metric=reference.run.answered_task.primary_metric,
@@ -97,6 +99,13 @@ def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -
         fidelity=judge_fidelity(data, reference),
         curves=read_curves(data.history),
     )
+
+
+def _add_parts(rows: Sequence[Row], runs: Sequence[RunData], timings: Sequence[TimingColumn]) -> list[Row]:
+    """The rows, with where their parameters and milliseconds go under the condition of the first column."""
+    condition = timings[0].condition if timings else None
+    parts = {each.run.id: read_parts(each, condition) for each in runs}
+    return [row.model_copy(update={"parts": parts[row.run.id]}) for row in rows]
 
 
 def _check_baseline(chosen: str | None, runs: Sequence[RunData]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from compress.reporting.points import name_group
 from compress.reporting.schema import Headline, Interval, Row, Section, SeedGroup, TimingColumn
 from compress.reporting.wording import format_change, format_condition, format_range, format_share
 
@@ -74,9 +75,7 @@ def _gather(section: Section, group: SeedGroup) -> _Candidate:
     rows = [section.find(run) for run in group.runs]
     column = section.timing
     timed = [row for row in rows if column and column.find(row.run.id)]
-    parts = zip(*(row.short.split(" · ") for row in rows), strict=False)
-    common = (names[0] for names in parts if len(set(names)) == 1)
-    return _Candidate((timed or rows)[0], " · ".join(common), group)
+    return _Candidate((timed or rows)[0], name_group(section, group), group)
 
 
 def _choose(section: Section) -> tuple[_Candidate, str] | None:

@@ -29,7 +29,6 @@ from compress.reporting.wording import (
     name_task,
     show,
 )
-from compress.tasks import OUTSIDE_MEAN
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>&|#~!]|(?<!\w)_|_(?!\w)")
 
@@ -38,8 +37,7 @@ def render_markdown(report: Report) -> str:
     """The `README.md` of a report; the same report always gives the same bytes."""
     lines = [f"# {escape(report.title)}", ""]
     if report.overview:
-        left_out = any(section.task in OUTSIDE_MEAN for section in report.sections)
-        lines += [*_render_overview(report.overview, left_out=left_out), ""]
+        lines += [*_render_overview(report.overview, explain_overview(report, report.overview)), ""]
     for section in report.sections:
         lines += [*_render_section(section), ""]
     lines += [*_render_making(report), ""]
@@ -58,7 +56,7 @@ def fence(text: str, language: str) -> list[str]:
     return [f"{ticks}{language}", *(show(line) for line in text.split("\n")), ticks]
 
 
-def _render_overview(overview: Overview, *, left_out: bool) -> Iterator[str]:
+def _render_overview(overview: Overview, note: str) -> Iterator[str]:
     names = [name_task(task) for task in overview.tasks]
     yield f"## Mean of {escape(join_names(names))}"
     yield ""
@@ -74,7 +72,7 @@ def _render_overview(overview: Overview, *, left_out: bool) -> Iterator[str]:
             ]
         )
     yield ""
-    yield escape(explain_overview(overview, left_out=left_out))
+    yield escape(note)
 
 
 def _write_score(score: Interval | None) -> str:
@@ -98,6 +96,9 @@ def _render_section(section: Section) -> Iterator[str]:
         yield ""
     if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
         yield from _render_fidelity(section)
+        yield ""
+    if any(row.parts for row in section.rows):
+        yield from _render_parts(section)
         yield ""
     if section.ancestors:
         yield from _render_ancestors(section)
@@ -173,6 +174,18 @@ def _render_fidelity(section: Section) -> Iterator[str]:
             )
     yield ""
     yield escape(explain_fidelity(baseline.short, baseline.run.answered_task.kind))
+
+
+def _render_parts(section: Section) -> Iterator[str]:
+    yield "### Where parameters and milliseconds go"
+    yield ""
+    yield _line(["Model", "Parameters", "Milliseconds"])
+    yield _line(["---", "---", "---"])
+    for row in section.rows:
+        if row.parts:
+            counts = [f"{each.part} {format_count(each.value)}" for each in row.parts.parameters]
+            times = [f"{each.part} {format_significant(each.value)}" for each in row.parts.milliseconds]
+            yield _line([escape(row.short), *(escape(", ".join(told) or "–") for told in (counts, times))])
 
 
 def _render_ancestors(section: Section) -> Iterator[str]:

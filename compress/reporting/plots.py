@@ -1,72 +1,40 @@
-"""Where everything of a plot goes, in the SVG's units; no markup, so that the template escapes all."""
+"""Score against cost: where everything of a chart goes, in the SVG's units; no markup, so that the template escapes all."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-from compress.reporting.schema import Curve, Interval, Level, Section
+from compress.reporting.arrows import Arrow, find_arrows
+from compress.reporting.marks import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    LETTER,
+    LONGEST_LABEL,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Box,
+    Corner,
+    Mark,
+    Shape,
+    place_labels,
+)
+from compress.reporting.points import Point, drop_shared_name, list_points
+from compress.reporting.schema import Interval, Row, Section
 from compress.reporting.wording import format_bytes, format_significant
 
-WIDTH, HEIGHT = 400, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 14, 46
-FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
-"""The edges of a plot, for the template."""
-CURVE_WIDTH, CURVE_HEIGHT = 240, 130
-LETTER, LINE = 6.7, 15
-"""Width and height of a letter of a label at 12 units; on the wide side, to keep labels apart."""
-LONGEST_LABEL = 30
-Corner = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Point:
-    """What a plot shows of one run; `across` is the spread of `x` where it has one."""
-
-    label: str
-    x: float
-    y: Interval
-    across: Interval | None
-    baseline: bool
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle that no label may cover."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: "Box") -> float:
-        """The area that two rectangles share."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0.0) * max(height, 0.0)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point with error bars and label, in the SVG's units; `leader` where the label stands apart."""
-
-    label: str
-    x: float
-    y: float
-    low: float
-    high: float
-    left: float
-    right: float
-    baseline: bool
-    box: Box
-    leader: bool
-
-    @property
-    def anchor(self) -> tuple[float, float]:
-        """Where a leader meets the label: the nearest point of its box."""
-        x = min(max(self.x, self.box.left), self.box.right)
-        y = min(max(self.y, self.box.top), self.box.bottom)
-        return round(x, 1), round(y, 1)
+LEGEND_LINE = 20
+ROOM = 9
+"""What an arrow leaves free around the marks that it joins."""
+WORDS: dict[Shape, str] = {
+    "baseline": "baseline",
+    "distilled": "distilled",
+    "quantized": "quantized",
+    "pruned": "pruned",
+    "labels": "labels alone",
+    "other": "other",
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +46,27 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class ArrowPath:
+    """An arrow of the lineage, as two paths; weights went on, or a teacher taught."""
+
+    line: str
+    head: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend: a shape, and what it stands for."""
+
+    x: float
+    y: float
+    shape: Shape
+    text: str
+
+
+@dataclass(frozen=True)
 class Plot:
-    """Score against a quantity of which less is better, on a logarithmic axis."""
+    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels."""
 
     x_title: str
     y_title: str
@@ -87,71 +74,112 @@ class Plot:
     y_ticks: tuple[Tick, ...]
     marks: tuple[Mark, ...]
     front: str
-    description: str
-
-
-@dataclass(frozen=True)
-class CurvePlot:
-    """One quantity of a training log as a line, with what its axes end at; `level` is what it is compared with."""
-
+    arrows: tuple[ArrowPath, ...]
+    legend: tuple[Key, ...]
+    height: int
     name: str
-    path: str
-    low: str
-    high: str
-    first: int
-    last: int
     description: str
-    level: Level | None = None
-    level_path: str = ""
+    shared: str = ""
 
 
 def plot_bytes(section: Section) -> Plot | None:
     """Score against bytes on disk; None with fewer than two comparable runs."""
-    points = [
-        Point(row.short, row.bytes, row.primary.score, None, row.run.id == section.baseline)
-        for row in section.rows
-        if row.primary and row.primary.comparable and row.bytes > 0
-    ]
-    return _plot(points, "Bytes on disk (log)", section.metric, lambda value: format_bytes(value, 2))
+    points = list_points(section, _size)
+    return _plot(points, "Bytes on disk (log)", section, lambda value: format_bytes(value, 2))
 
 
 def plot_latency(section: Section) -> Plot | None:
     """Score against latency in the comparison's sessions; None with fewer than two runs that have both."""
     column = section.timing
-    points = []
-    for row in section.rows:
+
+    def measure(row: Row) -> Interval | None:
         timing = column.find(row.run.id) if column else None
-        if timing and row.primary and row.primary.comparable:
-            times = timing.milliseconds
-            points.append(
-                Point(row.short, times.value, row.primary.score, times, row.run.id == section.baseline)
-            )
-    return _plot(
-        points, "Milliseconds a batch (log)", section.metric, lambda value: format_significant(value, 2)
-    )
+        return timing.milliseconds if timing else None
+
+    points = list_points(section, measure)
+    return _plot(points, "Milliseconds a batch (log)", section, lambda value: format_significant(value, 2))
 
 
-def _plot(points: Sequence[Point], x_title: str, metric: str, write: Callable[[float], str]) -> Plot | None:
+def _size(row: Row) -> Interval | None:
+    return Interval(value=row.bytes, low=row.bytes, high=row.bytes) if row.bytes > 0 else None
+
+
+def _plot(
+    points: Sequence[Point], x_title: str, section: Section, write: Callable[[float], str]
+) -> Plot | None:
     if len(points) < 2:
         return None
-    lows, highs = (
-        [p.across.low if p.across else p.x for p in points],
-        [p.across.high if p.across else p.x for p in points],
+    places = {run: place for place, point in enumerate(points) for run in point.runs}
+    cut, shared = drop_shared_name(points)
+    plot = draw(cut, x_title, section.metric, write, arrows=find_arrows(section, places))
+    return replace(plot, shared=shared)
+
+
+def draw(
+    points: Sequence[Point],
+    x_title: str,
+    metric: str,
+    write: Callable[[float], str],
+    *,
+    arrows: Sequence[Arrow] = (),
+) -> Plot:
+    """A plot of two points or more; `write` words a value of the horizontal axis."""
+    lows, highs = zip(
+        *((p.across.low, p.across.high) if p.across else (p.x, p.x) for p in points), strict=True
     )
     x_axis = _LogAxis(min(lows), max(highs))
-    y_axis = _LinearAxis(min(point.y.low for point in points), max(point.y.high for point in points))
+    seen = [score for point in points for score in (point.y.low, point.y.high, *point.singles)]
+    y_axis = _LinearAxis(min(seen), max(seen))
     front = _list_corners(points, x_axis, y_axis)
-    marks = place_labels([_mark(point, x_axis, y_axis) for point in points], front)
+    marks = [_mark(point, x_axis, y_axis) for point in points]
+    legend, height = _place_legend(tuple(dict.fromkeys(point.shape for point in points)))
     named = "; ".join(f"{point.label}: {write(point.x)}, {point.y.value:.3f}" for point in points)
     return Plot(
         x_title=x_title,
         y_title=metric.replace("_", " "),
         x_ticks=tuple(Tick(x_axis.place(value), write(value)) for value in x_axis.ticks()),
         y_ticks=tuple(Tick(y_axis.place(value), y_axis.write(value)) for value in y_axis.ticks()),
-        marks=marks,
+        marks=place_labels(marks, front),
         front="M" + "L".join(f"{x} {y}" for x, y in front),
-        description=f"{metric.replace('_', ' ')} against {x_title.lower()}. {named}.",
+        arrows=tuple(path for path in (_draw_arrow(marks, arrow) for arrow in arrows) if path),
+        legend=legend,
+        height=height,
+        name=f"{metric.replace('_', ' ')} against {x_title.lower()}",
+        description=f"{named}.",
     )
+
+
+def _draw_arrow(marks: Sequence[Mark], arrow: Arrow) -> ArrowPath | None:
+    """A line from mark to mark with a head at its end; None where the two are too close for one."""
+    start, end = marks[arrow.start], marks[arrow.end]
+    length = math.hypot(end.x - start.x, end.y - start.y)
+    if length < 2 * ROOM + 6:
+        return None
+    across, down = (end.x - start.x) / length, (end.y - start.y) / length
+    tip = end.x - ROOM * across, end.y - ROOM * down
+    sides = [
+        (tip[0] - 7 * across - side * 3 * down, tip[1] - 7 * down + side * 3 * across) for side in (1, -1)
+    ]
+    begin = (start.x + ROOM * across, start.y + ROOM * down)
+    line, head = ([begin, tip], [sides[0], tip, sides[1]])
+    return ArrowPath(_write_path(line), _write_path(head), arrow.kind)
+
+
+def _write_path(points: Sequence[Corner]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _place_legend(shapes: Sequence[Shape]) -> tuple[tuple[Key, ...], int]:
+    """The legend below the plot, in as many lines as it needs, and the height of it all."""
+    keys: list[Key] = []
+    x, y = float(LEFT), HEIGHT + 12.0
+    for shape in shapes:
+        width = len(WORDS[shape]) * LETTER + 30
+        if x + width > WIDTH and x > LEFT:
+            x, y = float(LEFT), y + LEGEND_LINE
+        keys.append(Key(round(x + 6, 1), y, shape, WORDS[shape]))
+        x += width
+    return tuple(keys), int(y) + 12
 
 
 class _LogAxis:
@@ -215,48 +243,9 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         baseline=point.baseline,
         box=Box(x, y, x, y),
         leader=False,
+        shape=point.shape,
+        dots=tuple(y_axis.place(score) for score in point.singles),
     )
-
-
-def place_labels(marks: Sequence[Mark], front: Sequence[Corner]) -> tuple[Mark, ...]:
-    """Give each mark the nearest place for its label that covers no label, mark, error bar or part of the front."""
-    taken = [box for mark in marks for box in _occupied(mark)]
-    for (x, y), (next_x, next_y) in pairwise(front):
-        taken.append(Box(min(x, next_x) - 1, min(y, next_y) - 1, max(x, next_x) + 1, max(y, next_y) + 1))
-    labels: list[Box] = []
-    placed = []
-    for mark in sorted(marks, key=lambda mark: (mark.y, mark.x)):
-        candidates = _candidates(mark, len(mark.label) * LETTER)
-        box, far = min(candidates, key=lambda each: _cost(each[0], taken, labels) + each[1] / 10)
-        labels.append(box)
-        placed.append(replace(mark, box=box, leader=far > 20))
-    return tuple(placed)
-
-
-def _occupied(mark: Mark) -> tuple[Box, Box, Box]:
-    return (
-        Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6),
-        Box(mark.x - 3, mark.high, mark.x + 3, mark.low),
-        Box(mark.left, mark.y - 3, mark.right, mark.y + 3),
-    )
-
-
-def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
-    """Places of a label with their distance: beside the mark, a little above or below, then anywhere."""
-    middle = mark.y - LINE / 2
-    for shift in (0, -14, 14, -28, 28):
-        for x, far in ((mark.right + 9, 0.0), (mark.left - 9 - width, 1.0), (mark.x - width / 2, 2.0)):
-            yield Box(x, middle + shift, x + width, middle + shift + LINE), abs(shift) * 0.7 + far
-    for y in range(0, HEIGHT - BOTTOM - LINE, 8):
-        for x in range(LEFT, max(LEFT + 1, int(WIDTH - width)), 10):
-            nearest = math.hypot(max(x - mark.x, mark.x - x - width, 0), y - middle)
-            yield Box(x, y, x + width, y + LINE), 25 + nearest
-
-
-def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
-    inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
-    outside = (box.right - box.left) * LINE - inside
-    return 4 * outside + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))
 
 
 def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis) -> list[Corner]:
@@ -269,38 +258,3 @@ def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis
             x, y = x_axis.place(point.x), y_axis.place(best)
             corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     return [*corners, (WIDTH - RIGHT, corners[-1][1])]
-
-
-def plot_curve(curve: Curve, name: str | None = None) -> CurvePlot:
-    """A curve of a training log, and the level that it is compared with; a constant one lies in the middle.
-
-    Args:
-        curve: With one value or more.
-        name: What the reader calls the quantity; default as the log does.
-    """
-    seen = [*curve.values, *([curve.level.value] if curve.level else [])]
-    low, high = min(seen), max(seen)
-    first, last = curve.steps[0], curve.steps[-1]
-
-    def place(value: float) -> float:
-        return CURVE_HEIGHT - 2 - ((value - low) / (high - low) if high > low else 0.5) * (CURVE_HEIGHT - 4)
-
-    points = [
-        f"{(step - first) / ((last - first) or 1) * (CURVE_WIDTH - 2) + 1:.1f} {place(value):.1f}"
-        for step, value in zip(curve.steps, curve.values, strict=True)
-    ]
-    name = name or curve.name.replace("_", " ")
-    ends = f"from {curve.values[0]:.3g} at step {first} to {curve.values[-1]:.3g} at step {last}"
-    level = curve.level
-    beside = f"; {level.name} {level.value:.3g}" if level else ""
-    return CurvePlot(
-        name=name,
-        path=f"M{'L'.join(points)}",
-        low=format_significant(low),
-        high=format_significant(high),
-        first=first,
-        last=last,
-        description=f"{name} {ends}{beside}.",
-        level=level,
-        level_path=f"M1 {place(level.value):.1f}H{CURVE_WIDTH - 1}" if level else "",
-    )

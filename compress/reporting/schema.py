@@ -130,6 +130,21 @@ class Curve(Frozen):
     level: Level | None = None
 
 
+class PartShare(Frozen):
+    """What one part of a model has of its parameters or milliseconds; `share` is of the sum over the parts."""
+
+    part: str
+    value: float
+    share: float
+
+
+class Parts(Frozen):
+    """Where a model's parameters and milliseconds go; either is empty where no session says it."""
+
+    parameters: tuple[PartShare, ...] = ()
+    milliseconds: tuple[PartShare, ...] = ()
+
+
 class Row(Frozen):
     """One run of the comparison. `smaller` is the baseline's bytes over its own.
 
@@ -149,6 +164,7 @@ class Row(Frozen):
     scores: tuple[ScoreResult, ...]
     fidelity: tuple[Fidelity, ...] = ()
     curves: tuple[Curve, ...]
+    parts: Parts | None = None
 
 
 class Ancestor(Frozen):

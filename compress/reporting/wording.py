@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
-from compress.reporting.schema import Condition, Fidelity, Interval, Overview
-from compress.tasks import GLUE_TITLES
+from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report
+from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
@@ -96,6 +96,12 @@ def format_difference(interval: Interval) -> str:
 def format_share(value: float) -> str:
     """A share in percent, one decimal: 97.1 %."""
     return f"{100 * value:.1f} %".replace("-", "−")
+
+
+def format_points(difference: float) -> str:
+    """A difference of two scores in points, a hundredth each, one decimal: −2.2 points."""
+    text = f"{100 * difference:+.1f}"
+    return f"{'±0.0' if float(text) == 0 else text.replace('-', '−')} points"
 
 
 def format_seconds(seconds: float) -> str:
@@ -195,14 +201,14 @@ def name_task(task: str) -> str:
     return GLUE_TITLES.get(task, task)
 
 
-def explain_overview(overview: Overview, *, left_out: bool) -> str:
-    """What the overview's numbers are; `left_out`: whether the report has WNLI, which is no part of the mean."""
+def explain_overview(report: Report, overview: Overview) -> str:
+    """What the overview's numbers are, and why WNLI is no part of the mean, where the report has it."""
     tasks = join_names([name_task(task) for task in overview.tasks])
     text = (
         f"Mean: of {tasks}; the score of a task is the mean of its metrics and of its splits. In brackets 95 % intervals over "
         "seeds and examples; the share of the baseline's mean that is kept is paired."
     )
-    if left_out:
+    if any(section.task in OUTSIDE_MEAN for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "
             "score below a constant answer."

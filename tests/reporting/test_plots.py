@@ -5,9 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.reporting import plots
-from compress.reporting.plots import Point, plot_bytes, plot_curve, plot_latency
-from compress.reporting.schema import Curve, Interval, Level
+from compress.reporting import write_report
+from compress.reporting.arrows import Arrow, find_arrows
+from compress.reporting.curveplots import plot_curve
+from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
+from compress.reporting.plots import draw, plot_bytes, plot_latency
+from compress.reporting.points import Point
+from compress.reporting.schema import Curve, Interval, Level, Link
+from compress.runs import read_run
 
 
 def test_places_follow_the_numbers(written):
@@ -28,8 +33,6 @@ def test_places_follow_the_numbers(written):
 
 
 def test_without_comparable_timings_there_is_no_latency_plot(kit, store, tmp_path):
-    from compress.reporting import write_report
-
     report = write_report(kit.build_trio(store, measure=False).runs, tmp_path / "r", command="c")
     assert plot_latency(report.sections[0]) is None
     assert plot_bytes(report.sections[0]) is not None
@@ -52,21 +55,21 @@ def test_labels_of_up_to_six_runs_do_not_overlap(drawn):
         Point(name, x, Interval(value=y, low=y - e, high=y + e), None, index == 0)
         for index, (name, x, y, e) in enumerate(drawn)
     ]
-    plot = plots._plot(points, "Bytes", "accuracy", str)
+    plot = draw(points, "Bytes", "accuracy", str)
     for first, second in combinations(plot.marks, 2):
         assert first.box.overlap(second.box) == 0
     for mark in plot.marks:
-        assert mark.box.left >= plots.LEFT
-        assert mark.box.right <= plots.WIDTH
+        assert mark.box.left >= LEFT
+        assert mark.box.right <= WIDTH
         assert mark.box.top >= 0
-        assert mark.box.bottom <= plots.HEIGHT - plots.BOTTOM + 1
+        assert mark.box.bottom <= HEIGHT - BOTTOM + 1
     assert 2 <= len(plot.x_ticks) <= 9
     assert 3 <= len(plot.y_ticks) <= 7
 
 
 def test_equal_points_and_constant_curves_are_drawn():
     same = Interval(value=1.0, low=1.0, high=1.0)
-    plot = plots._plot([Point(name, 5.0, same, None, False) for name in "ab"], "Bytes", "accuracy", str)
+    plot = draw([Point(name, 5.0, same, None, False) for name in "ab"], "Bytes", "accuracy", str)
     assert plot.marks[0].x == plot.marks[1].x
     curve = plot_curve(Curve(name="loss", steps=(3, 3), values=(2.0, 2.0)))
     assert "nan" not in curve.path
@@ -85,13 +88,13 @@ def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
         Point(name, x, Interval(value=y, low=y - 0.02, high=y + 0.02), None, False)
         for name, (x, y) in scores.items()
     ]
-    plot = plots._plot(points, "Bytes", "accuracy", str)
+    plot = draw(points, "Bytes", "accuracy", str)
     marks = {mark.label: mark for mark in plot.marks}
     assert str(marks["beaten"].y) not in plot.front
     assert f"{marks['large'].x} {marks['large'].y}" in plot.front
     for mark in plot.marks:
         for other in plot.marks:
-            assert all(mark.box.overlap(box) == 0 for box in plots._occupied(other))
+            assert all(mark.box.overlap(box) == 0 for box in _occupied(other))
 
 
 def test_a_level_lies_where_the_curve_would_and_inside_the_plot():
@@ -100,3 +103,46 @@ def test_a_level_lies_where_the_curve_would_and_inside_the_plot():
     assert (curve.path, curve.level_path) == ("M1.0 65.0L239.0 128.0", "M1 2.0H239")
     assert (curve.low, curve.high, curve.name) == ("2.00", "4.00", "words")
     assert curve.description == "words from 3 at step 0 to 2 at step 10; unigram entropy 4."
+
+
+def test_arrows_follow_the_lineage(written):
+    """The teacher taught the student, whose weights went on into the int8 file."""
+    plot = plot_bytes(written.report.sections[0])
+    places = {mark.label: f"{mark.x}" for mark in plot.marks}
+    kinds = [arrow.kind for arrow in plot.arrows]
+    assert sorted(kinds) == ["teacher", "weights"]
+    assert len(places) == 3
+    assert {mark.shape for mark in plot.marks} == {"baseline", "distilled", "quantized"}
+    assert [key.shape for key in plot.legend] == ["baseline", "distilled", "quantized"]
+
+
+def test_an_arrow_goes_through_stages_without_a_mark(ancestry):
+    report = write_report(ancestry.runs, ancestry.store.root.parent / "r", command="c")
+    (section,) = report.sections
+    hidden = section.lineage[-1].child
+    marks = {row.run.id: place for place, row in enumerate(section.rows)}
+    links = [Link(child=section.rows[1].run.id, parent="x", role="student", run=hidden)]
+    links += [Link(child=hidden, parent="y", role="model", run=section.baseline)]
+    assert hidden not in marks
+    changed = section.model_copy(update={"lineage": tuple(links)})
+    assert find_arrows(changed, marks) == (Arrow(0, 1, "weights"),)
+    round_trip = [*links, Link(child=section.baseline, parent="x", role="model", run=hidden)]
+    assert find_arrows(changed.model_copy(update={"lineage": tuple(round_trip)}), marks)
+
+
+def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
+    again = trio.store.add(
+        "albert-tiny",
+        kit.DISTILL,
+        size=18_000_000,
+        parameters=4_500_000,
+        seed=43,
+        parents=[kit.child_of(trio.teacher, "teacher")],
+    )
+    trio.store.evaluate(again, kit.answers(60, 3))
+    report = write_report([*trio.runs, read_run(again.path)], trio.store.root.parent / "r", command="c")
+    plot = plot_bytes(report.sections[0])
+    (mark,) = [mark for mark in plot.marks if mark.dots]
+    assert len(plot.marks) == 3
+    assert mark.label == "albert-tiny"
+    assert mark.y == pytest.approx(sum(mark.dots) / 2, abs=0.2)

@@ -1,0 +1,103 @@
+"""A chart's marks and the places of their labels, in the SVG's units; no label covers another."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+WIDTH, HEIGHT = 400, 300
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 14, 46
+FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
+"""The edges of a plot, for the template."""
+LETTER, LINE = 6.7, 15
+"""Width and height of a letter of a label at 12 units; on the wide side, to keep labels apart."""
+LONGEST_LABEL = 34
+Corner = tuple[float, float]
+Shape = Literal["baseline", "distilled", "quantized", "pruned", "labels", "other"]
+"""What a mark looks like, by how its model was made; `labels`: trained on the labels alone."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle that no label may cover."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlap(self, other: "Box") -> float:
+        """The area that two rectangles share."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(width, 0.0) * max(height, 0.0)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with error bars and label, in the SVG's units; `leader` where the label stands apart.
+
+    `dots` are the heights of the single seeds that it is the mean of.
+    """
+
+    label: str
+    x: float
+    y: float
+    low: float
+    high: float
+    left: float
+    right: float
+    baseline: bool
+    box: Box
+    leader: bool
+    shape: Shape = "other"
+    dots: tuple[float, ...] = ()
+
+    @property
+    def anchor(self) -> tuple[float, float]:
+        """Where a leader meets the label: the nearest point of its box."""
+        x = min(max(self.x, self.box.left), self.box.right)
+        y = min(max(self.y, self.box.top), self.box.bottom)
+        return round(x, 1), round(y, 1)
+
+
+def place_labels(marks: Sequence[Mark], front: Sequence[Corner]) -> tuple[Mark, ...]:
+    """Give each mark the nearest place for its label that covers no label, mark, error bar or part of the front."""
+    taken = [box for mark in marks for box in _occupied(mark)]
+    for (x, y), (next_x, next_y) in pairwise(front):
+        taken.append(Box(min(x, next_x) - 1, min(y, next_y) - 1, max(x, next_x) + 1, max(y, next_y) + 1))
+    labels: list[Box] = []
+    placed = []
+    for mark in sorted(marks, key=lambda mark: (mark.y, mark.x)):
+        candidates = _candidates(mark, len(mark.label) * LETTER)
+        box, far = min(candidates, key=lambda each: _cost(each[0], taken, labels) + each[1] / 10)
+        labels.append(box)
+        placed.append(replace(mark, box=box, leader=far > 20))
+    return tuple(placed)
+
+
+def _occupied(mark: Mark) -> tuple[Box, Box, Box]:
+    return (
+        Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6),
+        Box(mark.x - 3, mark.high, mark.x + 3, mark.low),
+        Box(mark.left, mark.y - 3, mark.right, mark.y + 3),
+    )
+
+
+def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
+    """Places of a label with their distance: beside the mark, a little above or below, then anywhere."""
+    middle = mark.y - LINE / 2
+    for shift in (0, -14, 14, -28, 28):
+        for x, far in ((mark.right + 9, 0.0), (mark.left - 9 - width, 1.0), (mark.x - width / 2, 2.0)):
+            yield Box(x, middle + shift, x + width, middle + shift + LINE), abs(shift) * 0.7 + far
+    for y in range(0, HEIGHT - BOTTOM - LINE, 8):
+        for x in range(LEFT, max(LEFT + 1, int(WIDTH - width)), 10):
+            nearest = math.hypot(max(x - mark.x, mark.x - x - width, 0), y - middle)
+            yield Box(x, y, x + width, y + LINE), 25 + nearest
+
+
+def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
+    inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
+    outside = (box.right - box.left) * LINE - inside
+    return 4 * outside + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))

@@ -1,0 +1,128 @@
+"""The page in a real browser, as it is: its own script and no other runs, and nothing is fetched."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from compress.reporting import wording
+from compress.reporting.html import render_html
+
+SPEC = importlib.util.spec_from_file_location("chromium", Path(__file__).with_name("chromium.py"))
+chromium = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(chromium)
+
+pytestmark = pytest.mark.skipif(
+    chromium.CHROMIUM is None, reason="no chromium here (apt-get install chromium)"
+)
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u2066</style></title>"
+TABLE = "document.querySelector('table.wide')"
+ORDER = f"Array.from({TABLE}.tBodies[0].rows, row => row.cells[0].querySelector('bdi').textContent)"
+SORTS = f"Array.from({TABLE}.tHead.rows[0].cells, head => head.getAttribute('aria-sort'))"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    found = chromium.Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def hostile(written, tmp_path):
+    """A report whose task, title, models and labels are attacks."""
+    (section,) = written.report.sections
+    rows = tuple(
+        row.model_copy(update={"short": f"{HOSTILE} {place}", "label": HOSTILE, "made": HOSTILE})
+        for place, row in enumerate(section.rows)
+    )
+    section = section.model_copy(update={"task": HOSTILE, "rows": rows, "metric": HOSTILE})
+    report = written.report.model_copy(update={"title": HOSTILE, "command": HOSTILE, "sections": (section,)})
+    path = tmp_path / "index.html"
+    path.write_text(render_html(report), encoding="utf-8")
+    return path
+
+
+def click(browser, title):
+    browser.run(
+        f"Array.from({TABLE}.querySelectorAll('thead button')).find(b => b.textContent === {title!r}).click()"
+    )
+
+
+def test_the_table_sorts_both_ways_and_keeps_what_is_missing_last(browser, written):
+    browser.open(written.path / "index.html")
+    before = browser.run(ORDER)
+    click(browser, "Size")
+    assert browser.run(ORDER) == before[::-1]
+    assert browser.run(SORTS)[:2] == [None, "ascending"]
+    click(browser, "Size")
+    assert browser.run(ORDER) == before
+    click(browser, "Accuracy")
+    assert browser.run(SORTS) == [None, None, None, None, "descending", None]
+    browser.run(f"{TABLE}.tBodies[0].rows[0].cells[1].removeAttribute('data-sort')")
+    for _ in range(2):
+        click(browser, "Size")
+        assert browser.run(ORDER)[-1] == before[0]
+
+
+def test_the_table_sorts_by_keyboard_and_equal_rows_keep_their_order(browser, written):
+    browser.open(written.path / "index.html")
+    before = browser.run(ORDER)
+    browser.run(f"{TABLE}.tHead.rows[0].cells[2].querySelector('button').focus()")
+    browser.press("Enter", 13)
+    assert browser.run(ORDER) == [*before[1:], before[0]]  # the two of 4.5 M in their order
+    assert browser.run(SORTS)[2] == "ascending"
+
+
+def test_the_theme_goes_round_and_is_remembered(browser, written):
+    browser.open(written.path / "index.html")
+    seen = []
+    for _ in range(3):
+        seen.append(browser.run("document.getElementById('theme').textContent"))
+        seen.append(browser.run("getComputedStyle(document.body).backgroundColor"))
+        browser.run("document.getElementById('theme').click()")
+    assert seen[::2] == ["Theme: system", "Theme: light", "Theme: dark"]
+    assert seen[3] == "rgb(253, 253, 252)"
+    assert seen[5] == "rgb(21, 23, 26)"
+    browser.run("document.getElementById('theme').click()")
+    browser.open(written.path / "index.html")
+    assert browser.run("document.getElementById('theme').textContent") == "Theme: light"
+    browser.run("localStorage.clear()")
+
+
+def test_nothing_is_fetched_and_the_console_is_silent(browser, written):
+    path = written.path / "index.html"
+    browser.open(path)
+    click(browser, "Size")
+    urls = [each["request"]["url"] for each in browser.said("Network.requestWillBeSent")]
+    assert urls == [path.as_uri()]
+    assert not browser.said("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+
+
+def test_hostile_texts_stay_texts(browser, hostile):
+    browser.open(hostile)
+    assert not browser.said("Page.javascriptDialogOpening", "Log.entryAdded", "Runtime.exceptionThrown")
+    assert browser.run("document.scripts.length") == 1
+    assert browser.run("document.images.length") == 0
+    shown = browser.run("document.querySelector('h1').textContent")
+    assert shown == wording.show(HOSTILE)
+    assert shown.startswith("<script>alert(1)<")
+    assert "\\u202e" in shown
+
+
+def test_an_injected_script_does_not_run(browser, written, tmp_path):
+    """Guards the policy: were a text not escaped one day, it would still do nothing."""
+    page = (written.path / "index.html").read_text(encoding="utf-8")
+    path = tmp_path / "index.html"
+    path.write_text(page.replace("</main>", "<script>window.broken = 1</script></main>"), encoding="utf-8")
+    browser.open(path)
+    assert browser.run("typeof window.broken") == "undefined"
+    assert "Content Security Policy" in browser.said("Log.entryAdded")[0]["entry"]["text"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_never_scrolls_sideways(browser, written, hostile, width):
+    for path in (written.path / "index.html", hostile):
+        browser.open(path, width=width)
+        wide = "Array.from(document.querySelectorAll('body *')).filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
+        assert browser.run("document.documentElement.scrollWidth") <= width, (path, browser.run(wide))
