@@ -7,6 +7,7 @@ from itertools import chain
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Finetune
 from compress.reporting.data import RunData
+from compress.reporting.lineage import name_group
 from compress.reporting.schema import Caveat, CaveatKind, Row, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import (
@@ -28,11 +29,23 @@ def find_caveats(section: Section, runs: Sequence[RunData]) -> tuple[Caveat, ...
     return tuple(chain.from_iterable(rule(section, data) for rule in RULES))
 
 
-def _about(kind: CaveatKind, rows: Sequence[Row], text: str) -> Iterator[Caveat]:
+def _about(section: Section, kind: CaveatKind, rows: Sequence[Row], text: str) -> Iterator[Caveat]:
     """One caveat about several rows, none where there is no row; `{}` in the text becomes their names."""
     if rows:
-        names = join_names([row.short for row in rows])
+        names = join_names(_name(section, rows))
         yield Caveat(kind=kind, text=text.replace("{}", names), runs=tuple(row.run.id for row in rows))
+
+
+def _name(section: Section, rows: Sequence[Row]) -> list[str]:
+    """What rows are called: all seeds of a model by one name, and all that are compared by none."""
+    ids = {row.run.id for row in rows}
+    if len(rows) == len(section.rows) > 1:
+        return ["every model here"]
+    names: dict[str, str] = {}
+    for group in section.groups:
+        if ids.issuperset(group.runs):
+            names |= dict.fromkeys(group.runs, f"{name_group(section, group)} ({len(group.seeds)} seeds)")
+    return list(dict.fromkeys(names.get(row.run.id, row.short) for row in rows))
 
 
 def _others(section: Section) -> list[Row]:
@@ -41,21 +54,23 @@ def _others(section: Section) -> list[Row]:
 
 def _not_evaluated(section: Section, _: Data) -> Iterator[Caveat]:
     rows = [row for row in section.rows if row.primary is None]
-    yield from _about("not-evaluated", rows, "No score on the task's own validation data is recorded for {}.")
+    yield from _about(
+        section, "not-evaluated", rows, "Without a score on the task's own validation data: {}."
+    )
 
 
 def _different_data(section: Section, _: Data) -> Iterator[Caveat]:
     evaluated = section.find(section.baseline).primary is not None
     rows = [row for row in _others(section) if any(not score.comparable for score in row.scores)]
     text = "{} saw other examples than the baseline: their scores are not compared."
-    yield from _about("different-data", rows if evaluated else [], text)
+    yield from _about(section, "different-data", rows if evaluated else [], text)
 
 
 def _no_retention(section: Section, _: Data) -> Iterator[Caveat]:
     scored = [(row, row.primary) for row in _others(section) if row.primary]
     rows = [row for row, score in scored if score.comparable and not score.retention]
     text = "The baseline's score is not positive, so that a share of it means nothing; none is given for {}."
-    yield from _about("no-retention", rows, text)
+    yield from _about(section, "no-retention", rows, text)
 
 
 def _several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
@@ -66,18 +81,22 @@ def _several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
             if others:
                 text = f"{{}} was evaluated {len(found)} times on {split}; "
                 text += f"shown is {shown}, not {join_names(others)}."
-                yield from _about("several-evaluations", [row], text)
+                yield from _about(section, "several-evaluations", [row], text)
 
 
 def _unresolved(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of several seeds their mean counts."""
+    told = {run: (section.find(group.runs[0]), group) for group in section.groups for run in group.runs}
     for row in _others(section):
-        kept = row.primary.retention if row.primary else None
-        if kept and kept.low <= 1 <= kept.high:
+        first, group = told.get(row.run.id, (row, None))
+        kept = group.retention if group else row.primary.retention if row.primary else None
+        if first is row and kept and kept.low <= 1 <= kept.high:
             text = (
                 f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
                 f"{format_range(kept, 'share')} %, contains 100 %."
             )
-            yield from _about("unresolved", [row], text)
+            rows = [section.find(run) for run in group.runs] if group else [row]
+            yield from _about(section, "unresolved", rows, text)
 
 
 def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
@@ -85,12 +104,12 @@ def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
         counts = {(s.split, s.truncated, s.n, s.batches.max_length) for s in row.scores if s.truncated}
         for split, truncated, n, length in sorted(counts):
             text = f"{truncated} of {n} texts of {split} were cut to {length} tokens when {{}} was evaluated."
-            yield from _about("truncated", [row], text)
+            yield from _about(section, "truncated", [row], text)
 
 
 def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
     rows = [row for row in section.rows if not any(column.find(row.run.id) for column in section.timings)]
-    yield from _about("not-measured", rows, "No latency was measured for {}.")
+    yield from _about(section, "not-measured", rows, "Without a measured latency: {}.")
 
 
 def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
@@ -101,7 +120,7 @@ def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
     measured = [row for row in _others(section) if any(column.find(row.run.id) for column in section.timings)]
     rows = [row for row in measured if not compared(row)]
     text = "Never measured in one session with the baseline, so that no speed-up is given: {}."
-    yield from _about("no-common-session", rows, text)
+    yield from _about(section, "no-common-session", rows, text)
 
 
 def _separate_sessions(section: Section, _: Data) -> Iterator[Caveat]:
@@ -133,13 +152,13 @@ def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
             over = "over sessions" if column.spread == "sessions" else "between the quartiles of its rounds"
             value = f"{format_significant(interval.value)}{unit} ({format_range(interval, 'ratio')})"
             text = f"The {name} of {{}} varies by {format_share(spread)} {over}: {value} at "
-            yield from _about("timing-spread", [row], f"{text}{format_condition(column.condition)}.")
+            yield from _about(section, "timing-spread", [row], f"{text}{format_condition(column.condition)}.")
 
 
 def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
     rows = [row for row in section.rows if getattr(row.run.stage, "select_on", "holdout") == "validation"]
     text = "{} was selected on the validation data that it is scored on, which flatters the score."
-    yield from _about("selected-on-validation", rows, text)
+    yield from _about(section, "selected-on-validation", rows, text)
 
 
 def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
@@ -150,7 +169,7 @@ def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
 
     rows = [row for row in section.rows if allowed(row)]
     text = "A teacher no better than a constant answer was allowed for {}; compare its score with chance."
-    yield from _about("weak-teacher", rows, text)
+    yield from _about(section, "weak-teacher", rows, text)
 
 
 def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
@@ -160,7 +179,7 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
         for row in section.rows
         if any(parent.role == "teacher" and parent.run_id not in here for parent in row.run.parents)
     ]
-    yield from _about("teacher-missing", rows, "The teacher of {} is no run of this report.")
+    yield from _about(section, "teacher-missing", rows, "The teacher of {} is no run of this report.")
 
 
 def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
@@ -171,7 +190,7 @@ def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
         seeds[row.run.name, row.run.stage.model_dump_json()].add(row.run.seed)
     rows = [row for row in trained if len(seeds[row.run.name, row.run.stage.model_dump_json()]) == 1]
     text = "One seed each was trained of {}: the intervals hold the choice of examples, not that of the seed."
-    yield from _about("single-seed", rows, text)
+    yield from _about(section, "single-seed", rows, text)
 
 
 def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
@@ -184,7 +203,7 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
 
     rows = [row for row in section.rows if changed(row)]
     text = "The code had uncommitted changes when {} was made or measured."
-    yield from _about("uncommitted-changes", rows, text)
+    yield from _about(section, "uncommitted-changes", rows, text)
 
 
 def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
@@ -192,7 +211,7 @@ def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
     for row in section.rows:
         if row.primary and row.primary.score.low <= 0:
             text = f"The score of {{}}, {format_score(row.primary.score.value)}, cannot be told from zero."
-            yield from _about("unresolved", [row], text)
+            yield from _about(section, "unresolved", [row], text)
 
 
 RULES: tuple[Rule, ...] = (

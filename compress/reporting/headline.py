@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from compress.reporting.points import name_group
+from compress.reporting.lineage import name_group
 from compress.reporting.schema import Headline, Interval, Row, Section, SeedGroup, TimingColumn
 from compress.reporting.wording import format_change, format_condition, format_range, format_share
 

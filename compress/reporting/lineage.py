@@ -15,7 +15,7 @@ from compress.recipes.stages import (
     Prune,
     Quantize,
 )
-from compress.reporting.schema import Link
+from compress.reporting.schema import Link, Section, SeedGroup
 from compress.runs import Parent, Run
 
 GONE_ON_WITH = frozenset({"model", "student"})
@@ -211,3 +211,9 @@ def order_runs(runs: Sequence[Run]) -> tuple[Run, ...]:
             yield run
 
     return tuple(each for run in known.values() for each in unfold(run))
+
+
+def name_group(section: Section, group: SeedGroup) -> str:
+    """What the short names of a group's runs have in common."""
+    parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
+    return " · ".join(names[0] for names in parts if len(set(names)) == 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
+from compress.reporting.lineage import name_group
 from compress.reporting.marks import Shape
 from compress.reporting.schema import Interval, Row, Section, SeedGroup
 
@@ -52,12 +53,6 @@ def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
         point if point.baseline else replace(point, label=point.label.partition(" · ")[2]) for point in points
     ]
     return cut, names.pop()
-
-
-def name_group(section: Section, group: SeedGroup) -> str:
-    """What the short names of a group's runs have in common."""
-    parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
-    return " · ".join(names[0] for names in parts if len(set(names)) == 1)
 
 
 def _show_row(section: Section, row: Row, measure: Measure) -> Point | None:

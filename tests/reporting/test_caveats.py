@@ -130,7 +130,7 @@ def leave_teacher_out(trio, kit):
         (
             "not-evaluated",
             evaluate_nowhere,
-            "No score on the task's own validation data is recorded for albert-tiny",
+            "Without a score on the task's own validation data: albert-tiny.",
         ),
         (
             "no-common-session",
@@ -138,7 +138,7 @@ def leave_teacher_out(trio, kit):
             "Never measured in one session with the baseline, so that no speed-up is given: albert-tiny.",
         ),
         ("separate-sessions", measure_apart, "2 separate sets of sessions"),
-        ("not-measured", measure_never, "No latency was measured for albert-tiny."),
+        ("not-measured", measure_never, "Without a measured latency: albert-tiny."),
         (
             "timing-spread",
             measure_in_noise,

@@ -54,6 +54,18 @@ def test_seeds_of_one_kind_are_told_together(student, groups):
     assert group.retention.value == pytest.approx((1 - 75 / 400) / (1 - 40 / 400))
 
 
+def test_caveats_name_a_model_once_whatever_its_seeds(student, teacher, tmp_path):
+    runs = [student(seed, 41) for seed in WRONG]
+    chosen = [read_run(stored.path) for stored in (teacher, *runs)]
+    write_data(chosen, tmp_path / "report", title="T", command="c", baseline=teacher.run.id)
+    (section,) = compare(read_data(tmp_path / "report")).sections
+    told = {caveat.kind: caveat for caveat in section.caveats}
+    assert [caveat.kind for caveat in section.caveats].count("unresolved") == 1
+    assert "tell albert-tiny (3 seeds) from the baseline" in told["unresolved"].text
+    assert told["unresolved"].runs == tuple(stored.run.id for stored in runs)
+    assert told["not-measured"].text == "Without a measured latency: every model here."
+
+
 def test_what_was_made_otherwise_is_not_among_them(student, groups, kit):
     hot = kit.DISTILL.model_copy(update={"terms": (SoftTerm(temperature=4.0),)})
     others = [
