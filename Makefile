@@ -36,5 +36,9 @@ benchmark-peers: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement tests/benchmarks/peers/requirements.txt
 	$(BIN)/python -m tests.benchmarks.textbrewer
 
+# The README's picture: the head of a report, in a browser.
+reports/picture.png: reports/first-light/index.html
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1440 --screenshot=$@ file://$(CURDIR)/$<
+
 clean:
 	rm -rf $(VENV) build dist

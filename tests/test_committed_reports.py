@@ -5,11 +5,26 @@ from pathlib import Path
 import pytest
 
 from compress.reporting import check_report
+from compress.reporting.index import INDEX_FILE, list_reports, render_index
 
-ROOT = Path(__file__).resolve().parent.parent
+REPORTS = Path(__file__).resolve().parent.parent / "reports"
+COMMITTED = [folder for folder in list_reports(REPORTS) if folder.name != "sample"]
+"""`make demo` leaves one that is not."""
+PICTURE = "picture.png"
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "reports").iterdir()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_a_committed_report_follows_from_its_data(folder):
     """Guards pages that a change of ours would word anew, left as they were."""
     assert check_report(folder) == []
+
+
+def test_the_index_follows_from_the_reports(tmp_path):
+    for folder in COMMITTED:
+        (tmp_path / folder.name).symlink_to(folder)
+    assert (REPORTS / INDEX_FILE).read_text(encoding="utf-8") == render_index(tmp_path)
+
+
+def test_the_picture_in_the_readme_is_small():
+    assert f"(reports/{PICTURE})" in (REPORTS.parent / "README.md").read_text(encoding="utf-8")
+    assert (REPORTS / PICTURE).stat().st_size < 200_000

@@ -412,6 +412,10 @@ def report(
         bool,
         typer.Option("--check", help="Exit 1 where pages do not follow from their data, or data from RUNS."),
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Render a report, or a directory of them, anew from the data there."),
+    ] = False,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -432,12 +436,19 @@ def report(
                 "--compare takes two models, and neither RUNS nor --check.",
                 "Write the report first, then: compress report --compare A B --output-dir DIR",
             )
+        if again and (models or check or compare):
+            raise InvalidInputError(
+                "--again takes what is there: neither RUNS nor --check nor --compare.",
+                "compress report --again --output-dir DIR",
+            )
         if compare:
             reports.compare(output_dir, compare, store=common["runs"], output=output)
         elif output_dir is None:
             raise InvalidInputError(
                 "A report needs a directory.", "Name it: compress report RUNS --output-dir reports/NAME"
             )
+        elif again:
+            reports.again(output_dir, output=output)
         elif check:
             reports.check(output_dir, models or [], store=common["runs"], output=output)
         else:

@@ -1,4 +1,4 @@
-"""The report command's three: write one, check one, and set two models against each other."""
+"""The report command's four: write one, render it again, check it, and set two models against each other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from compress.cli.output import EXIT_FAILED, Output
 from compress.environment import current_command
 from compress.errors import InvalidInputError
-from compress.reporting import check_report, write_report
+from compress.reporting import check_report, check_reports, render_again, write_report
 from compress.reporting.data import read_data
 from compress.reporting.terminal import render_table
 from compress.runs import StoredRun
@@ -42,13 +42,24 @@ def write(
 
 
 def check(output_dir: Path, models: Sequence[str], *, store: Path, output: Output) -> None:
-    """Exit with status 1 where a report and its data, or its data and the runs, differ."""
-    differences = check_report(output_dir, runs=_collect(models, store) if models else None)
+    """Exit with status 1 where a report (or one of a directory of them) and its data, or its data and the runs, differ."""
+    from compress.reporting.index import is_report
+
+    if models or is_report(output_dir):
+        differences = check_report(output_dir, runs=_collect(models, store) if models else None)
+    else:
+        differences = check_reports(output_dir)
     output.give(
         {"differences": differences}, "\n".join(differences) or f"{output_dir} follows from its data."
     )
     if differences:
         raise typer.Exit(EXIT_FAILED)
+
+
+def again(output_dir: Path, *, output: Output) -> None:
+    """Render a report, or each of a directory and its index, from the data that are there."""
+    render_again(output_dir)
+    output.give({"path": str(output_dir)}, f"{output_dir} is rendered anew from its data.")
 
 
 def compare(output_dir: Path | None, names: tuple[str, str], *, store: Path, output: Output) -> None:

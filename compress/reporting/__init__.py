@@ -11,7 +11,7 @@ from compress.reporting.schema import Report
 from compress.reporting.sheets import render_sheets
 from compress.runs import StoredRun
 
-__all__ = ["Report", "check_report", "render_again", "write_report"]
+__all__ = ["Report", "check_report", "check_reports", "render_again", "write_report"]
 
 
 def write_report(
@@ -45,19 +45,27 @@ def write_report(
     return report
 
 
-def render_again(output_dir: Path) -> Report:
+def render_again(output_dir: Path) -> None:
     """Make an existing report's pages and sheets anew from its data, which stay as they are.
 
+    Args:
+        output_dir: A report; or a directory of reports, which gets an index of them.
+
     Raises:
-        CompressError: The data are not what was written, or cannot be read.
+        CompressError: It is neither, or data are not what was written, or cannot be read.
     """
     from compress.reporting.compare import compare
+    from compress.reporting.index import INDEX_FILE, is_report, list_reports, render_index
 
+    if not is_report(output_dir):
+        for report_dir in list_reports(output_dir):
+            render_again(report_dir)
+        (output_dir / INDEX_FILE).write_bytes(render_index(output_dir).encode())
+        return
     report = compare(read_data(output_dir))
     with replacing(output_dir) as staged:
         shutil.copytree(output_dir, staged, dirs_exist_ok=True)
         _write_derived(report, staged)
-    return report
 
 
 def _write_derived(report: Report, folder: Path) -> None:
@@ -65,6 +73,25 @@ def _write_derived(report: Report, folder: Path) -> None:
     for name, text in _render_derived(report).items():
         (folder / name).write_bytes(text.encode())
     write_sums(folder / DATA)
+
+
+def check_reports(output_dir: Path) -> list[str]:
+    """What is wrong with the reports of a directory and with its index; empty where all is sound.
+
+    Raises:
+        CompressError: It holds no report, or the data of one cannot be read.
+    """
+    from compress.reporting.index import INDEX_FILE, list_reports, render_index
+
+    found = [
+        f"{report_dir.name}: {problem}"
+        for report_dir in list_reports(output_dir)
+        for problem in check_report(report_dir)
+    ]
+    index = output_dir / INDEX_FILE
+    if not found and (not index.is_file() or index.read_bytes() != render_index(output_dir).encode()):
+        found.append(f"{INDEX_FILE} does not follow from the reports")
+    return found
 
 
 def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from compress.errors import CompressError
-from compress.reporting import check_report, render_again, write_report
+from compress.reporting import check_report, check_reports, render_again, write_report
 from compress.runs import find_runs
 
 
@@ -95,6 +95,25 @@ def test_an_older_report_is_rendered_again_from_its_data(written, report_dir):
     assert "data/scores.csv is missing" in check_report(report_dir)
     render_again(report_dir)
     assert snapshot(report_dir) == snapshot(written.path)
+
+
+def test_a_directory_of_reports_is_rendered_and_checked_as_one(written, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(written.path, tmp_path / "reports" / name)
+    reports = tmp_path / "reports"
+    assert check_reports(reports) == ["README.md does not follow from the reports"]
+    render_again(reports)
+    index = (reports / "README.md").read_text()
+    assert all(f"]({name}/README.md)" in index for name in ("one", "two"))
+    assert written.report.sections[0].headline.sentence.split(" is ")[0] in index
+    assert check_reports(reports) == []
+    page = reports / "two" / "index.html"
+    page.write_text(page.read_text().replace("smaller", "better"))
+    assert check_reports(reports) == ["two: index.html does not follow from the data"]
+    render_again(reports)
+    assert check_reports(reports) == []
+    with pytest.raises(CompressError, match="is no report, and holds none"):
+        render_again(tmp_path / "elsewhere")
 
 
 def rewrite_answers(change):

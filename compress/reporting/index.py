@@ -1,0 +1,69 @@
+"""The index of a directory of reports: of each its title, and the answer in ten seconds of every task."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from compress.errors import CompressError
+from compress.reporting.checksums import DATA
+from compress.reporting.compare import compare
+from compress.reporting.data import MANIFEST_FILE, read_data
+from compress.reporting.markdown import escape
+from compress.reporting.schema import Report, Section
+from compress.reporting.wording import format_range, format_score, name_task
+
+INDEX_FILE = "README.md"
+
+
+def is_report(folder: Path) -> bool:
+    """Whether a directory holds a report."""
+    return (folder / DATA / MANIFEST_FILE).is_file()
+
+
+def list_reports(folder: Path) -> list[Path]:
+    """The reports that lie directly in a directory, by name.
+
+    Raises:
+        CompressError: There are none.
+    """
+    found = sorted(path.parent.parent for path in folder.glob(f"*/{DATA}/{MANIFEST_FILE}"))
+    if not found:
+        raise CompressError(
+            f"{folder} is no report, and holds none.", "Make one: compress report RUNS --output-dir DIR"
+        )
+    return found
+
+
+def render_index(folder: Path) -> str:
+    """The `README.md` of a directory of reports; the same reports always give the same bytes.
+
+    Raises:
+        CompressError: There are none, or one cannot be read.
+    """
+    lines = [
+        "# Reports",
+        "",
+        "Each follows from the files in its `data`, and says which commands make its models and it again.",
+        "",
+    ]
+    for path in list_reports(folder):
+        lines += [*_render_entry(path.name, compare(read_data(path))), ""]
+    lines.append("`compress report --check --output-dir` of this directory checks them all.")
+    return "\n".join(lines) + "\n"
+
+
+def _render_entry(name: str, report: Report) -> Iterator[str]:
+    yield f"## [{escape(report.title)}]({name}/README.md)"
+    yield ""
+    for section in report.sections:
+        models = f"{len(section.rows)} model{'s' * (len(section.rows) > 1)}"
+        said = section.headline.sentence if section.headline else _tell_one(section)
+        yield f"- {escape(name_task(section.task))} ({models}): {escape(said)}"
+
+
+def _tell_one(section: Section) -> str:
+    row = section.find(section.baseline)
+    if row.primary is None:
+        return f"{row.short}, not scored."
+    metric = section.metric.replace("_", " ")
+    bounds = format_range(row.primary.score, "score")
+    return f"{row.short}, {metric} {format_score(row.primary.score.value)} ({bounds})."
