@@ -300,7 +300,8 @@ def test_a_measuring_session_covers_every_model(chain):
         latencies = [m for m in session["measurements"] if m["name"] == "latency"]
         assert [m["conditions"]["batch"] for m in latencies] == [1, 8]
         assert all(len(m["samples"]) == 2 for m in latencies)
-        assert all(m["value"] > 0 for m in session["measurements"])
+        parts = ("part_latency", "parameters")  # a part may have none
+        assert all(m["value"] > 0 for m in session["measurements"] if m["name"] not in parts)
     assert {session["engine"] for session in chain["sessions"]} == {"pytorch", "onnxruntime"}
 
 
