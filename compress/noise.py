@@ -41,7 +41,7 @@ def find_noise(sessions: Sequence[Session]) -> list[Noise]:
     for record in sessions:
         members = [each for each in sessions if each.session == record.session]
         first = next((each for each in members if each.run == record.models[0]), members[0])
-        for measured in _latencies(record):
+        for measured in list_latencies(record):
             spread = _spread_of(measured, _same_shape(first, measured))
             if spread > WIDEST_SPREAD:
                 shape = f"{measured.conditions.get('batch')} × {measured.conditions.get('length')}"
@@ -58,12 +58,13 @@ def describe_noise(found: Sequence[Noise]) -> str:
     )
 
 
-def _latencies(session: Session) -> list[Measurement]:
+def list_latencies(session: Session) -> list[Measurement]:
+    """The latencies of a session that have samples."""
     return [each for each in session.measurements if each.name == "latency" and any(each.samples)]
 
 
 def _same_shape(session: Session, wanted: Measurement) -> Measurement | None:
-    alike = (each for each in _latencies(session) if each.conditions == wanted.conditions)
+    alike = (each for each in list_latencies(session) if each.conditions == wanted.conditions)
     return next(alike, None)
 
 

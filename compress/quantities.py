@@ -7,8 +7,8 @@ from pydantic import JsonValue
 from transformers import PretrainedConfig
 
 from compress.encoder import build_empty
-from compress.models.parts import PARTS, Part, count_by_part
-from compress.runs import Measurement
+from compress.models.parts import count_by_part
+from compress.runs import PARTS, Measurement, Part
 from compress.statistics import summarize
 
 QUANTITIES = (

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 
@@ -48,6 +48,10 @@ TOKENIZER_FILES = (
 
 HUB_ORIGIN = re.compile(r"hub (?P<id>[\w.-]+(?:/[\w.-]+)?)(?: (?P<revision>\S+))?")
 """The origin of a parent that was fetched from the Hub: its id, then the revision."""
+
+Part = Literal["embeddings", "attention", "feed-forward", "classifier", "other"]
+"""What a model's parameters and milliseconds are told by, in the order in which they are shown."""
+PARTS: tuple[Part, ...] = get_args(Part)
 
 Record = TypeVar("Record", bound=BaseModel)
 

@@ -196,9 +196,7 @@ def estimate_over_seeds(
     draws = np.asarray(
         score_resamples(metric, references, [*students, *others], resamples=RESAMPLES, seed=seed)
     )
-    count = len(students)
-    picks = np.random.default_rng(seed).integers(count, size=(count, draws.shape[1]))
-    means = np.take_along_axis(draws[:count], picks, axis=0).mean(axis=0)
+    means = mean_of_drawn_seeds(draws[: len(students)], np.random.default_rng(seed))
     if baseline is None:
         return Estimate(value, *percentile_interval(means))
     whole = score(references, baseline)
@@ -232,15 +230,19 @@ def estimate_gain(
         _check_lengths(references, predictions)
     draws = np.asarray(score_resamples(metric, references, [*ours, *theirs], resamples=RESAMPLES, seed=seed))
     generator = np.random.default_rng(seed)
-    means = []
-    for side in np.split(draws, [len(ours)]):
-        picks = generator.integers(len(side), size=side.shape)
-        means.append(np.take_along_axis(side, picks, axis=0).mean(axis=0))
+    means = [mean_of_drawn_seeds(side, generator) for side in np.split(draws, [len(ours)])]
     score = METRICS[metric]
     values = [
         float(np.mean([score(references, predictions) for predictions in side])) for side in (ours, theirs)
     ]
     return Estimate(values[0] - values[1], *percentile_interval(means[0] - means[1]))
+
+
+def mean_of_drawn_seeds(draws: Array, generator: np.random.Generator) -> Array:
+    """The mean of as many seeds as there are, drawn anew with replacement in each resample: `[seeds, R]` → `[R]`."""
+    picks = generator.integers(len(draws), size=draws.shape)
+    means: Array = np.take_along_axis(draws, picks, axis=0).mean(axis=0)
+    return means
 
 
 def mcnemar(references: Array, ours: Array, theirs: Array) -> McNemar:

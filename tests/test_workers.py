@@ -13,7 +13,7 @@ import pytest
 
 from compress.errors import CompressError
 from compress.memory import peak_bytes
-from compress.models.parts import PARTS
+from compress.runs import PARTS
 from compress.workers import RandomTokens, Worker
 
 ENGINES = ("pytorch", "onnxruntime")

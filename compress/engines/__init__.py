@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compress.artefacts import ONNX_FILE, OPENVINO_FILE, find_format
 from compress.environment import Device, installed_version, multiplies_bfloat16, refuse_telemetry
 from compress.errors import CompressError
-from compress.models.parts import PARTS, Part
+from compress.runs import PARTS, Part
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

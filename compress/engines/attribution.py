@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compress.models.parts import Part, part_of
+from compress.models.parts import part_of
+from compress.runs import Part
 
 
 @dataclass(frozen=True)

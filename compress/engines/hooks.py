@@ -10,7 +10,8 @@ from torch import nn
 
 from compress.engines import Inputs, Milliseconds, split_time
 from compress.environment import Device
-from compress.models.parts import Part, part_of
+from compress.models.parts import part_of
+from compress.runs import Part
 
 
 def profile_modules(

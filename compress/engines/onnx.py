@@ -13,7 +13,7 @@ from compress.engines.attribution import Node, assign_parts
 from compress.engines.interface import LOGITS, Interface
 from compress.environment import Device
 from compress.errors import CompressError, first_line
-from compress.models.parts import Part
+from compress.runs import Part
 
 NODE_SUFFIX = "_kernel_time"
 """What the profiler appends to a node's name."""

@@ -11,7 +11,7 @@ from compress.engines.attribution import Node, assign_parts
 from compress.engines.interface import LOGITS, Interface
 from compress.environment import Device
 from compress.errors import CompressError, first_line
-from compress.models.parts import Part
+from compress.runs import Part
 
 PRECISION = ["runtime_options", "INFERENCE_PRECISION_HINT"]
 """Where a file says in which precision it is to be computed; OpenVINO reads it, too."""

@@ -1,12 +1,10 @@
 """The parts of an encoder, told by the names of its modules: whose parameters and whose milliseconds they are."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 from torch import nn
 
-Part = Literal["embeddings", "attention", "feed-forward", "classifier", "other"]
-PARTS: tuple[Part, ...] = get_args(Part)
+from compress.runs import PARTS, Part
 
 _NAMES: Mapping[Part, tuple[str, ...]] = {
     "classifier": ("classifier", "pooler", "pre_classifier"),

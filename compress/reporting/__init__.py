@@ -54,18 +54,23 @@ def render_again(output_dir: Path) -> None:
     Raises:
         CompressError: It is neither, or data are not what was written, or cannot be read.
     """
-    from compress.reporting.compare import compare
     from compress.reporting.index import INDEX_FILE, is_report, list_reports, render_index
 
-    if not is_report(output_dir):
-        for report_dir in list_reports(output_dir):
-            render_again(report_dir)
-        (output_dir / INDEX_FILE).write_bytes(render_index(output_dir).encode())
+    if is_report(output_dir):
+        _replace_derived(output_dir)
         return
-    report = compare(read_data(output_dir))
-    with replacing(output_dir) as staged:
-        shutil.copytree(output_dir, staged, dirs_exist_ok=True)
+    reports = {report_dir.name: _replace_derived(report_dir) for report_dir in list_reports(output_dir)}
+    (output_dir / INDEX_FILE).write_bytes(render_index(reports).encode())
+
+
+def _replace_derived(report_dir: Path) -> Report:
+    from compress.reporting.compare import compare
+
+    report = compare(read_data(report_dir))
+    with replacing(report_dir) as staged:
+        shutil.copytree(report_dir, staged, dirs_exist_ok=True)
         _write_derived(report, staged)
+    return report
 
 
 def _write_derived(report: Report, folder: Path) -> None:
@@ -83,13 +88,15 @@ def check_reports(output_dir: Path) -> list[str]:
     """
     from compress.reporting.index import INDEX_FILE, list_reports, render_index
 
-    found = [
-        f"{report_dir.name}: {problem}"
-        for report_dir in list_reports(output_dir)
-        for problem in check_report(report_dir)
-    ]
+    found: list[str] = []
+    reports = {}
+    for report_dir in list_reports(output_dir):
+        report, problems = _check(report_dir)
+        found += [f"{report_dir.name}: {problem}" for problem in problems]
+        if report is not None:
+            reports[report_dir.name] = report
     index = output_dir / INDEX_FILE
-    if not found and (not index.is_file() or index.read_bytes() != render_index(output_dir).encode()):
+    if not found and (not index.is_file() or index.read_bytes() != render_index(reports).encode()):
         found.append(f"{INDEX_FILE} does not follow from the reports")
     return found
 
@@ -103,21 +110,27 @@ def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> l
     Raises:
         CompressError: The data are whole but cannot be read, for instance by this version.
     """
+    _, problems = _check(output_dir)
+    return problems if runs is None else [*problems, *find_stale_files(output_dir, runs)]
+
+
+def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
+    """The report, where its data are what was written, and what is wrong with it."""
     from compress.reporting.compare import compare
     from compress.reporting.scores import find_false_scores
 
-    problems = find_altered_files(output_dir)
-    stale = [] if runs is None else find_stale_files(output_dir, runs)
+    problems = find_altered_files(report_dir)
     if problems:
-        return [*problems, *stale]
-    data = read_data(output_dir)
-    for name, text in _render_derived(compare(data)).items():
-        page = output_dir / name
+        return None, problems
+    data = read_data(report_dir)
+    report = compare(data)
+    for name, text in _render_derived(report).items():
+        page = report_dir / name
         if not page.is_file():
             problems.append(f"{name} is missing")
         elif page.read_bytes() != text.encode():
             problems.append(f"{name} does not follow from the data")
-    return [*problems, *find_false_scores(data.runs), *stale]
+    return report, [*problems, *find_false_scores(data.runs)]
 
 
 def _render_derived(report: Report) -> dict[str, str]:

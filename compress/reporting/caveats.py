@@ -6,6 +6,7 @@ from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Finetune
+from compress.reporting.candidates import list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import Caveat, CaveatKind, Row, Section
@@ -86,17 +87,14 @@ def _several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
 
 def _unresolved(section: Section, _: Data) -> Iterator[Caveat]:
     """Of several seeds their mean counts."""
-    told = {run: (section.find(group.runs[0]), group) for group in section.groups for run in group.runs}
-    for row in _others(section):
-        first, group = told.get(row.run.id, (row, None))
-        kept = group.retention if group else row.primary.retention if row.primary else None
-        if first is row and kept and kept.low <= 1 <= kept.high:
+    for rival in list_rivals(section):
+        kept = rival.retention
+        if kept and kept.low <= 1 <= kept.high:
             text = (
                 f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
                 f"{format_range(kept, 'share')} %, contains 100 %."
             )
-            rows = [section.find(run) for run in group.runs] if group else [row]
-            yield from _about(section, "unresolved", rows, text)
+            yield from _about(section, "unresolved", rival.rows, text)
 
 
 def _truncated(section: Section, _: Data) -> Iterator[Caveat]:

@@ -38,8 +38,7 @@ def _agree(
         return None
     _, own, base = pair
     metric = "pearson" if data.run.answered_task.kind == "regression" else "accuracy"
-    estimate = estimate_score(metric, base, own)
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
+    return Interval.of(estimate_score(metric, base, own))
 
 
 def _calibrate(data: RunData, evaluation: Evaluation) -> float | None:

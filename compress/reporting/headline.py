@@ -1,9 +1,7 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
-from dataclasses import dataclass
-
-from compress.reporting.lineage import name_group
-from compress.reporting.schema import Headline, Interval, Row, Section, SeedGroup, TimingColumn
+from compress.reporting.candidates import Candidate, list_rivals
+from compress.reporting.schema import Headline, Row, Section, TimingColumn
 from compress.reporting.wording import format_change, format_condition, format_range, format_share
 
 WORTHWHILE = 0.95
@@ -12,74 +10,31 @@ AS_GOOD = 0.02
 """... or, where none does, about the smallest that keeps as much as the best one but for this share."""
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A model, or models that differ in their seeds alone: told by their mean, so that no lucky seed is chosen.
-
-    Attributes:
-        row: Stands for all of them in what no seed decides: size and speed.
-        name: Of what they have in common.
-        group: Their mean; None for one model.
-    """
-
-    row: Row
-    name: str
-    group: SeedGroup | None = None
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        return self.group.runs if self.group else (self.row.run.id,)
-
-    @property
-    def score(self) -> float | None:
-        if self.group:
-            return self.group.score.value
-        return self.row.primary.score.value if self.row.primary else None
-
-    @property
-    def retention(self) -> Interval | None:
-        if self.group:
-            return self.group.retention
-        return self.row.primary.retention if self.row.primary else None
-
-
 def find_headline(section: Section) -> Headline | None:
     """The headline of a section, None where nothing can be compared with the baseline."""
     chosen = _choose(section)
     if chosen is None:
         return None
     one, reason = chosen
+    row = _represent(section, one)
     return Headline(
-        run=one.row.run.id,
+        run=row.run.id,
         runs=one.runs,
         reason=reason,
-        sentence=_word_sentence(section, one),
-        score=one.score,
+        sentence=_word_sentence(section, one, row),
+        score=one.score.value if one.score else None,
         retention=one.retention,
         certainty=(
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
-            ("Speed", _say_speed(section, one.row)),
+            ("Speed", _say_speed(section, row)),
             ("Score", _say_score(one)),
             ("Caveats", _say_caveats(section, one)),
         ),
     )
 
 
-def _list_candidates(section: Section) -> list[_Candidate]:
-    grouped = {run for group in section.groups for run in group.runs}
-    single = [_Candidate(row, row.short) for row in section.rows if row.run.id not in grouped]
-    return [*single, *(_gather(section, group) for group in section.groups)]
-
-
-def _gather(section: Section, group: SeedGroup) -> _Candidate:
-    rows = [section.find(run) for run in group.runs]
-    column = section.timing
-    timed = [row for row in rows if column and column.find(row.run.id)]
-    return _Candidate((timed or rows)[0], name_group(section, group), group)
-
-
-def _choose(section: Section) -> tuple[_Candidate, str] | None:
-    others = [each for each in _list_candidates(section) if section.baseline not in each.runs]
+def _choose(section: Section) -> tuple[Candidate, str] | None:
+    others = list_rivals(section)
     kept = [(each, each.retention.value) for each in others if each.retention]
     best = max((share for _, share in kept), default=0.0)
     good = [each for each, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
@@ -97,12 +52,19 @@ def _choose(section: Section) -> tuple[_Candidate, str] | None:
     return None
 
 
-def _size(one: _Candidate) -> tuple[int, str]:
-    return one.row.bytes, one.row.run.id
+def _size(one: Candidate) -> tuple[int, str]:
+    return one.rows[0].bytes, one.rows[0].run.id
 
 
-def _word_sentence(section: Section, one: _Candidate) -> str:
-    baseline, row = section.find(section.baseline).short, one.row
+def _represent(section: Section, one: Candidate) -> Row:
+    """The row that stands for all seeds in what no seed decides, size and speed: the first that was timed."""
+    column = section.timing
+    timed = (row for row in one.rows if column and column.find(row.run.id))
+    return next(timed, one.rows[0])
+
+
+def _word_sentence(section: Section, one: Candidate, row: Row) -> str:
+    baseline = section.find(section.baseline).short
     timing = section.timing.find(row.run.id) if section.timing else None
     parts = [format_change(row.smaller, "smaller", "larger")]
     if timing and timing.speedup:
@@ -131,8 +93,8 @@ def _say_sessions(column: TimingColumn, bounds: str) -> str:
     return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}×."
 
 
-def _say_score(one: _Candidate) -> str:
-    score, kept = one.row.primary, one.retention
+def _say_score(one: Candidate) -> str:
+    score, kept = one.rows[0].primary, one.retention
     if score is None or kept is None:
         return "Not known: the two were not scored on the same examples, or the baseline scores nothing."
     unresolved = kept.low <= 1 <= kept.high
@@ -141,7 +103,7 @@ def _say_score(one: _Candidate) -> str:
     return f"{over}{score.n} examples of {score.split}; paired 95 % interval {format_range(kept, 'share')} %.{verdict}"
 
 
-def _say_caveats(section: Section, one: _Candidate) -> str:
+def _say_caveats(section: Section, one: Candidate) -> str:
     concerned = [c for c in section.caveats if not c.runs or {*one.runs, section.baseline} & set(c.runs)]
     if not concerned:
         return "The data raise none against this comparison."

@@ -18,9 +18,9 @@ from compress.reporting.essentials import (
 )
 from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants
-from compress.reporting.parts import PARTS
 from compress.reporting.plots import plot_bytes, plot_latency
 from compress.reporting.schema import Ancestor, Headline, Report, Row, Section
+from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPT_FILE = "page.js"
@@ -85,11 +85,8 @@ def _view(section: Section, index: int) -> dict[str, Any]:
     """What the template shows of one task."""
     anchors = {row.run.id: f"run-{index}-{place}" for place, row in enumerate(section.rows)}
     anchors |= {made.run.id: f"before-{index}-{place}" for place, made in enumerate(section.ancestors)}
-    parts = _list_parts(section)
     return {
-        "has_parts": bool(parts),
-        "parts": [{"name": part, "colour": colour} for part, colour in parts.items()],
-        "colours": parts,
+        "colours": _list_parts(section),
         "section": section,
         "index": index,
         "baseline": section.find(section.baseline),

@@ -1,12 +1,11 @@
 """The index of a directory of reports: of each its title, and the answer in ten seconds of every task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compress.errors import CompressError
 from compress.reporting.checksums import DATA
-from compress.reporting.compare import compare
-from compress.reporting.data import MANIFEST_FILE, read_data
+from compress.reporting.data import MANIFEST_FILE
 from compress.reporting.markdown import escape
 from compress.reporting.schema import Report, Section
 from compress.reporting.wording import format_range, format_score, name_task
@@ -33,20 +32,16 @@ def list_reports(folder: Path) -> list[Path]:
     return found
 
 
-def render_index(folder: Path) -> str:
-    """The `README.md` of a directory of reports; the same reports always give the same bytes.
-
-    Raises:
-        CompressError: There are none, or one cannot be read.
-    """
+def render_index(reports: Mapping[str, Report]) -> str:
+    """The `README.md` of a directory of reports, from their folders' names; the same reports always give the same bytes."""
     lines = [
         "# Reports",
         "",
         "Each follows from the files in its `data`, and says which commands make its models and it again.",
         "",
     ]
-    for path in list_reports(folder):
-        lines += [*_render_entry(path.name, compare(read_data(path))), ""]
+    for name, report in reports.items():
+        lines += [*_render_entry(name, report), ""]
     lines.append("`compress report --check --output-dir` of this directory checks them all.")
     return "\n".join(lines) + "\n"
 

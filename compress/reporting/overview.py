@@ -10,10 +10,10 @@ from compress import statistics
 from compress.kinds import Known
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
-from compress.reporting.scores import align, choose_evaluations
+from compress.reporting.scores import align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
 from compress.resampling import score_resamples
-from compress.statistics import METRICS, Array, percentile_interval
+from compress.statistics import METRICS, Array, mean_of_drawn_seeds, percentile_interval
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 Models = Mapping[str, tuple[Row, ...]]
@@ -91,18 +91,13 @@ def _gather_models(section: Section, known: Known) -> Models:
 def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:
     """The task's score, drawn anew with the seeds and the examples; None where one saw other examples than the baseline."""
     reference = data[section.baseline]
-    wanted = choose_evaluations(reference)
     parts = []
-    for place, (split, other) in enumerate(wanted.items()):
-        columns = []
-        for row in rows:
-            own = choose_evaluations(data[row.run.id], preferred=wanted).get(split)
-            pair = align(data[row.run.id], own, reference=reference, other=other) if own else None
-            columns += [] if pair is None else [pair]
-        if len(columns) < len(rows):
+    for place, other in enumerate(choose_evaluations(reference).values()):
+        found = align_all([data[row.run.id] for row in rows], reference=reference, other=other)
+        if found is None:
             return None
-        labels, base = columns[0][0], columns[0][2]
-        models = [*(predictions for _, predictions, _ in columns), base]
+        labels, answers, base = found
+        models = [*answers, base]
         for metric in reference.run.answered_task.metrics:
             parts.append(_score(metric, labels, models, seed=1000 * seed + place))
     return _Draws.mean(parts) if parts else None
@@ -111,10 +106,8 @@ def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *,
 def _score(metric: str, labels: Array, models: Sequence[Array], *, seed: int) -> _Draws:
     """Of the models the last one is the baseline; metrics of one seed are of the same examples and the same seeds."""
     draws = score_resamples(metric, labels, models, resamples=statistics.RESAMPLES, seed=seed)
-    own = draws[:-1]
-    picks = np.random.default_rng(seed).integers(len(own), size=own.shape)
     values = [METRICS[metric](labels, predictions) for predictions in models]
-    samples = np.take_along_axis(own, picks, axis=0).mean(axis=0)
+    samples = mean_of_drawn_seeds(draws[:-1], np.random.default_rng(seed))
     return _Draws(float(np.mean(values[:-1])), samples, values[-1], draws[-1])
 
 

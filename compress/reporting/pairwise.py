@@ -10,10 +10,10 @@ from compress.reporting.ancestors import find_ancestors, find_store
 from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Condition, Interval
-from compress.reporting.scores import align, choose_evaluations
+from compress.reporting.scores import align_all, choose_evaluations
 from compress.reporting.timings import compare_timings
 from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
-from compress.statistics import Array, Estimate, estimate_gain, estimate_over_seeds, mcnemar
+from compress.statistics import Array, estimate_gain, estimate_over_seeds, mcnemar
 
 Seeds = Mapping[int, RunData]
 """Seed → the run from it, of runs that differ in nothing else."""
@@ -218,14 +218,10 @@ def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
     wanted = choose_evaluations(reference, preferred=choose_evaluations(next(iter(ours.values()))))
     task = reference.run.answered_task
     for split, evaluation in wanted.items():
-        columns = []
-        for data in [*ours.values(), *theirs.values()]:
-            own = choose_evaluations(data, preferred=wanted).get(split)
-            pair = align(data, own, reference=reference, other=evaluation) if own else None
-            columns += [] if pair is None else [pair]
-        if len(columns) < len(ours) + len(theirs):
+        found = align_all([*ours.values(), *theirs.values()], reference=reference, other=evaluation)
+        if found is None:
             continue
-        labels, answers = columns[0][0], [predictions for _, predictions, _ in columns]
+        labels, answers, _ = found
         first = dict(zip(ours, answers[: len(ours)], strict=True))
         second = dict(zip(theirs, answers[len(ours) :], strict=True))
         yield SplitPair(
@@ -242,9 +238,9 @@ def _compare_metric(
     first, second = list(ours.values()), list(theirs.values())
     return MetricPair(
         metric=metric,
-        ours=_interval(estimate_over_seeds(metric, labels, first)),
-        theirs=_interval(estimate_over_seeds(metric, labels, second)),
-        gain=_interval(estimate_gain(metric, labels, first, second)),
+        ours=Interval.of(estimate_over_seeds(metric, labels, first)),
+        theirs=Interval.of(estimate_over_seeds(metric, labels, second)),
+        gain=Interval.of(estimate_gain(metric, labels, first, second)),
     )
 
 
@@ -276,7 +272,3 @@ def _compare_speeds(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple
             if speeds:
                 return speeds
     return ()
-
-
-def _interval(estimate: Estimate) -> Interval:
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)

@@ -7,10 +7,9 @@ import numpy as np
 
 from compress.reporting.data import RunData
 from compress.reporting.schema import Condition, Parts, PartShare
-from compress.runs import Measurement
+from compress.reporting.timings import condition_of
+from compress.runs import PARTS, Measurement
 
-PARTS = ("embeddings", "attention", "feed-forward", "classifier", "other")
-"""In the order in which they are shown; parts by other names come after them."""
 PARAMETERS, LATENCY = "parameters", "part_latency"
 
 
@@ -29,7 +28,7 @@ def read_parts(data: RunData, condition: Condition | None) -> Parts | None:
     for session in sorted(data.sessions, key=lambda session: (session.started, session.session)):
         counted = _select(session.measurements, PARAMETERS, lambda _: True)
         parameters = _order({part: each.value for part, each in counted.items()}) or parameters
-        timed = _select(session.measurements, LATENCY, lambda each: _condition_of(each) == condition)
+        timed = _select(session.measurements, LATENCY, lambda each: condition_of(each) == condition)
         for part, each in timed.items():
             times[part].append(each.value)
     milliseconds = _order({part: float(np.median(values)) for part, values in times.items()})
@@ -49,14 +48,8 @@ def _select(
     }
 
 
-def _condition_of(measurement: Measurement) -> Condition:
-    return Condition.model_validate(
-        {name: measurement.conditions.get(name) for name in Condition.model_fields}
-    )
-
-
 def _order(values: dict[str, float]) -> tuple[PartShare, ...]:
-    """The parts in their order, with what share of the sum each has; those of nothing are left out."""
+    """The parts in their order, unknown ones last, with what share of the sum each has; those of nothing are left out."""
     total = sum(values.values())
     if total <= 0:
         return ()

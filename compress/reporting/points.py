@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
-from compress.reporting.lineage import name_group
+from compress.reporting.candidates import Candidate, list_candidates
 from compress.reporting.marks import Shape
-from compress.reporting.schema import Interval, Row, Section, SeedGroup
+from compress.reporting.schema import Interval, Row, Section
 
 Measure = Callable[[Row], Interval | None]
 """A row's cost, with its spread; None where it was not measured."""
@@ -36,11 +36,8 @@ def list_points(section: Section, measure: Measure) -> list[Point]:
         section: Of the models.
         measure: What is on the other axis; of a group its first run stands for all that were measured.
     """
-    groups = [group for group in section.groups if section.baseline not in group.runs]
-    grouped = {run for group in groups for run in group.runs}
-    single = [_show_row(section, row, measure) for row in section.rows if row.run.id not in grouped]
-    means = [_show_group(section, group, measure) for group in groups]
-    return [point for point in (*single, *means) if point is not None]
+    points = (_show(section, candidate, measure) for candidate in list_candidates(section))
+    return [point for point in points if point is not None]
 
 
 def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
@@ -55,31 +52,21 @@ def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
     return cut, names.pop()
 
 
-def _show_row(section: Section, row: Row, measure: Measure) -> Point | None:
-    cost = measure(row)
-    if cost is None or row.primary is None or not row.primary.comparable:
+def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
+    cost = next((cost for cost in map(measure, one.rows) if cost is not None), None)
+    primary = one.rows[0].primary
+    if cost is None or one.score is None or primary is None or not primary.comparable:
         return None
-    base = row.run.id == section.baseline
-    across = cost if cost.high > cost.low else None
+    base = section.baseline in one.runs
     return Point(
-        row.short, cost.value, row.primary.score, across, base, choose_shape(row, base), (row.run.id,)
-    )
-
-
-def _show_group(section: Section, group: SeedGroup, measure: Measure) -> Point | None:
-    rows = [section.find(run) for run in group.runs]
-    cost = next((cost for cost in map(measure, rows) if cost is not None), None)
-    if cost is None:
-        return None
-    return Point(
-        label=name_group(section, group),
+        label=one.name,
         x=cost.value,
-        y=group.score,
+        y=one.score,
         across=cost if cost.high > cost.low else None,
-        baseline=False,
-        shape=choose_shape(rows[0], False),
-        runs=group.runs,
-        singles=tuple(row.primary.score.value for row in rows if row.primary),
+        baseline=base,
+        shape=choose_shape(one.rows[0], base),
+        runs=one.runs,
+        singles=tuple(row.primary.score.value for row in one.rows if one.group and row.primary),
     )
 
 

@@ -1,9 +1,12 @@
 """What a report says: frozen values, computed once, from which every page, table and card is worded."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, Batches, Run
+
+if TYPE_CHECKING:
+    from compress.statistics import Estimate
 
 CaveatKind = Literal[
     "different-data",
@@ -30,6 +33,11 @@ class Interval(Frozen):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, estimate: "Estimate") -> "Interval":
+        """An estimate with its bounds."""
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 class ScoreResult(Frozen):

@@ -94,6 +94,21 @@ def align(
     return own.labels[kept], own.predictions[kept], base.predictions[kept]
 
 
+def align_all(
+    models: Sequence[RunData], *, reference: RunData, other: Evaluation
+) -> tuple[Array, list[Array], Array] | None:
+    """Labels `[N]`, each model's predictions and the reference's, on one split; None where one saw other examples."""
+    columns = []
+    for data in models:
+        own = choose_evaluations(data, preferred={other.split: other}).get(other.split)
+        pair = align(data, own, reference=reference, other=other) if own else None
+        if pair is None:
+            return None
+        columns.append(pair)
+    labels, _, base = columns[0]
+    return labels, [predictions for _, predictions, _ in columns], base
+
+
 def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
     """Which examples have a label to be scored by, `[N]`; of a regression each has."""
     if kind == "regression":
@@ -106,7 +121,7 @@ def _retain(metric: str, labels: Array, own: Array, baseline: Array) -> Interval
         estimate = estimate_retention(metric, labels, own, baseline)
     except ValueError:  # the baseline's score is not positive; a caveat says so
         return None
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
+    return Interval.of(estimate)
 
 
 def find_false_scores(runs: Sequence[RunData]) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from compress.kinds import Known, kind_of, seed_of
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Row, SeedGroup
-from compress.reporting.scores import align, choose_evaluations
-from compress.statistics import Estimate, estimate_over_seeds
+from compress.reporting.scores import align_all, choose_evaluations
+from compress.statistics import estimate_over_seeds
 
 
 def group_seeds(
@@ -44,18 +44,13 @@ def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference:
     if primary is None:
         return None
     other = choose_evaluations(reference)[primary.split]
-    columns = []
-    for row in rows:
-        own = choose_evaluations(data[row.run.id], preferred={primary.split: other})[primary.split]
-        pair = align(data[row.run.id], own, reference=reference, other=other)
-        if pair is None:
-            return None
-        columns.append(pair)
-    labels, _, baseline = columns[0]
-    predictions = [own for _, own, _ in columns]
+    found = align_all([data[row.run.id] for row in rows], reference=reference, other=other)
+    if found is None:
+        return None
+    labels, predictions, baseline = found
     scores = [row.primary.score.value for row in rows if row.primary is not None]
     try:
-        kept = _interval(estimate_over_seeds(primary.metric, labels, predictions, baseline))
+        kept = Interval.of(estimate_over_seeds(primary.metric, labels, predictions, baseline))
     except ValueError:  # the baseline's score is not positive; a caveat says so
         kept = None
     return SeedGroup(
@@ -64,12 +59,8 @@ def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference:
         runs=tuple(row.run.id for row in rows),
         seeds=seeds,
         n=primary.n,
-        score=_interval(estimate_over_seeds(primary.metric, labels, predictions)),
+        score=Interval.of(estimate_over_seeds(primary.metric, labels, predictions)),
         lowest=min(scores),
         highest=max(scores),
         retention=kept,
     )
-
-
-def _interval(estimate: Estimate) -> Interval:
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from compress.environment import Environment
-from compress.noise import round_medians
+from compress.noise import list_latencies, round_medians
 from compress.reporting.data import RunData
 from compress.reporting.schema import Condition, Interval, Timing, TimingColumn
 from compress.reporting.wording import describe_machine, describe_versions
@@ -34,7 +34,7 @@ def compare_timings(runs: Sequence[RunData], baseline: str) -> tuple[TimingColum
     columns = []
     for (machine, _), sessions in _group_sessions(runs).items():
         files = [file for members in sessions for file in members.values()]
-        conditions = {_condition(each) for file in files for each in _latencies(file)}
+        conditions = {condition_of(each) for file in files for each in list_latencies(file)}
         columns += [_build_column(machine, condition, sessions, baseline) for condition in conditions]
     return tuple(sorted(columns, key=lambda column: _rank(column, baseline)))
 
@@ -75,11 +75,8 @@ def _versions(environment: Environment) -> str:
     return describe_versions(environment.model_copy(update={"versions": kept}))
 
 
-def _latencies(session: Session) -> list[Measurement]:
-    return [each for each in session.measurements if each.name == "latency" and any(each.samples)]
-
-
-def _condition(measurement: Measurement) -> Condition:
+def condition_of(measurement: Measurement) -> Condition:
+    """Under what a quantity was measured."""
     fields = {name: measurement.conditions.get(name) for name in Condition.model_fields}
     return Condition.model_validate(fields)
 
@@ -90,8 +87,8 @@ def _build_column(
     taken: dict[str, dict[str, Measurement]] = defaultdict(dict)  # run → session → measurement
     for members in sessions:
         for run, session in members.items():
-            for measurement in _latencies(session):
-                if _condition(measurement) == condition:
+            for measurement in list_latencies(session):
+                if condition_of(measurement) == condition:
                     taken[run][session.session] = measurement
     reference = taken.get(baseline, {})
     timings = [

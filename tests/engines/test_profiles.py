@@ -15,9 +15,9 @@ from compress.engines.onnx import OnnxEngine, _add_up, _options, _read_nodes, _s
 from compress.engines.openvino import OpenVinoEngine, _assign_parts
 from compress.engines.pytorch import TorchEngine
 from compress.exporting import export_onnx
-from compress.models.parts import PARTS
 from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.quantization.packed import quantize_packed
+from compress.runs import PARTS
 from tests.quantization.tiny import KINDS, batches, build
 
 HEAVY = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "LayerNormalization", "Softmax", "BiasGelu", "Gelu"}

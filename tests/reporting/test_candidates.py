@@ -1,0 +1,44 @@
+"""What a headline, a chart and the caveats choose from."""
+
+import pytest
+
+from compress.reporting.candidates import list_candidates, list_rivals
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.runs import read_run
+
+WRONG = {42: 40, 43: 50, 44: 60}
+"""Seed → how many of 400 are answered wrongly."""
+
+
+@pytest.fixture
+def section(store, kit, tmp_path):
+    """A baseline with two more seeds, a student with three, and a model alone."""
+    teachers = [store.add("minilm-l6", kit.FINETUNE, size=90, parameters=9, seed=seed) for seed in WRONG]
+    taught = {"size": 9, "parameters": 9, "parents": [kit.child_of(teachers[0], "teacher")]}
+    students = [store.add("albert-tiny", kit.DISTILL, seed=seed, **taught) for seed in WRONG]
+    alone = store.add("bert-mini", kit.FINETUNE, size=20, parameters=8)
+    for stored, wrong in zip(
+        [*teachers, *students, alone], [*WRONG.values(), *WRONG.values(), 70], strict=True
+    ):
+        store.evaluate(stored, kit.answers(wrong, stored.run.seed))
+    runs = [read_run(stored.path) for stored in (*teachers, *students, alone)]
+    write_data(runs, tmp_path / "report", title="T", command="c", baseline=teachers[0].run.id)
+    (found,) = compare(read_data(tmp_path / "report")).sections
+    return found
+
+
+def test_the_baseline_is_told_by_itself_and_its_other_seeds_are_no_rivals(section):
+    """A mean of its seeds would be another model than the one that all are compared with."""
+    candidates = list_candidates(section)
+    named = [(each.name.partition(" ")[0], len(each.runs)) for each in candidates]
+    assert sorted(named) == [("albert-tiny", 3), ("bert-mini", 1), *[("minilm-l6", 1)] * 3]
+    assert {each.name.partition(" ")[0] for each in list_rivals(section)} == {"albert-tiny", "bert-mini"}
+
+
+def test_seeds_are_told_by_their_mean(section):
+    (seeds,) = (each for each in list_rivals(section) if each.group)
+    assert seeds.score.value == pytest.approx(1 - 50 / 400)
+    assert seeds.retention.value == pytest.approx((1 - 50 / 400) / (1 - 40 / 400))
+    (alone,) = (each for each in list_rivals(section) if not each.group)
+    assert alone.score.value == pytest.approx(1 - 70 / 400)
