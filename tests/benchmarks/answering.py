@@ -9,8 +9,9 @@ a session, and the table gives the median over sessions with its spread.
     python -m tests.benchmarks.answering --quick --output /tmp/quick.json
 
 `alone` is NNCF on the model as OpenVINO itself converts it; `torchao` is `Int8DynamicActivationInt8WeightConfig` under
-`torch.compile`; both where they are installed (tests/benchmarks/peers/requirements.txt). `--optimum PYTHON` adds what
-optimum-onnx makes in an environment of its own (tests/benchmarks/peers/optimum_graph.py), run as our files are.
+`torch.compile`; both where they are installed (tests/benchmarks/peers/requirements.txt). `--optimum PYTHON` and
+`--neural-compressor PYTHON` add what these make in environments of their own (tests/benchmarks/peers), run as our files
+are. CTranslate2 is not among them: it converts no ALBERT.
 
 The last row is the floor: the student's matrix products at the rate that products of 8 bits reach here by themselves,
 measured in the same sessions, and nothing between them. `profile` says which operators two methods' time goes to.
@@ -47,6 +48,10 @@ REFERENCE = "PyTorch fp32"
 PROFILED = ("dynamic-int8", "packed-int8")
 FLOOR = "floor: products of 8 bits alone"
 FLOOR_SIDES = (1024, 2048)
+PEERS = Path(__file__).parent / "peers"
+OPTIMUM = "optimum-onnx"
+GRAPH_PEERS = {OPTIMUM: "optimum_graph.py", "neural-compressor": "neural_compressor_graph.py"}
+"""Tools that write an ONNX file, and by which script of `peers`."""
 
 Calls = Sequence[Mapping[str, Any]]
 """The inputs of one case, call by call."""
@@ -100,12 +105,17 @@ def make_artefact(student: Path, way: Any, directory: Path) -> Made:
     return Made(directory, _weigh(directory))
 
 
-def write_by_optimum(student: Path, folder: Path, python: str) -> Path:
-    """The student as optimum-onnx quantizes it, in an environment of its own."""
-    file = folder / "optimum.onnx"
-    script = Path(__file__).parent / "peers" / "optimum_graph.py"
-    subprocess.run([python, str(script), str(student), str(file)], check=True, stdout=sys.stderr)
-    return file
+def write_graphs(student: Path, folder: Path, pythons: Mapping[str, str]) -> dict[str, Path]:
+    """The student as other tools quantize it, each in an environment of its own: name → file."""
+    folder.mkdir()
+    exported = make_artefact(student, "onnx", folder / "exported").path / "model.onnx"
+    written = {}
+    for name, python in pythons.items():
+        script, given = GRAPH_PEERS[name], student if name == OPTIMUM else exported
+        written[name] = folder / f"{name}.onnx"
+        command = [python, str(PEERS / script), str(given), str(written[name])]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return written
 
 
 def _weigh(directory: Path) -> int:
@@ -248,7 +258,7 @@ def profile_graph(file: Path, calls: Calls, *, threads: int) -> dict[str, float]
 
 
 def run(
-    size: Size, *, sessions: int, threads: int, optimum: str | None = None, only: Sequence[str] = ()
+    size: Size, *, sessions: int, threads: int, pythons: Mapping[str, str], only: Sequence[str] = ()
 ) -> dict[str, Any]:
     """All sessions, and what they amount to."""
     glue = os.environ.get("COMPRESS_GLUE")
@@ -267,7 +277,7 @@ def run(
             except Exception as error:
                 refused[name] = str(error).partition("\n")[0]
         engines = {name: Engine(start_ours, (each.path, cases, threads)) for name, each in made.items()}
-        graphs = {"optimum-onnx": write_by_optimum(student, folder, optimum)} if optimum else {}
+        graphs = write_graphs(student, folder / "graphs", pythons) if pythons else {}
         engines |= {name: Engine(start_graph, (file, cases, threads)) for name, file in graphs.items()}
         engines |= {
             name: Engine(start, (student, cases, threads))
@@ -367,15 +377,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--optimum", help="a Python that has tests/benchmarks/peers/optimum.txt installed")
+    for name, script in GRAPH_PEERS.items():
+        needs = script.replace("_graph.py", ".txt")
+        option = "--optimum" if name == OPTIMUM else f"--{name}"
+        parser.add_argument(
+            option, dest=name, help=f"a Python that has tests/benchmarks/peers/{needs} installed"
+        )
     parser.add_argument("--only", nargs="+", default=(), help="names of rows, such as dynamic-int8")
     given = parser.parse_args(arguments)
     if given.quick and given.output is None:
         parser.error("a quick run measures nothing worth keeping: name another file with --output FILE")
     size = QUICK if given.quick else FULL
-    outcome = run(
-        size, sessions=given.sessions, threads=given.threads, optimum=given.optimum, only=given.only
-    )
+    pythons = {name: python for name in GRAPH_PEERS if (python := vars(given)[name])}
+    outcome = run(size, sessions=given.sessions, threads=given.threads, pythons=pythons, only=given.only)
     write_outcome(given.output or RESULTS / f"answering-{given.threads}.json", outcome)
     print(render(outcome))  # noqa: T201
 
