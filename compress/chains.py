@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models, describe_comparison
-from compress.encoder import build_config, load_config, load_tokenizer
+from compress.encoder import build_config, load_config, load_tokenizer, require_positions
 from compress.errors import CompressError, InvalidInputError
 from compress.feasibility import LearnedFrom, require_possible
 from compress.heads import require_mlm_head
@@ -138,14 +138,16 @@ class _Course:
         ours = build_config(self.recipe.architecture, self.recipe.family, load_tokenizer(path))
         return ours, load_config(path)
 
-    def describe(self, terms: Sequence[Term], source: LearnedFrom) -> tuple[str, ...]:
+    def describe(self, terms: Sequence[Term], training: Training, source: LearnedFrom) -> tuple[str, ...]:
         """What each term compares in these two models.
 
         Raises:
-            InvalidInputError: Heads, layers or widths do not fit, or the data have nothing for a term.
+            InvalidInputError: Heads, layers, widths or positions do not fit, or the data have nothing for a term.
         """
         require_possible(terms, source)
         ours, theirs = self.configs
+        require_positions(ours, training.max_length, name="student")
+        require_positions(theirs, training.max_length, name="teacher")
         return tuple(map(describe_comparison, compare_models(terms, student=ours, teacher=theirs)))
 
     def general(self, method: Staged, *, seed: int, changes: Mapping[str, Any]) -> Step:
@@ -161,7 +163,7 @@ class _Course:
             masking=masking,
             training=decide_training(method.general.training, changes),
         )
-        details = self.describe(stage.terms, "masked documents" if masking else "documents")
+        details = self.describe(stage.terms, stage.training, "masked documents" if masking else "documents")
         if masking:
             require_mlm_head(teacher.path, name=teacher.name)
         store, data = self.workplace.store, resolve_corpus(corpus)
@@ -189,7 +191,7 @@ def _plan_task(
     }
 
     def step(stage: Intermediate | Distill, source: LearnedFrom) -> Step:
-        details = course.describe(stage.terms, source)
+        details = course.describe(stage.terms, stage.training, source)
         starting = inputs | student
         return Step(course.recipe.name, stage, starting, data, task, seed, workplace.store, details)
 

@@ -21,7 +21,7 @@ from transformers import (
     set_seed,
 )
 
-from compress.errors import CompressError, first_line
+from compress.errors import CompressError, InvalidInputError, first_line
 from compress.integrity import (
     explain_unloadable,
     require_encoder,
@@ -261,6 +261,20 @@ def longest_input(config: PretrainedConfig) -> int:
         )
     offset = (config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PADDING else 0
     return int(config.max_position_embeddings) - offset
+
+
+def require_positions(config: PretrainedConfig, max_length: int, *, name: str = "model") -> None:
+    """Refuse texts that are longer than a model has positions for.
+
+    Raises:
+        InvalidInputError: They are.
+    """
+    longest = longest_input(config)
+    if max_length > longest:
+        raise InvalidInputError(
+            f"The {name} takes at most {longest} tokens, not {max_length}.",
+            f"Cut texts earlier: --max-length {longest}; of a student's first stages, max_length in its file.",
+        )
 
 
 def reorder_labels(model: PreTrainedModel, order: Sequence[int], task: Task) -> None:

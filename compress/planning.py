@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from compress.data.checking import UNLABELLED
 from compress.data.task_data import TaskData, load_task_data
-from compress.encoder import answers_task, load_config
+from compress.encoder import answers_task, build_config, load_config, load_tokenizer, require_positions
 from compress.environment import installed_version, multiplies_bfloat16
 from compress.errors import CompressError, InvalidInputError
 from compress.integrity import require_start
@@ -147,6 +147,8 @@ def plan_finetuning(
         usual = recipe.training_on(data.task.name)
         anew = {"new": NewModel(family=recipe.family, architecture=recipe.architecture)}
     training = decide_training(usual, options.training)
+    config = build_config(recipe.architecture, recipe.family, load_tokenizer(source.path))
+    require_positions(config, training.max_length)
     stage = Finetune(training=training, select_on=options.select_on, **anew)
     return Step(recipe.name, stage, {"tokenizer": source}, data, task, seed, workplace.store)
 
@@ -227,6 +229,7 @@ def finetuning_step(
     teacher = source.teacher or _pretrained_teacher(source)
     usual = teacher.training_on(data.task.name) if teacher else Training()
     stage = Finetune(training=decide_training(usual, options.training), select_on=options.select_on)
+    require_positions(load_config(source.path), stage.training.max_length)
     return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 

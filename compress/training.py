@@ -27,9 +27,9 @@ from compress.checkpoints import (
     step_of,
 )
 from compress.data.batching import Examples, Rows
-from compress.encoder import Encoder, longest_input
+from compress.encoder import Encoder, require_positions
 from compress.environment import device
-from compress.errors import CompressError, InvalidInputError
+from compress.errors import CompressError
 from compress.evaluation import primary_score
 from compress.heartbeat import Heartbeat
 from compress.models.attention import attending
@@ -149,7 +149,7 @@ def train(
         CompressError: The loss left the finite numbers.
     """
     encoder, seed, place = pupil.encoder, pupil.seed, pupil.place
-    _require_positions(encoder, training)
+    require_positions(encoder.model.config, training.max_length)
     trainer = Trainer(
         learner=Learner(encoder.model, objective),
         checkpoints=place.checkpoints,
@@ -256,15 +256,6 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
-
-
-def _require_positions(encoder: Encoder, training: Training) -> None:
-    longest = longest_input(encoder.model.config)
-    if training.max_length > longest:
-        raise InvalidInputError(
-            f"The model takes at most {longest} tokens, not {training.max_length}.",
-            f"Cut texts earlier: --max-length {longest}",
-        )
 
 
 def _score_holdout(task: Task, prediction: EvalPrediction) -> dict[str, float]:

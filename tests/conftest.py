@@ -114,7 +114,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerBase):
 def teacher_directory(tmp_path: Path, tokenizer: PreTrainedTokenizerBase, tiny_model) -> Path:
     """A pretrained (well, random) BERT without a classifier, in Hugging Face format."""
     directory = tmp_path / "tiny-bert"
-    tiny_model("bert").save_pretrained(directory)
+    tiny_model("bert", max_position_embeddings=130).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
 

@@ -27,7 +27,10 @@ from compress.workspace import Workspace
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task
 from tests.test_runs import a_run
 
-THREE_HEADS = STUDENT.replace("hidden_size = 32", "hidden_size = 36").replace(
+LONG = {"max_position_embeddings": 514}
+"""As many positions as the texts of the usual schedules need."""
+TWO_HEADS = STUDENT.replace("max_position_embeddings = 64", "max_position_embeddings = 512")
+THREE_HEADS = TWO_HEADS.replace("hidden_size = 32", "hidden_size = 36").replace(
     "num_attention_heads = 2", "num_attention_heads = 3"
 )
 KINDS = {
@@ -48,14 +51,14 @@ def house(tmp_path_factory, tokenizer):
         tokenizer.save_pretrained(root / name)
 
     set_seed(0)
-    whole = AutoModelForMaskedLM.from_config(tiny_config("bert", tokenizer))
+    whole = AutoModelForMaskedLM.from_config(tiny_config("bert", tokenizer, **LONG))
     save("tiny-bert", whole)
     save("headless", whole.bert)
-    save("discriminator", ElectraForPreTraining(tiny_config("electra", tokenizer)))
-    config = tiny_config("bert", tokenizer, id2label={0: "bad", 1: "good"})
+    save("discriminator", ElectraForPreTraining(tiny_config("electra", tokenizer, **LONG)))
+    config = tiny_config("bert", tokenizer, **LONG, id2label={0: "bad", 1: "good"})
     save("classifier", AutoModelForSequenceClassification.from_config(config))
     (root / "tiny.toml").write_text(THREE_HEADS)
-    (root / "two-heads.toml").write_text(STUDENT)
+    (root / "two-heads.toml").write_text(TWO_HEADS)
     (root / "empty").mkdir()
     write_corpus(root / "corpus")
     write_task(root, train=40, validation=20)

@@ -167,7 +167,9 @@ def test_two_processes_agree_with_one_on_layers(place):
 def test_accelerate_launch_that_starts_one_process_is_told(place):
     """`accelerate launch --cpu --num_processes 2` starts a single process and says nothing of it."""
     launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    done = launch(place, *launcher, "-m", "compress", "finetune", "tiny-bert", "--task", "reviews.toml")
+    done = launch(
+        place, *launcher, "-m", "compress", "finetune", "tiny-bert", "--task", "reviews.toml", *SCHEDULE
+    )
     assert done.returncode != 0
     assert "2 processes were asked for" in done.stderr
     assert "torchrun --nproc-per-node 2" in done.stderr

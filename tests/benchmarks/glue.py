@@ -45,13 +45,12 @@ class Curriculum:
     """Who learns, from what, and where it is kept.
 
     Attributes:
-        teacher: A model's name or directory.
+        teacher: A model's name or file.
         student: A student's name or file.
         corpus: Documents of the general stage.
         glue: A local clone of GLUE.
         store: The directory of runs.
-        training: Changes to the schedules of the last stage on a task, teacher's and students'.
-        recovery: Changes to those of what is taught again.
+        recovery: Changes to the schedules of what is taught again.
         pieces: That a trimmed vocabulary keeps.
     """
 
@@ -60,33 +59,27 @@ class Curriculum:
     corpus: str
     glue: Path | None
     store: Path
-    training: Mapping[str, Any]
     recovery: Mapping[str, Any]
     pieces: int
 
     def teach(self, task: str, seeds: Sequence[int]) -> Iterator[StoredRun]:
         """The teacher of a task, then for each seed every student; finished ones as they are."""
         place = {"runs": self.store, "glue": self.glue}
-        options = Options(training=self.training)
-        teacher = compress.finetune(self.teacher, task=task, options=options, **place)
-        yield teacher
+        yield compress.finetune(self.teacher, task=task, **place)
         for seed in seeds:
-            for stored in self._teach_students(teacher, task, seed, place):
+            for stored in self._teach_students(task, seed, place):
                 logger.info("%s, seed %d: %s %s", task, seed, stored.run.name, stored.run.stage.kind)
                 yield stored
 
-    def _teach_students(
-        self, teacher: StoredRun, task: str, seed: int, place: Mapping[str, Any]
-    ) -> Iterator[StoredRun]:
+    def _teach_students(self, task: str, seed: int, place: Mapping[str, Any]) -> Iterator[StoredRun]:
         how = {"task": task, "seed": seed, **place}
         weak = task in UNLEARNT
-        yield compress.finetune(
-            self.student, tokenizer=self.teacher, options=Options(training=self.training), **how
-        )
-        for method in ("logits", "tinybert"):
-            teaching = Teaching(method=method, corpus=self._corpus_of(method), allow_weak_teacher=weak)
-            options = Options(training=self.training, distillation=teaching)
-            learned = compress.distill(str(teacher.path), self.student, options=options, **how)
+        yield compress.finetune(self.student, tokenizer=self.teacher, **how)
+        for method, corpus in (("logits", None), ("tinybert", self.corpus)):
+            teaching = Teaching(method=method, corpus=corpus, allow_weak_teacher=weak)
+            learned = compress.distill(
+                self.teacher, self.student, options=Options(distillation=teaching), **how
+            )
             yield learned
         recovery = Recovery(allow_weak_teacher=weak, options=Options(training=self.recovery))
         narrow, trimmed = Removal(ffn=0.5), Removal(vocabulary=self.pieces)
@@ -95,9 +88,6 @@ class Curriculum:
         small = compress.prune(str(learned.path), remove=trimmed, recovery=recovery, **how)
         yield small
         yield compress.quantize(str(small.path), method=PackedInt4(), recovery=recovery, **how)
-
-    def _corpus_of(self, method: str) -> str | None:
-        return self.corpus if method == "tinybert" else None
 
     def measure(self, runs: Sequence[StoredRun], *, sessions: int, rounds: int, length: int) -> None:
         """The teacher and the students of its first seed against each other, on one text and on the task's own."""
@@ -121,8 +111,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="of large tasks the first")
     parser.add_argument("--pieces", type=int, default=8000, help="of the trimmed vocabulary")
-    parser.add_argument("--training", type=json.loads, default={}, help="changes to the schedules, as JSON")
-    parser.add_argument("--recovery", type=json.loads, default={"max_steps": RECOVERY_STEPS})
+    parser.add_argument("--recovery", type=json.loads, default={"max_steps": RECOVERY_STEPS}, help="as JSON")
     parser.add_argument("--sessions", type=int, default=3, help="of measuring; 0 measures nothing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--length", type=int, default=128)

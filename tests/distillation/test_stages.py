@@ -17,7 +17,7 @@ from transformers import (
 
 from compress import api
 from compress.chains import plan_distillation
-from compress.errors import CompressError
+from compress.errors import CompressError, InvalidInputError
 from compress.planning import Options, Teaching, Workplace
 from compress.recipes.stages import head_of
 from compress.runs import PROJECTIONS_FILE, find_runs, read_run
@@ -291,3 +291,19 @@ def test_records_hold_no_path_of_this_machine(house, made):
     for file in house.glob("runs/**/run.json"):
         assert str(house) not in file.read_text()
         json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("stage", ["general", "intermediate", "prediction"])
+def test_texts_too_long_for_the_student_are_refused_before_anything_is_made(house, stage):
+    """Each of the chain's stages, the last too, is looked at before the first begins."""
+    changed = STUDENTS.replace(
+        f"{stage}.training = {SHORT}", f"{stage}.training = {SHORT.replace('24', '65')}", 1
+    )
+    assert changed != STUDENTS
+    (house / "long.toml").write_text(changed)
+    before = find_runs(house / "runs")
+    with pytest.raises(InvalidInputError, match="student takes at most 64 tokens, not 65"):
+        api.distill(
+            "teachers/tiny-teacher.toml", "long.toml", task="reviews.toml", options=teaching("tinybert")
+        )
+    assert find_runs(house / "runs") == before
