@@ -139,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = [stored for runs in made.values() for stored in runs]
     paths = [str(stored.path) for stored in chosen]
     command = join(["compress", "report", *paths, "--output-dir", str(output)])
-    compress.report(chosen, output, title=f"{STUDENT} from {TEACHER}: every pass on GLUE", command=command)
+    title = f"{chosen[1].run.name} from {chosen[0].run.name}: every pass on GLUE"
+    compress.report(chosen, output, title=title, command=command)
 
 
 if __name__ == "__main__":

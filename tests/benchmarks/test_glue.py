@@ -8,35 +8,8 @@ from transformers import AutoModel, set_seed
 from compress.reporting import check_report
 from compress.runs import find_runs
 from tests.benchmarks import glue
-from tests.conftest import STUDENT, tiny_config
-
-TEACHER = """
-description = "tiny"
-family = "bert"
-vocab_size = 32
-
-[source]
-kind = "local"
-path = "../tiny-bert"
-
-[architecture]
-num_hidden_layers = 4
-hidden_size = 24
-num_attention_heads = 3
-intermediate_size = 48
-
-[training]
-learning_rate = 5e-3
-max_steps = 12
-per_device_train_batch_size = 16
-max_length = 24
-bf16 = false
-"""
-SHORT = "{ max_steps = 4, max_length = 24, per_device_train_batch_size = 8, bf16 = false }"
-STAGES = (
-    f"[distill.tinybert.small]\ngeneral.training = {SHORT}\nintermediate.training = {SHORT}\n"
-    f"prediction.training = {SHORT}\naugmentation.copies = 0\n"
-)
+from tests.conftest import tiny_config
+from tests.distillation.test_stages import STUDENTS, TEACHER
 
 
 @pytest.mark.usefixtures("corpus_folder")
@@ -49,8 +22,7 @@ def test_every_pass_is_made_and_told(tmp_path, task_file, tokenizer, monkeypatch
     teacher = tmp_path / "teachers" / "tiny-teacher.toml"
     teacher.write_text(TEACHER)
     student = tmp_path / "tiny-albert.toml"
-    thin = STUDENT.replace("hidden_size = 32", "hidden_size = 36")
-    student.write_text(thin.replace("num_attention_heads = 2", "num_attention_heads = 3") + STAGES)
+    student.write_text(STUDENTS)
     monkeypatch.setattr(glue, "UNLEARNT", {str(task_file)})
     store, output = tmp_path / "runs", tmp_path / "report"
     schedule = '{"max_steps":4,"max_length":24,"bf16":false}'
@@ -64,7 +36,3 @@ def test_every_pass_is_made_and_told(tmp_path, task_file, tokenizer, monkeypatch
     told = [stored for stored in find_runs(output / "data") if stored.evaluations]
     made = Counter(stored.run.stage.kind for stored in told if stored.run.name == "tiny-albert")
     assert made == {"finetune": 2, "distill": 2 * 4, "quantize": 2 * 2}
-
-
-def test_large_tasks_have_one_seed():
-    assert set(glue.TASKS) >= glue.LARGE | glue.UNLEARNT
