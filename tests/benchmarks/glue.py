@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.glue --corpus corpus --glue glue --store runs --output-dir reports/glue-minilm
 
-Per task, by the commands of a user: `minilm-l6` is fine-tuned, for RTE on what there is of MNLI first; `albert-tiny` learns from the labels alone, from the
-teacher's answers alone, and in TinyBERT's two stages after a general one that all tasks share; the last of these is
-pruned and taught again, rounded to 8 bits, and in a row trimmed to 8,000 pieces and rounded to 4 bits, each taught
-again. The small tasks have several seeds, SST-2 has one. A student's seed is that of all its passes; the teacher and
-the general stage have one seed. Finished runs are taken as they are, so that the same command resumes: two processes
-can make the runs of different `--tasks` in one store, and then one writes the report of all.
+Per task, by the commands of a user: `minilm-l6` is fine-tuned, for RTE on what there is of MNLI first; `albert-tiny`
+learns from the labels alone, from the teacher's answers alone, and in TinyBERT's two stages after a general one that all
+tasks share; the last of these is pruned and taught again, rounded to 8 bits, and in a row trimmed to 8,000 pieces and
+rounded to 4 bits, each taught again. The small tasks have several seeds, SST-2 has one. A student's seed is that of all
+its passes; the teacher and the general stage have one seed. Finished runs are taken as they are, so that the same
+command resumes: two processes can make the runs of different `--tasks` in one store, and then one writes the report.
 """
 
 import argparse
