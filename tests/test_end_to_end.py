@@ -187,9 +187,11 @@ def test_teachers_are_gated_before_the_stages_on_documents(chain, house, monkeyp
 
     monkeypatch.setattr("compress.distillation.answers.answer", answer)
     write_corpus(house / "documents")
-    short = (house / "tiny-albert.toml").read_text()
-    (house / "longer.toml").write_text(short.replace("embeddings = 64", "embeddings = 512"))
-    general = ["--student", "longer.toml", "--method", "minilm", "--corpus", "documents"]
+    student = (house / "tiny-albert.toml").read_text()
+    (house / "general.toml").write_text(
+        f"{student}\n[distill.minilm.small.general.training]\nmax_length = 32\n"
+    )
+    general = ["--student", "general.toml", "--method", "minilm", "--corpus", "documents"]
     failed = compress("distill", *chain["teacher"], *general, expect=1)
     assert "no better than a constant" in failed.stderr
     assert not list(house.glob("runs/documents/*/general-*"))
