@@ -187,10 +187,9 @@ def test_teachers_are_gated_before_the_stages_on_documents(chain, house, monkeyp
 
     monkeypatch.setattr("compress.distillation.answers.answer", answer)
     write_corpus(house / "documents")
-    student = (house / "tiny-albert.toml").read_text()
-    (house / "general.toml").write_text(
-        f"{student}\n[distill.minilm.small.general.training]\nmax_length = 32\n"
-    )
+    short = "training = { max_length = 32 }"
+    stages = f"[distill.minilm.small]\ngeneral.{short}\nprediction.{short}\n"
+    (house / "general.toml").write_text((house / "tiny-albert.toml").read_text() + stages)
     general = ["--student", "general.toml", "--method", "minilm", "--corpus", "documents"]
     failed = compress("distill", *chain["teacher"], *general, expect=1)
     assert "no better than a constant" in failed.stderr
