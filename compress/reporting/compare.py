@@ -52,7 +52,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
     earlier = {each.run.id: each for each in ancestors}
     known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
     before = trace_ancestors(models, known)
-    shorts = name_runs(models)
+    shorts = name_runs(models, known)
     told = build_ancestors(before, earlier, known)
     names = shorts | {made.run.id: made.label for made in told}
     rows = [_build_row(each, reference, known, short=shorts[each.run.id]) for each in runs]
@@ -121,14 +121,18 @@ def _names(run: Run) -> tuple[str, str, str]:
 
 
 def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
-    """The run asked for; else the teacher of most runs; else the one with the most parameters; of equals the newest."""
+    """The run asked for; else the teacher of most students; else the one with the most parameters; of equals the newest.
+
+    Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count.
+    """
     named = [run for run in runs if chosen in _names(run)]
     if len(named) > 1:
         ids = ", ".join(sorted(run.id for run in named))
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     if named:
         return named[0].id
-    taught = Counter(parent.run_id for run in runs for parent in run.parents if parent.role == "teacher")
+    students = [run for run in runs if getattr(run.stage, "student", None) is not None]
+    taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
     return max(runs, key=lambda run: (taught[run.id], run.parameters, run.started, run.id)).id
 
 

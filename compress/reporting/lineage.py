@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from compress.kinds import Known, others_than
+from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.stages import (
     Distill,
     Export,
@@ -85,6 +86,19 @@ def describe_pruning(stage: Prune) -> str:
     return f"pruned ({stage.remove.describe()}{judged})"
 
 
+def _describe_recovery(run: Run, stage: Distill) -> str:
+    """What is taught again: after pruning, or before rounding; by itself as it was, unless another is named."""
+    teachers = _name_teachers(run)
+    by = "" if teachers == run.name else f" by {teachers}"
+    if stage.simulates is not None:
+        return f"trained for {_name_method(stage.simulates)}{by}"
+    return f"recovered{by}"
+
+
+def _name_method(method: QuantizationMethod) -> str:
+    return method.kind.removeprefix("dynamic-")
+
+
 def _tell_general(run: Run, stage: Distill) -> str:
     staged = stage.method not in ("logits", "recovery")
     skipped = staged and "general" not in str(run.facts.get("stages", "general"))
@@ -113,9 +127,9 @@ def _shorten_stage(run: Run) -> str:
     text = "fine-tuned"
     match run.stage:
         case Distill():
-            text = run.stage.method if run.stage.student else f"{run.stage.method} from {_name_teachers(run)}"
+            text = run.stage.method if run.stage.student else _describe_recovery(run, run.stage)
         case Quantize():
-            text = run.stage.method.kind.removeprefix("dynamic-")
+            text = _name_method(run.stage.method)
         case Pretrain():
             text = describe_pretraining(run.stage)
         case General() | Intermediate():
@@ -127,16 +141,42 @@ def _shorten_stage(run: Run) -> str:
     return text
 
 
-def name_runs(runs: Sequence[Run]) -> dict[str, str]:
-    """The shortest name for each run that no other has: name, and of stage, particulars, seed and key what differs."""
-    plain = {run.id: run.name for run in runs}
-    for run in runs:
-        if isinstance(run.stage, Quantize | Export | Prune):
-            plain[run.id] = f"{run.name} · {_shorten_stage(run)}"
+def name_runs(runs: Sequence[Run], known: Known) -> dict[str, str]:
+    """The shortest name for each run that no other has: name, and of stages, particulars, seed and key what differs.
+
+    Args:
+        runs: That are named.
+        known: These, and others that they may have been made from.
+    """
+    plain = {run.id: " · ".join([run.name, *_last_stages(run, known)]) for run in runs}
     told = _add_detail(runs, plain, _shorten_stage)
+    told = _add_detail(runs, told, partial(_tell_pruning, known))
     for tell in PARTICULARS:
         told = _add_detail(runs, told, partial(_tell, tell))
     return tell_apart(runs, told)
+
+
+def _last_stages(run: Run, known: Known) -> list[str]:
+    """What was done to a finished model: the last stage, and where a pruned one recovered, the pruning."""
+    stage = run.stage
+    if isinstance(stage, Quantize | Export | Prune):
+        return [_shorten_stage(run)]
+    if not (isinstance(stage, Distill) and stage.student is None):
+        return []
+    others = others_than(run, known)
+    before = _find_before(run, others)
+    pruned = _last_stages(before, others) if before and isinstance(before.stage, Prune) else []
+    return [*pruned, _shorten_stage(run)]
+
+
+def _tell_pruning(known: Known, run: Run) -> str:
+    """What was taken away in all stages before."""
+    others = others_than(run, known)
+    before = _find_before(run, others)
+    if before is None:
+        return ""
+    own = describe_pruning(before.stage) if isinstance(before.stage, Prune) else ""
+    return ", ".join(filter(None, [_tell_pruning(others, before), own]))
 
 
 def _tell(tell: Callable[[Run, Distill], str], run: Run) -> str:

@@ -3,6 +3,9 @@ import pytest
 
 from compress.errors import CompressError
 from compress.recipes.methods import Augmentation
+from compress.recipes.pruning import Removal
+from compress.recipes.quantization import PackedInt4
+from compress.recipes.stages import Prune, Quantize
 from compress.recipes.terms import SoftTerm
 from compress.reporting.compare import compare
 from compress.reporting.curves import CURVE_POINTS
@@ -224,6 +227,46 @@ def test_names_tell_how_a_method_was_followed(trio, kit, tmp_path):
     names = {row.run.id: row.short for row in section.rows}
     assert names[trio.student.run.id] == "albert-tiny · logits"
     assert names[made[0].run.id] == "albert-tiny · tinybert · 5 copies of each text"
+
+
+@pytest.fixture
+def recovered(trio, kit):
+    """A student pruned twice, recovered and trained to be rounded, by itself as it was each time: the teacher of most."""
+    recovery = {"student": None, "method": "recovery"}
+
+    def taught(source, **changes):
+        parents = [kit.child_of(trio.student, "teacher"), kit.child_of(source, "student")]
+        stage = kit.DISTILL.model_copy(update=recovery | changes)
+        return trio.store.add("albert-tiny", stage, size=9_000_000, parameters=1, parents=parents)
+
+    def made(stage, source):
+        parents = [kit.child_of(source, "model")]
+        return trio.store.add("albert-tiny", stage, size=9_000_000, parameters=1, parents=parents)
+
+    narrow = made(Prune(remove=Removal(ffn=0.5)), trio.student)
+    trimmed = made(Prune(remove=Removal(vocabulary=50)), trio.student)
+    again = taught(trimmed)
+    ready = taught(again, simulates=PackedInt4())
+    small = [made(Quantize(method=PackedInt4()), source) for source in (ready, trio.student)]
+    return [narrow, trimmed, taught(narrow), again, ready, *small]
+
+
+def test_names_tell_what_was_pruned_recovered_and_rounded(trio, recovered, tmp_path):
+    section = section_of([*trio.runs, *recovered], tmp_path / "r")
+    names = {row.run.id: row.short for row in section.rows}
+    assert [names[stored.run.id] for stored in recovered] == [
+        "albert-tiny · pruned (ffn 0.5)",
+        "albert-tiny · pruned (vocabulary 50)",
+        "albert-tiny · pruned (ffn 0.5) · recovered",
+        "albert-tiny · pruned (vocabulary 50) · recovered",
+        "albert-tiny · trained for packed-int4",
+        "albert-tiny · packed-int4 · pruned (vocabulary 50)",
+        "albert-tiny · packed-int4",
+    ]
+
+
+def test_the_default_baseline_is_no_model_that_taught_what_was_made_of_it(trio, recovered, tmp_path):
+    assert section_of([*trio.runs, *recovered], tmp_path / "r").baseline == trio.teacher.run.id
 
 
 def test_names_leave_out_what_does_not_differ(trio, kit, tmp_path):
