@@ -124,8 +124,9 @@ PARTICULARS = (_tell_general, _tell_copies, _tell_start)
 
 def _shorten_stage(run: Run) -> str:
     """A stage in one word, for labels."""
-    text = "fine-tuned"
     match run.stage:
+        case Finetune():
+            text = "fine-tuned" if run.stage.built_anew is None else "labels alone"
         case Distill():
             text = run.stage.method if run.stage.student else _describe_recovery(run, run.stage)
         case Quantize():

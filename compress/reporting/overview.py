@@ -1,13 +1,14 @@
 """Models on several tasks: GLUE's mean of those that are here, and how much of the baseline's is left."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compress import statistics
 from compress.kinds import Known
+from compress.reporting.candidates import list_candidates
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import align_all, choose_evaluations
@@ -59,6 +60,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
     if not chosen:
         return None
     data = {each.run.id: each for each in runs}
+    brief = _name_briefly(shared, chosen, models)
     told = []
     for name in shared:
         found = [models[section.task].get(name) for section in chosen]
@@ -70,7 +72,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
             rows is None or section.baseline in {row.run.id for row in rows}
             for rows, section in zip(found, chosen, strict=True)
         )
-        told.append((is_baseline, _build_row(name, draws, is_baseline=is_baseline)))
+        told.append((is_baseline, _build_row(brief[name], draws, is_baseline=is_baseline)))
     told.sort(key=lambda each: (not each[0], *_rank(each[1])))
     return Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
 
@@ -86,6 +88,21 @@ def _gather_models(section: Section, known: Known) -> Models:
     named = [(next(iter(by_seed.values())).label, tuple(by_seed.values())) for by_seed in kinds]
     counts = Counter(name for name, _ in named)
     return {name: rows for name, rows in named if counts[name] == 1}
+
+
+def _name_briefly(
+    names: Collection[str], sections: Sequence[Section], models: Mapping[str, Models]
+) -> dict[str, str]:
+    """Each name, or where every task calls the model by the same shorter one, and no other so, that."""
+    shorter: dict[str, set[str]] = {name: set() for name in names}
+    for section in sections:
+        called = {run: each.name for each in list_candidates(section) for run in each.runs}
+        for name, rows in models[section.task].items():
+            if name in shorter:
+                shorter[name] |= {called[row.run.id] for row in rows}
+    agreed = {name: found.pop() for name, found in shorter.items() if len(found) == 1}
+    counts = Counter(agreed.values())
+    return {name: agreed[name] if counts[agreed.get(name, "")] == 1 else name for name in names}
 
 
 def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:

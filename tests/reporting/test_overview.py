@@ -49,7 +49,7 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
     overview = report.overview
     assert overview.tasks == ("sst2", "mrpc")
     first, second = overview.rows
-    assert (first.name, second.name) == ("big · fine-tuned", "small · fine-tuned")
+    assert (first.name, second.name) == ("big", "small")
     answers = [kit.answers(wrong, 10 * wrong + seed) for seed, wrong in ((1, 60), (2, 90))]
     accuracy, f1 = (score(kit, metric, *answers) for metric in ("accuracy", "f1"))
     base = [score(kit, metric, kit.answers(40, 401)) for metric in ("accuracy", "f1")]
@@ -87,7 +87,7 @@ def test_the_interval_is_that_of_independent_tasks(add, reported, kit, monkeypat
         for task in ("sst2", "mrpc")
     ]
     overview = reported(*runs).overview
-    row = next(row for row in overview.rows if row.name.startswith("a "))
+    row = next(row for row in overview.rows if row.name == "a")
     one = estimate_over_seeds("accuracy", kit.LABELS.astype(float), [kit.answers(100, 1001).astype(float)])
     assert row.scores[0].high - row.scores[0].low == pytest.approx(one.high - one.low, rel=0.1)
     ratio = (row.mean.high - row.mean.low) / np.mean([each.high - each.low for each in row.scores])
@@ -102,14 +102,25 @@ def test_who_was_not_scored_on_every_task_has_no_mean(add, reported):
         add("both", "mrpc", 50, data="another0"),
     )
     assert rows.overview.rows[0].mean is not None
-    assert [row.name for row in rows.overview.rows] == ["big · fine-tuned"]
+    assert [row.name for row in rows.overview.rows] == ["big"]
 
 
 def test_two_kinds_of_one_name_are_not_mixed(add, reported, kit):
     hot = kit.FINETUNE.model_copy(update={"training": kit.Training(learning_rate=1e-3)})
     runs = [add(name, task, 50, parameters=n) for n, name in enumerate("ab") for task in ("sst2", "mrpc")]
     report = reported(*runs, add("a", "mrpc", 10, seed=2, stage=hot))
-    assert [row.name for row in report.overview.rows] == ["b · fine-tuned"]
+    assert [row.name for row in report.overview.rows] == ["b"]
+
+
+def test_a_model_that_tasks_call_otherwise_is_called_by_how_it_was_made(add, reported, kit):
+    """On MRPC another of its name makes a longer one necessary."""
+    runs = [add("a", task, 50, parameters=9) for task in ("sst2", "mrpc")]
+    students = [add("b", task, 60, stage=kit.DISTILL) for task in ("sst2", "mrpc")]
+    report = reported(*runs, *students, add("b", "mrpc", 70))
+    assert [row.name for row in report.overview.rows] == [
+        "a",
+        "b · distilled (logits) from an unnamed teacher",
+    ]
 
 
 def test_one_task_or_nothing_shared_has_none(add, reported, written):
