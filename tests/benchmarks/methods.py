@@ -1,6 +1,6 @@
 """Every way to make a model smaller, on each kind of sharing: bytes, speed and score, or why it is refused.
 
-    python -m tests.benchmarks.methods --store runs/methods --output-dir reports/methods     an hour and a half, two quiet cores
+    python -m tests.benchmarks.methods --store runs/methods --output-dir reports     three hours, two cores
 
 Three models learn the sample task, each by the commands of a user: minilm-l6 (BERT), `albert-tiny` (one layer, used
 several times) and `albert-tiny-attention` (attention shared, a feed-forward network for each layer), the students from
@@ -82,6 +82,16 @@ class Comparison:
     rounds: int
     length: int
     only: Sequence[str] = ()
+
+    def describe(self) -> str:
+        """A heading, and how the numbers came about."""
+        return (
+            f"# Every way to make a model smaller, on {self.task}\n\n"
+            f"MB: weights and graph. Score: on validation, which nothing was selected on; points are differences to the "
+            f"model as it is, paired by examples. Times as fast as that model in fp32 under PyTorch, one thread, texts of "
+            f"{self.length} tokens: medians of {self.sessions} sessions of {self.rounds} alternating rounds, and their "
+            f"range. What was taught again had {self.recovery.get('max_steps', 'its own number of')} steps. One seed."
+        )
 
     def teach(self) -> list[StoredRun]:
         """The teacher on the task, and its students."""
@@ -198,6 +208,15 @@ def _rows(family: Family) -> Iterator[list[str]]:
         yield [whole.run.name, words, "", "", "", *["refused"] * len(BATCHES)]
 
 
+def write_report(family: Family, folder: Path) -> None:
+    """A page of one model and all that was made of it, compared with what it was."""
+    paths = [str(stored.path) for stored in family.runs]
+    whole = family.whole.run
+    command = join(["compress", "report", *paths, "--baseline", whole.id, "--output-dir", str(folder)])
+    title = f"{whole.name}: every way to make it smaller"
+    compress.report(family.runs, folder, title=title, command=command, baseline=whole.id)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Make three models smaller in every way there is.")
@@ -206,7 +225,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", default="sample")
     parser.add_argument("--glue", type=Path, help="a local clone of GLUE")
     parser.add_argument("--store", type=Path, default=Path("runs"), help="of the runs; the same one resumes")
-    parser.add_argument("--output-dir", type=Path, required=True, help="of the report and the table")
+    parser.add_argument(
+        "--output-dir", type=Path, required=True, help="of a report for each model, and of the table"
+    )
     parser.add_argument(
         "--training", type=json.loads, default={}, help="changes to the models' schedules, as JSON"
     )
@@ -228,13 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     families = [try_ways(whole, comparison.ways()) for whole in comparison.teach()]
     for family in families:
         comparison.measure(family.runs)
-    runs = [stored for family in families for stored in family.runs]
-    command = join(
-        ["compress", "report", *(str(stored.path) for stored in runs), "--output-dir", str(output / "report")]
-    )
-    compress.report(runs, output / "report", command=command)
+        write_report(family, output / f"methods-{family.whole.run.name}")
     table = render(families)
-    (output / "table.md").write_text(f"{table}\n", encoding="utf-8")
+    (output / "methods.md").write_text(f"{comparison.describe()}\n\n{table}\n", encoding="utf-8")
     print(table)  # noqa: T201
 
 
