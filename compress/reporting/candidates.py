@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from compress.reporting.lineage import name_group
-from compress.reporting.schema import Interval, Row, Section, SeedGroup
+from compress.reporting.schema import Interval, Row, ScoreResult, Section, SeedGroup
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,18 @@ class Candidate:
         return tuple(row.run.id for row in self.rows)
 
     @property
+    def _result(self) -> SeedGroup | ScoreResult | None:
+        return self.group or self.rows[0].primary
+
+    @property
     def score(self) -> Interval | None:
         """By the task's metric; None for what was not scored."""
-        if self.group:
-            return self.group.score
-        primary = self.rows[0].primary
-        return primary.score if primary else None
+        return self._result.score if self._result else None
 
     @property
     def retention(self) -> Interval | None:
         """The share of the baseline's score that is kept; None where the two cannot be compared."""
-        if self.group:
-            return self.group.retention
-        primary = self.rows[0].primary
-        return primary.retention if primary else None
+        return self._result.retention if self._result else None
 
 
 def list_candidates(section: Section) -> list[Candidate]:

@@ -15,6 +15,7 @@ from compress.recipes.stages import (
     Pretrain,
     Prune,
     Quantize,
+    Stage,
 )
 from compress.reporting.schema import Link, Section, SeedGroup
 from compress.runs import Parent, Run
@@ -57,20 +58,17 @@ def _name_teachers(run: Run) -> str:
 
 def _describe_finetuning(run: Run, known: Known) -> str:
     """With what the model learned here of a language before, which another of its name may not have."""
-    pretraining = _list_pretraining(run, known)
+    pretraining = [stage for stage in _list_earlier(run, known) if isinstance(stage, Pretrain)]
     if any(stage.new for stage in pretraining):
         return "fine-tuned, pretrained here from nothing"
     return "fine-tuned, pretrained further here" if pretraining else "fine-tuned"
 
 
-def _list_pretraining(run: Run, known: Known) -> list[Pretrain]:
-    """The stages of pretraining that a run's weights went through, the last one first."""
+def _list_earlier(run: Run, known: Known) -> list[Stage]:
+    """The stages that a run's weights went through before its own, the first one first."""
     others = others_than(run, known)
     parent = _find_before(run, others)
-    if parent is None:
-        return []
-    own = [parent.stage] if isinstance(parent.stage, Pretrain) else []
-    return [*own, *_list_pretraining(parent, others)]
+    return [*_list_earlier(parent, others), parent.stage] if parent else []
 
 
 def describe_pretraining(stage: Pretrain) -> str:
@@ -172,12 +170,9 @@ def _last_stages(run: Run, known: Known) -> list[str]:
 
 def _tell_pruning(known: Known, run: Run) -> str:
     """What was taken away in all stages before."""
-    others = others_than(run, known)
-    before = _find_before(run, others)
-    if before is None:
-        return ""
-    own = describe_pruning(before.stage) if isinstance(before.stage, Prune) else ""
-    return ", ".join(filter(None, [_tell_pruning(others, before), own]))
+    return ", ".join(
+        describe_pruning(stage) for stage in _list_earlier(run, known) if isinstance(stage, Prune)
+    )
 
 
 def _tell(tell: Callable[[Run, Distill], str], run: Run) -> str:

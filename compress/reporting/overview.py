@@ -102,7 +102,8 @@ def _name_briefly(
                 shorter[name] |= {called[row.run.id] for row in rows}
     agreed = {name: found.pop() for name, found in shorter.items() if len(found) == 1}
     counts = Counter(agreed.values())
-    return {name: agreed[name] if counts[agreed.get(name, "")] == 1 else name for name in names}
+    unique = {name: brief for name, brief in agreed.items() if counts[brief] == 1}
+    return {name: unique.get(name, name) for name in names}
 
 
 def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:
