@@ -27,11 +27,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import join
 
 import compress
 from compress.runs import StoredRun
 from tests.benchmarks.links import SCALES, Chain, Made, Scale, run_chain, run_further
+from tests.benchmarks.reports import write_report
 from tests.benchmarks.tables import render_rows
 
 MOST_BYTES = 8_000_000
@@ -48,13 +48,6 @@ LEARNING = (
     "by frequency",
 )
 SCORES = ("task", "model", "stage", "metric", "score", "n", "MB", "ms")
-
-
-def write_report(made: Made, folder: Path) -> None:
-    """The report of what answers a task, as `compress report` writes it; replaced where there is one."""
-    paths = [str(stored.path) for stored in made.runs()]
-    command = join(["compress", "report", *paths, "--output-dir", str(folder)])
-    compress.report(made.runs(), folder, command=command)
 
 
 def keep_weights(chain: Chain, made: Made, folder: Path) -> list[str]:
@@ -128,7 +121,7 @@ def finish(chain: Chain, made: Made) -> str:
     output_dir.mkdir(parents=True, exist_ok=True)
     weights: list[str] = []
     if made.runs():
-        write_report(made, output_dir / "report")
+        write_report(made.runs(), output_dir / "report")
         weights = keep_weights(chain, made, output_dir / "weights")
     text = "\n\n".join([render_tables(made), *weights, *made.problems])
     (output_dir / "table.md").write_text(text + "\n", encoding="utf-8")

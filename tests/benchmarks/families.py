@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-import compress
 from compress.runs import StoredRun, read_run
 from compress.statistics import estimate_gain
 from tests.benchmarks.outcomes import read_predictions
+from tests.benchmarks.reports import write_report
 from tests.benchmarks.tables import render_rows
 
 FAMILIES = ("albert-mini", "bert-mini", "roberta-mini", "electra-mini")
@@ -240,10 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     taught, trials = compare_families(Comparison(**given))
     found = list(trials.values())
-    command = join(
-        ["compress", "report", *(str(stored.path) for stored in found), "--output-dir", str(output)]
-    )
-    compress.report(found, output, command=command)
+    write_report(found, output)
     print(f"{render_learned(taught)}\n\n{render_gains(trials)}")  # noqa: T201
 
 

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import join
 from typing import Any
 
 import compress
@@ -27,6 +26,7 @@ from compress.recipes.quantization import PackedInt4
 from compress.recovery import Recovery
 from compress.runs import StoredRun
 from compress.workloads import Shape
+from tests.benchmarks.reports import write_report
 
 TEACHER, STUDENT = "minilm-l6", "albert-tiny"
 TASKS = ("cola", "mrpc", "stsb", "rte", "wnli", "sst2")
@@ -64,29 +64,28 @@ class Curriculum:
     recovery: Mapping[str, Any]
     pieces: int
 
-    def teach(self, task: str, seeds: Sequence[int]) -> Iterator[StoredRun]:
-        """The teacher of a task, then for each seed every student; finished ones as they are."""
-        place = {"runs": self.store, "glue": self.glue}
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where everything is kept and found."""
+        return {"runs": self.store, "glue": self.glue}
+
+    def teach_teacher(self, task: str) -> StoredRun:
+        """The teacher of a task; what is finished is taken as it is."""
         start = self.teacher
         if task in FIRST:
-            start = str(compress.finetune(start, task=FIRST[task], **place).path)
-        teacher = compress.finetune(start, task=task, **place)
-        yield teacher
-        taught = str(teacher.path) if task in FIRST else self.teacher
-        for seed in seeds:
-            for stored in self._teach_students(taught, task, seed, place):
-                logger.info("%s, seed %d: %s %s", task, seed, stored.run.name, stored.run.stage.kind)
-                yield stored
+            start = str(compress.finetune(start, task=FIRST[task], **self.place).path)
+        return compress.finetune(start, task=task, **self.place)
 
-    def _teach_students(
-        self, teacher: str, task: str, seed: int, place: Mapping[str, Any]
-    ) -> Iterator[StoredRun]:
-        how = {"task": task, "seed": seed, **place}
+    def teach_students(self, teacher: StoredRun, task: str, seed: int) -> Iterator[StoredRun]:
+        """Every student of a teacher, pass after pass; finished ones as they are."""
+        how = {"task": task, "seed": seed, **self.place}
         weak = task in UNLEARNT
+        # By its name a teacher is found as a user would name it; one that learned another task first has no name.
+        taught = str(teacher.path) if task in FIRST else self.teacher
         yield compress.finetune(self.student, tokenizer=self.teacher, **how)
         for method, corpus in (("logits", None), ("tinybert", self.corpus)):
             teaching = Teaching(method=method, corpus=corpus, allow_weak_teacher=weak)
-            learned = compress.distill(teacher, self.student, options=Options(distillation=teaching), **how)
+            learned = compress.distill(taught, self.student, options=Options(distillation=teaching), **how)
             yield learned
         recovery = Recovery(allow_weak_teacher=weak, options=Options(training=self.recovery))
         narrow, trimmed = Removal(ffn=0.5), Removal(vocabulary=self.pieces)
@@ -101,9 +100,7 @@ class Curriculum:
         first = runs[1].run.seed
         paths = [str(stored.path) for stored in runs if stored.run.seed == first or stored is runs[0]]
         shapes = [Shape(1, length), Shape(1, "task")]
-        compress.measure(
-            paths, shapes=shapes, rounds=rounds, sessions=sessions, runs=self.store, glue=self.glue
-        )
+        compress.measure(paths, shapes=shapes, rounds=rounds, sessions=sessions, **self.place)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -133,21 +130,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
     curriculum = Curriculum(**given)
-    made: dict[str, list[StoredRun]] = {}
-    for count in range(1, len(seeds) + 1):
+    made = {task: [curriculum.teach_teacher(task)] for task in tasks}
+    for seed in seeds:
         for task in tasks:
-            if count == 1 or task not in LARGE:
-                made[task] = list(curriculum.teach(task, seeds[:count]))
+            if seed == seeds[0] or task not in LARGE:
+                for stored in curriculum.teach_students(made[task][0], task, seed):
+                    logger.info("%s, seed %d: %s %s", task, seed, stored.run.name, stored.run.stage.kind)
+                    made[task].append(stored)
     if output is None:
         return
     for runs in made.values():
         if timing["sessions"]:
             curriculum.measure(runs, **timing)
     chosen = [stored for runs in made.values() for stored in runs]
-    paths = [str(stored.path) for stored in chosen]
-    command = join(["compress", "report", *paths, "--output-dir", str(output)])
     title = f"{chosen[1].run.name} from {chosen[0].run.name}: every pass on GLUE"
-    compress.report(chosen, output, title=title, command=command)
+    write_report(chosen, output, title=title)
 
 
 if __name__ == "__main__":

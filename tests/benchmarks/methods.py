@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import join
 from typing import Any, get_args
 
 import compress
@@ -31,6 +30,7 @@ from compress.recovery import Recovery
 from compress.runs import StoredRun
 from compress.workloads import Shape
 from tests.benchmarks.outcomes import describe_points, describe_times, points_gained, times_as_fast
+from tests.benchmarks.reports import write_report
 from tests.benchmarks.tables import render_rows
 
 TEACHER = "minilm-l6"
@@ -208,15 +208,6 @@ def _rows(family: Family) -> Iterator[list[str]]:
         yield [whole.run.name, words, "", "", "", *["refused"] * len(BATCHES)]
 
 
-def write_report(family: Family, folder: Path) -> None:
-    """A page of one model and all that was made of it, compared with what it was."""
-    paths = [str(stored.path) for stored in family.runs]
-    whole = family.whole.run
-    command = join(["compress", "report", *paths, "--baseline", whole.id, "--output-dir", str(folder)])
-    title = f"{whole.name}: every way to make it smaller"
-    compress.report(family.runs, folder, title=title, command=command, baseline=whole.id)
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Make three models smaller in every way there is.")
@@ -249,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     families = [try_ways(whole, comparison.ways()) for whole in comparison.teach()]
     for family in families:
         comparison.measure(family.runs)
-        write_report(family, output / f"methods-{family.whole.run.name}")
+        name = family.whole.run.name
+        title = f"{name}: every way to make it smaller"
+        write_report(family.runs, output / f"methods-{name}", title=title, baseline=family.whole.run.id)
     table = render(families)
     (output / "methods.md").write_text(f"{comparison.describe()}\n\n{table}\n", encoding="utf-8")
     print(table)  # noqa: T201

@@ -1,0 +1,19 @@
+"""Reports of what benchmarks made, each with the command that writes the same from their store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import join
+
+import compress
+from compress.runs import StoredRun
+
+
+def write_report(
+    runs: Sequence[StoredRun], folder: Path, *, title: str | None = None, baseline: str | None = None
+) -> None:
+    """Write what `compress report` would, and that command on the page; an older report there is replaced."""
+    paths = [str(stored.path) for stored in runs]
+    named = {"--title": title, "--baseline": baseline, "--output-dir": str(folder)}
+    options = [word for option, value in named.items() if value is not None for word in (option, value)]
+    command = join(["compress", "report", *paths, *options])
+    compress.report(runs, folder, title=title, command=command, baseline=baseline)
