@@ -72,13 +72,15 @@ def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
 
 def choose_shape(row: Row, baseline: bool) -> Shape:
     """What its mark looks like: by the last stage that made it; what recovered is as it was pruned."""
-    stage = row.run.stage
     if baseline:
         return "baseline"
-    if isinstance(stage, Quantize):
-        return "quantized"
-    if isinstance(stage, Prune) or (isinstance(stage, Distill) and stage.method == "recovery"):
-        return "pruned"
-    if isinstance(stage, Distill):
-        return "distilled"
-    return "labels" if isinstance(stage, Finetune) else "other"
+    match row.run.stage:
+        case Quantize():
+            return "quantized"
+        case Prune() | Distill(method="recovery", simulates=None):
+            return "pruned"
+        case Distill():
+            return "distilled"
+        case Finetune():
+            return "labels"
+    return "other"

@@ -10,6 +10,7 @@ from compress.recipes.terms import SoftTerm
 from compress.reporting.compare import compare
 from compress.reporting.curves import CURVE_POINTS
 from compress.reporting.data import read_data, write_data
+from compress.reporting.points import choose_shape
 from compress.runs import Parent, read_run
 from compress.statistics import estimate_retention
 
@@ -262,6 +263,23 @@ def test_names_tell_what_was_pruned_recovered_and_rounded(trio, recovered, tmp_p
         "albert-tiny · trained for packed-int4",
         "albert-tiny · packed-int4 · pruned (vocabulary 50)",
         "albert-tiny · packed-int4",
+    ]
+
+
+def test_marks_are_shaped_by_what_was_done_last(trio, recovered, tmp_path):
+    """What was trained to be rounded is neither pruned by it nor rounded yet."""
+    section = section_of([*trio.runs, *recovered], tmp_path / "r")
+    shapes = {row.run.id: choose_shape(row, baseline=False) for row in section.rows}
+    assert [shapes[stored.run.id] for stored in (trio.teacher, trio.student, *recovered)] == [
+        "labels",
+        "distilled",
+        "pruned",
+        "pruned",
+        "pruned",
+        "pruned",
+        "distilled",
+        "quantized",
+        "quantized",
     ]
 
 
