@@ -1,11 +1,15 @@
 """Tiny models and a tiny task, built in code: nothing is downloaded, nothing takes long."""
 
+import contextlib
 import csv
 import json
 import logging
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -61,6 +65,16 @@ LONG = ("test_readme", "test_interruption", "test_processes", "test_workers", "t
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a process of tests ended that was lost: xdist itself does not."""
+    if error:
+        process = node.gateway._io.popen
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        sys.stderr.write(f"\n{node.gateway.id} ended with status {process.returncode}\n")
 
 
 @pytest.fixture(scope="session")

@@ -62,24 +62,31 @@ def test_what_is_asked_for_is_kept_in_any_case():
     )
 
 
-@pytest.mark.parametrize("method", [DynamicInt8, PackedInt4, OpenVinoInt8, QuantoInt4])
+FEWER = ("*.attention.*", "*embedding*")
+"""Kept in any case where each attempt takes seconds."""
+
+
+@pytest.mark.parametrize(
+    ("method", "keep"), [(DynamicInt8, ()), (PackedInt4, ()), (OpenVinoInt8, FEWER), (QuantoInt4, ())]
+)
 def test_a_model_that_bits_break_is_mended_by_keeping_layers(
-    method, encoder_of, export_once, data, tmp_path, monkeypatch
+    method, keep, encoder_of, export_once, data, tmp_path, monkeypatch
 ):
     """The score of random weights is noise, so it is pretended that any error of the logits costs."""
     encoder = encoder_of("albert")
     monkeypatch.setattr(Trial, "score", lambda self, answer: -self.error(answer))
     for name in ("loose", "strict"):
         encoder.model.config.save_pretrained(tmp_path / name)
-    loose = quantize(method(max_drop=0.5), encoder, tmp_path / "loose", data)
-    assert loose.facts["kept_modules"] == []
+    loose = quantize(method(keep=keep, max_drop=0.5), encoder, tmp_path / "loose", data)
+    always = set(loose.facts["kept_modules"])
+    assert bool(always) == bool(keep)
     error = -loose.facts["holdout_score"]
-    summary = quantize(method(max_drop=error / 2), encoder, tmp_path / "strict", data)
-    assert 0 < len(summary.facts["kept_modules"]) < 11
+    summary = quantize(method(keep=keep, max_drop=error / 2), encoder, tmp_path / "strict", data)
+    assert always < set(summary.facts["kept_modules"]) < always | summary.facts["sensitivity"].keys()
     assert summary.facts["holdout_score"] >= -error / 2
     assert summary.bytes > loose.bytes
     worst = max(summary.facts["sensitivity"], key=summary.facts["sensitivity"].get)
-    assert worst in summary.facts["kept_modules"]
+    assert worst in set(summary.facts["kept_modules"]) - always
 
 
 def test_scores_are_taken_on_what_training_held_out(encoder_of, data):
