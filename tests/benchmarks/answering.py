@@ -49,10 +49,6 @@ PROFILED = ("dynamic-int8", "packed-int8")
 FLOOR = "floor: products of 8 bits alone"
 FLOOR_SIDES = (1024, 2048)
 PEERS = Path(__file__).parent / "peers"
-OPTIMUM = "optimum-onnx"
-GRAPH_PEERS = {OPTIMUM: "optimum_graph.py", "neural-compressor": "neural_compressor_graph.py"}
-"""Tools that write an ONNX file, and by which script of `peers`."""
-
 Calls = Sequence[Mapping[str, Any]]
 """The inputs of one case, call by call."""
 
@@ -68,6 +64,37 @@ class Made:
 
     path: Path
     bytes: int
+
+
+@dataclass(frozen=True)
+class GraphPeer:
+    """A tool that writes an ONNX file, by a script of `peers` and a Python that has what the script needs.
+
+    Attributes:
+        name: In tables.
+        stem: Of its files.
+        reads_graph: Whether it quantizes a graph that we have exported, or exports the model itself.
+    """
+
+    name: str
+    stem: str
+    reads_graph: bool
+
+    @property
+    def script(self) -> Path:
+        """Takes what is quantized and the file to write."""
+        return PEERS / f"{self.stem}_graph.py"
+
+    @property
+    def requirements(self) -> Path:
+        """Of the script."""
+        return PEERS / f"{self.stem}.txt"
+
+
+GRAPH_PEERS = (
+    GraphPeer("optimum-onnx", "optimum", reads_graph=False),
+    GraphPeer("neural-compressor", "neural_compressor", reads_graph=True),
+)
 
 
 def ours() -> dict[str, Any]:
@@ -105,15 +132,16 @@ def make_artefact(student: Path, way: Any, directory: Path) -> Made:
     return Made(directory, _weigh(directory))
 
 
-def write_graphs(student: Path, folder: Path, pythons: Mapping[str, str]) -> dict[str, Path]:
-    """The student as other tools quantize it, each in an environment of its own: name → file."""
+def write_graphs(student: Path, folder: Path, pythons: Mapping[GraphPeer, str]) -> dict[str, Path]:
+    """The student as other tools quantize it, each by its own Python: name → file."""
     folder.mkdir()
-    exported = make_artefact(student, "onnx", folder / "exported").path / "model.onnx"
     written = {}
-    for name, python in pythons.items():
-        script, given = GRAPH_PEERS[name], student if name == OPTIMUM else exported
-        written[name] = folder / f"{name}.onnx"
-        command = [python, str(PEERS / script), str(given), str(written[name])]
+    for peer, python in pythons.items():
+        given = student
+        if peer.reads_graph:
+            given = make_artefact(student, "onnx", folder / f"{peer.stem}-input").path / "model.onnx"
+        written[peer.name] = folder / f"{peer.stem}.onnx"
+        command = [python, str(peer.script), str(given), str(written[peer.name])]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return written
 
@@ -258,7 +286,7 @@ def profile_graph(file: Path, calls: Calls, *, threads: int) -> dict[str, float]
 
 
 def run(
-    size: Size, *, sessions: int, threads: int, pythons: Mapping[str, str], only: Sequence[str] = ()
+    size: Size, *, sessions: int, threads: int, pythons: Mapping[GraphPeer, str], only: Sequence[str] = ()
 ) -> dict[str, Any]:
     """All sessions, and what they amount to."""
     glue = os.environ.get("COMPRESS_GLUE")
@@ -277,7 +305,7 @@ def run(
             except Exception as error:
                 refused[name] = str(error).partition("\n")[0]
         engines = {name: Engine(start_ours, (each.path, cases, threads)) for name, each in made.items()}
-        graphs = write_graphs(student, folder / "graphs", pythons) if pythons else {}
+        graphs = write_graphs(student, folder / "graphs", pythons)
         engines |= {name: Engine(start_graph, (file, cases, threads)) for name, file in graphs.items()}
         engines |= {
             name: Engine(start, (student, cases, threads))
@@ -292,10 +320,13 @@ def run(
         sizes = {name: each.bytes for name, each in made.items()}
         sizes |= {name: file.stat().st_size for name, file in graphs.items()}
         flops = count_operations(student, cases)
-        graphs = {name: made[name].path / "model.onnx" for name in PROFILED if name in made}
         profile = {
-            name: {case: profile_graph(graph, calls, threads=threads) for case, calls in cases.items()}
-            for name, graph in graphs.items()
+            name: {
+                case: profile_graph(made[name].path / "model.onnx", calls, threads=threads)
+                for case, calls in cases.items()
+            }
+            for name in PROFILED
+            if name in made
         }
     return {
         "what": f"times as fast as {REFERENCE}: medians of a session, over {sessions} sessions",
@@ -377,18 +408,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--threads", type=int, default=1)
-    for name, script in GRAPH_PEERS.items():
-        needs = script.replace("_graph.py", ".txt")
-        option = "--optimum" if name == OPTIMUM else f"--{name}"
-        parser.add_argument(
-            option, dest=name, help=f"a Python that has tests/benchmarks/peers/{needs} installed"
-        )
+    for peer in GRAPH_PEERS:
+        option = f"--{peer.stem.replace('_', '-')}"
+        parser.add_argument(option, help=f"a Python that has peers/{peer.requirements.name} installed")
     parser.add_argument("--only", nargs="+", default=(), help="names of rows, such as dynamic-int8")
     given = parser.parse_args(arguments)
     if given.quick and given.output is None:
         parser.error("a quick run measures nothing worth keeping: name another file with --output FILE")
     size = QUICK if given.quick else FULL
-    pythons = {name: python for name in GRAPH_PEERS if (python := vars(given)[name])}
+    pythons = {peer: python for peer in GRAPH_PEERS if (python := vars(given)[peer.stem])}
     outcome = run(size, sessions=given.sessions, threads=given.threads, pythons=pythons, only=given.only)
     write_outcome(given.output or RESULTS / f"answering-{given.threads}.json", outcome)
     print(render(outcome))  # noqa: T201
