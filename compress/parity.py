@@ -67,12 +67,15 @@ def compare_logits(
     return compare_answers(lambda inputs: session.run(["logits"], dict(inputs))[0], model, batches)
 
 
-def require_parity(comparison: LogitComparison, bound: float, *, remedy: str) -> None:
-    """Refuse logits that are too far from the model's.
+def require_parity(
+    comparison: LogitComparison, bound: float, *, remedy: str, of: str = "the model's"
+) -> None:
+    """Refuse logits that are too far from those that they should be.
 
     Args:
         comparison: What was seen.
         bound: The largest relative error.
+        of: Whose they should be, in words.
         remedy: What to do about it.
 
     Raises:
@@ -80,7 +83,7 @@ def require_parity(comparison: LogitComparison, bound: float, *, remedy: str) ->
     """
     if not comparison.relative_error <= bound:  # NaN fails, too
         raise CompressError(
-            f"The logits differ from the model's by {comparison.relative_error:.2f} of their size (root mean square "
+            f"The logits differ from {of} by {comparison.relative_error:.2f} of their size (root mean square "
             f"over batches {comparison.shapes}); the bound is {bound:g}.",
             remedy,
         )

@@ -65,8 +65,8 @@ def _dynamic_int8(
         encoder.model,
         directory,
         input_names=model_inputs(encoder.tokenizer),
-        per_channel=method.per_channel,
-        **_choice(method, encoder, data),
+        method=method,
+        trial=_trial(method, encoder, data),
     )
 
 
@@ -99,11 +99,8 @@ def _packed(
         encoder.model,
         directory,
         input_names=model_inputs(encoder.tokenizer),
-        bits=8 if isinstance(method, PackedInt8) else 4,
-        block_size=method.block_size,
-        symmetric=method.symmetric,
-        activations=method.activations,
-        **_choice(method, encoder, data),
+        method=method,
+        trial=_trial(method, encoder, data),
     )
 
 
@@ -161,6 +158,9 @@ def _quanto(
 
 
 def _choice(method: SelectiveMethod, encoder: Encoder, data: CalibrationData) -> dict[str, Any]:
-    """What stays in full precision, as backends are told."""
-    trial = None if method.max_drop is None else Trial(encoder, data, method.max_drop)
-    return {"keep": method.keep, "trial": trial}
+    """What stays in full precision, as backends are told that do not know recipes."""
+    return {"keep": method.keep, "trial": _trial(method, encoder, data)}
+
+
+def _trial(method: SelectiveMethod, encoder: Encoder, data: CalibrationData) -> Trial | None:
+    return None if method.max_drop is None else Trial(encoder, data, method.max_drop)

@@ -21,9 +21,12 @@ from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.parity import compare_answers, open_session, random_batches, require_parity
 from compress.quantization.sensitivity import Answer, Trial, choose_kept
+from compress.quantization.simulation import simulating
 from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
 from compress.quantization.weights import Weight, find_weights
+from compress.recipes.quantization import SelectiveMethod
 
+UNFAITHFUL = "Install the tested versions (constraints.txt); if it stays, report the architecture."
 REMEDY = "Let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), or take a method of more bits."
 
 SMALL_BYTES = 4096
@@ -63,6 +66,7 @@ def write_quantized(
     input_names: Sequence[str],
     rewrite: Rewrite,
     parity_bound: float,
+    simulated: SelectiveMethod | None = None,
     batches: Sequence[Inputs] | None = None,
     keep: Sequence[str] = (),
     trial: Trial | None = None,
@@ -78,6 +82,8 @@ def write_quantized(
         input_names: What the model's tokenizer makes.
         rewrite: The method.
         parity_bound: Largest relative error of the logits.
+        simulated: The method, where its rounding is known: then the logits have to be those of the model with that
+            rounding, and how far rounding moves them is noted alone. None bounds that.
         batches: What both are asked; default random token ids of several lengths.
         keep: Modules that stay in fp32; `*` stands for any part of a name.
         trial: Where a score has to hold: what hurts it stays in fp32, too.
@@ -85,7 +91,7 @@ def write_quantized(
     Raises:
         InvalidInputError: `keep` names a module that is not there.
         CompressError: A product or a table stayed in fp32 that should not, a shared weight was stored twice, or the
-            logits are further from the model's than the bound.
+            logits are further from those that they are compared with than the bound.
     """
     exported = _export(model, input_names)
     kept = choose_kept(
@@ -97,9 +103,14 @@ def write_quantized(
     quantized = _finish(rewrite(exported, kept.modules))
     names = {weight.name for weight in exported.weights if weight.module in kept.modules}
     products = require_quantized(exported.model.graph, quantized.graph, kept=names)
-    batches = batches or random_batches(model.config, input_names)
-    comparison = compare_answers(_answer(quantized), model, batches)
-    require_parity(comparison, parity_bound, remedy=REMEDY)
+    batches, answer = batches or random_batches(model.config, input_names), _answer(quantized)
+    comparison = compare_answers(answer, model, batches)
+    if simulated is None:
+        require_parity(comparison, parity_bound, remedy=REMEDY)
+    else:
+        with simulating(model, simulated.model_copy(update={"keep": tuple(kept.modules)})):
+            faithful = compare_answers(answer, model, batches)
+        require_parity(faithful, parity_bound, of="those of the simulated rounding", remedy=UNFAITHFUL)
     file = directory / ONNX_FILE
     write_graph(quantized, file)
     left = _kept_in_float(quantized.graph, names)
@@ -133,7 +144,7 @@ def require_quantized(
         raise CompressError(
             f"Not all was quantized: {len(found)} quantized products with {len(set(found))} weights, expected "
             f"{len(wanted)} with {len(set(wanted))}; matrices left in fp32: {left or 'none'}.",
-            "Install the tested versions (constraints.txt); if it stays, report the architecture.",
+            UNFAITHFUL,
         )
     return len(found)
 

@@ -1,6 +1,6 @@
-"""Quantization-aware training: a model computes as if it were quantized already, and learns to answer so.
+"""A model computes as if it were quantized already: to learn to answer so, and to say what an artefact has to answer.
 
-Weights stay in fp32 and are rounded each time they are used, as the method will round them afterwards; gradients pass
+The first is quantization-aware training. Weights stay in fp32 and are rounded each time they are used, as the method will round them afterwards; gradients pass
 the rounding as if it were none (the straight-through estimator: Jacob et al. 2018, section 3; of BERT: Zafrir et al.
 2019, Q8BERT). What a method leaves as it is, attention's products among it, is left here, too.
 """
@@ -13,7 +13,7 @@ from functools import partial, singledispatch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
-from compress.quantization.blocks import Bits, fit_block, table_bits
+from compress.quantization.blocks import fit_block, table_bits
 from compress.quantization.rounding import round_activations, round_blocks, round_channels, round_range
 from compress.quantization.weights import match_modules
 from compress.recipes.quantization import DynamicInt8, Method, PackedInt4, PackedInt8
@@ -68,16 +68,14 @@ def _dynamic(method: DynamicInt8) -> Rounding:
 
 @rounding_of.register
 def _packed(method: PackedInt8 | PackedInt4) -> Rounding:
-    bits: Bits = 8 if isinstance(method, PackedInt8) else 4
-
     def size_of(tensor: Tensor) -> int:
-        return fit_block(tensor.shape[-1], bits=bits, block_size=method.block_size)
+        return fit_block(tensor.shape[-1], bits=method.bits, block_size=method.block_size)
 
     def round_weight(weight: Tensor) -> Tensor:
-        return round_blocks(weight, bits=bits, block_size=size_of(weight), symmetric=method.symmetric)
+        return round_blocks(weight, bits=method.bits, block_size=size_of(weight), symmetric=method.symmetric)
 
     def round_rows(rows: Tensor, _: Tensor) -> Tensor:
-        held = table_bits(rows.shape[-1], bits)
+        held = table_bits(rows.shape[-1], method.bits)
         return round_blocks(rows, bits=held, block_size=method.block_size, symmetric=method.symmetric)
 
     def round_activation(activation: Tensor) -> Tensor:

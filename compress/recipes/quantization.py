@@ -133,6 +133,7 @@ class PackedMethod(SelectiveMethod):
     """Weights and tables in blocks of a few bits, for ONNX Runtime.
 
     Attributes:
+        bits: Of a weight.
         block_size: Weights that share a scale, at the most: fewer where rows would be padded.
         symmetric: Whether the middle of a block's range is zero, or it has a zero point of its own.
         activations: What weights are multiplied by: numbers as they come, or these in blocks of 8 bits, which is faster.
@@ -144,6 +145,7 @@ class PackedMethod(SelectiveMethod):
         "attention": "its products are of two activations: no weight is stored for them",
     }
     simulated: ClassVar[bool] = True
+    bits: ClassVar[Literal[4, 8]]
 
     block_size: BlockSize
     symmetric: bool = False
@@ -153,12 +155,16 @@ class PackedMethod(SelectiveMethod):
 class PackedInt8(PackedMethod):
     """Weights and tables in blocks of 8 bits: nearest to the model, at a quarter of its bytes (ONNX Runtime)."""
 
+    bits: ClassVar[Literal[4, 8]] = 8
+
     kind: Literal["packed-int8"] = "packed-int8"
     block_size: BlockSize = 128
 
 
 class PackedInt4(PackedMethod):
     """Weights and tables in blocks of 4 bits: an eighth of the bytes and the scales (ONNX Runtime)."""
+
+    bits: ClassVar[Literal[4, 8]] = 4
 
     kind: Literal["packed-int4"] = "packed-int4"
     block_size: BlockSize = 64

@@ -17,6 +17,7 @@ from compress.engines.pytorch import TorchEngine
 from compress.exporting import export_onnx
 from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.quantization.packed import quantize_packed
+from compress.recipes.quantization import PackedInt4
 from compress.runs import PARTS
 from tests.quantization.tiny import KINDS, batches, build
 
@@ -54,17 +55,10 @@ def quantize(kind, encoder, directory):
     if kind == "fp32":
         export_onnx(encoder.model, directory / "model.onnx", input_names=names)
     elif kind == "dynamic":
-        quantize_dynamic_int8(encoder.model, directory, input_names=names, parity_bound=9.0)
+        quantize_dynamic_int8(encoder.model, directory, input_names=names)
     else:
-        quantize_packed(
-            encoder.model,
-            directory,
-            input_names=names,
-            bits=4,
-            block_size=32,
-            symmetric=True,
-            parity_bound=9.0,
-        )
+        method = PackedInt4(block_size=32, symmetric=True)
+        quantize_packed(encoder.model, directory, input_names=names, method=method)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from compress.quantization import dynamic
 from compress.quantization import onnx as quantization
 from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.quantization.onnx import require_quantized
+from compress.recipes.quantization import DynamicInt8
 
 LAYERS = {"bert": 1, "roberta": 1, "electra": 1, "albert": 2}
 SIZES = {
@@ -197,7 +198,9 @@ def test_one_scale_a_tensor_on_request(export_once, tmp_path):
     model = build("albert")
     names = input_names("albert")
     by_channel = quantize_dynamic_int8(model, tmp_path / "a", input_names=names)
-    by_tensor = quantize_dynamic_int8(model, tmp_path / "b", input_names=names, per_channel=False)
+    by_tensor = quantize_dynamic_int8(
+        model, tmp_path / "b", input_names=names, method=DynamicInt8(per_channel=False)
+    )
     assert by_tensor.bytes < by_channel.bytes
     assert "scales of quantized weights" in by_channel.facts["bytes_kept_in_float"]
     assert "scales of quantized weights" not in by_tensor.facts["bytes_kept_in_float"]
@@ -278,7 +281,7 @@ def test_broken_weights_are_beyond_the_default_bound(factor, export_once, monkey
         onnx.save(model, target)
 
     monkeypatch.setattr(dynamic, "quantize_dynamic", shuffled)
-    with pytest.raises(CompressError, match=r"the bound is 0\.5"):
+    with pytest.raises(CompressError, match=r"the bound is 0\.25"):
         quantize_dynamic_int8(build("albert"), tmp_path, input_names=input_names("albert"))
 
 

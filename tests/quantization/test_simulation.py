@@ -1,18 +1,24 @@
 """A model that is trained for a method computes what the method's artefact will: nearly its logits, not its own."""
 
 import shutil
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 from compress import exporting
 from compress.encoder import model_inputs
-from compress.errors import InvalidInputError
+from compress.errors import CompressError, InvalidInputError
 from compress.exporting import export_onnx
 from compress.parity import compare_answers
 from compress.quantization import onnx as road
+from compress.quantization import packed
+from compress.quantization.blocks import pack_product
 from compress.quantization.simulation import rounding_of, simulating
 from compress.recipes.quantization import (
     METHODS,
@@ -71,6 +77,32 @@ def test_it_computes_what_the_artefact_will(method, kind, encoder_of, whole, dat
     with simulating(encoder.model, method):
         near = compare_answers(answer, encoder.model, batches).rms_difference
     assert 0 < near < NEARER * apart
+
+
+def test_what_rounding_itself_costs_is_no_fault_of_the_artefact(encoder_of, data, tmp_path):
+    """Of 64 weights one that is a hundred times as large leaves 4 bits nothing for the others."""
+    encoder = deepcopy(encoder_of("albert"))
+    with torch.no_grad():
+        for name, parameter in encoder.model.named_parameters():
+            if "layer" in name and parameter.dim() == 2:
+                parameter[:, ::64] *= 100
+    summary = quantize(PackedInt4(), encoder, tmp_path, data)
+    assert summary.comparison.relative_error > 0.6
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1.0, False), (1.3, True), (float("nan"), True)])
+def test_an_artefact_that_computes_something_else_is_refused(
+    factor, refused, encoder_of, data, tmp_path, monkeypatch
+):
+    def scaled(*arguments, **options):
+        blocks = pack_product(*arguments, **options)
+        return replace(blocks, scales=np.float32(factor) * blocks.scales)
+
+    monkeypatch.setattr(packed, "pack_product", scaled)
+    expected = pytest.raises(CompressError, match="simulated rounding") if refused else nullcontext()
+    with expected:
+        quantize(PackedInt4(), encoder_of("albert"), tmp_path, data)
+    assert (tmp_path / "model.onnx").exists() != refused
 
 
 @pytest.mark.parametrize("method", METHODS_TRIED, ids=name_of)
