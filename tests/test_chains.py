@@ -57,8 +57,11 @@ def house(tmp_path_factory, tokenizer):
     save("discriminator", ElectraForPreTraining(tiny_config("electra", tokenizer, **LONG)))
     config = tiny_config("bert", tokenizer, **LONG, id2label={0: "bad", 1: "good"})
     save("classifier", AutoModelForSequenceClassification.from_config(config))
+    config.max_position_embeddings = 66
+    save("short", AutoModelForSequenceClassification.from_config(config))
     (root / "tiny.toml").write_text(THREE_HEADS)
     (root / "two-heads.toml").write_text(TWO_HEADS)
+    (root / "short.toml").write_text(STUDENT)
     (root / "empty").mkdir()
     write_corpus(root / "corpus")
     write_task(root, train=40, validation=20)
@@ -255,6 +258,12 @@ def test_weights_are_one_a_teacher_and_above_0(plan, weights):
             "2 attention heads, the teacher 3",
             "relations",
         ),
+        (
+            {"method": "minilm", "student": "short.toml"},
+            "The student takes at most 64 tokens",
+            "--max-length",
+        ),
+        ({"method": "minilm", "teacher": "short"}, "The teacher takes at most 66 tokens", "--max-length"),
         ({"method": "minilm", "corpus": "nowhere"}, "no corpus 'nowhere'", "--corpus sample"),
         ({"method": "minilm", "corpus": "empty"}, "holds no file of documents", "jsonl"),
     ],

@@ -41,6 +41,24 @@ def test_a_name_that_is_a_teacher_s_and_a_student_s_is_told_by_the_tokenizer(
         plan(None)
 
 
+@pytest.mark.parametrize(("model", "longest"), [("tiny-bert", 130), ("students/tiny-albert.toml", 64)])
+def test_texts_longer_than_a_model_has_positions_are_refused_before_anything_runs(
+    tmp_path, monkeypatch, task_file, teacher_directory, student_file, model, longest
+):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = str(teacher_directory) if model.endswith(".toml") else None
+
+    def plan(length):
+        options = Options(training={"max_length": length})
+        place = Workplace(store=tmp_path / "runs")
+        return plan_finetuning(model, str(task_file), place, seed=1, options=options, tokenizer=tokenizer)
+
+    assert plan(longest).stage.training.max_length == longest
+    with pytest.raises(InvalidInputError, match=f"at most {longest} tokens, not {longest + 1}") as caught:
+        plan(longest + 1)
+    assert f"--max-length {longest}" in caught.value.fix
+
+
 def test_a_teachers_shape_with_somebodys_tokenizer_starts_from_random_weights(
     tmp_path, task_file, teacher_directory
 ):
