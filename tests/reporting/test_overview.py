@@ -9,7 +9,7 @@ from compress.reporting.markdown import render_markdown
 from compress.statistics import METRICS, estimate_over_seeds
 from tests.reporting.test_terminal import printed
 
-METRICS_OF = {"sst2": ("accuracy",), "mrpc": ("accuracy", "f1"), "wnli": ("accuracy",)}
+METRICS_OF = dict.fromkeys(("sst2", "rte", "qnli", "wnli"), ("accuracy",)) | {"mrpc": ("accuracy", "f1")}
 
 
 @pytest.fixture
@@ -120,6 +120,18 @@ def test_a_model_that_tasks_call_otherwise_is_called_by_how_it_was_made(add, rep
     assert [row.name for row in report.overview.rows] == [
         "a",
         "b · distilled (logits) from an unnamed teacher",
+    ]
+
+
+def test_models_that_other_tasks_call_the_same_keep_their_long_names(add, reported, kit):
+    """No task holds both, so that each calls its own by the name alone."""
+    runs = [add("a", task, 50, parameters=9) for task in ("sst2", "mrpc", "rte", "qnli")]
+    runs += [add("b", task, 60, stage=kit.DISTILL) for task in ("sst2", "mrpc")]
+    runs += [add("b", task, 70) for task in ("rte", "qnli")]
+    assert [row.name for row in reported(*runs).overview.rows] == [
+        "a",
+        "b · distilled (logits) from an unnamed teacher",
+        "b · fine-tuned",
     ]
 
 
