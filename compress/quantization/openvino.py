@@ -30,7 +30,8 @@ from compress.quantization.weights import SLOTS, Weight, content_of, modules_by_
 PARITY_BOUND = 0.5
 """Largest relative error of the logits on texts of the task.
 
-Activations have one scale for all texts, set on those it was calibrated on; a broken graph shows 1 and more.
+Activations have one scale for all texts, set on those it was calibrated on. MiniLM-L6 and two students of it,
+trained on a task, show 0.07 to 0.11, a broken graph 1 and more.
 """
 REMEDY = (
     "Calibrate on more texts (--samples 1024), let what hurts stay in full precision (--max-drop 0.01, or --keep MODULE), "

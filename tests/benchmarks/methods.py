@@ -86,7 +86,7 @@ class Comparison:
     def describe(self) -> str:
         """A heading, and how the numbers came about."""
         return (
-            f"# Every way to make a model smaller, on {self.task}\n\n"
+            f"# {'Some ways' if self.only else 'Every way'} to make a model smaller, on {self.task}\n\n"
             f"MB: weights and graph. Score: on validation, which nothing was selected on; points are differences to the "
             f"model as it is, paired by examples. Times as fast as that model in fp32 under PyTorch, one thread, texts of "
             f"{self.length} tokens: medians of {self.sessions} sessions of {self.rounds} alternating rounds, and their "
@@ -219,6 +219,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output-dir", type=Path, required=True, help="of a report for each model, and of the table"
     )
+    parser.add_argument("--name", default="methods", help="of the table, and the beginning of the reports'")
     parser.add_argument(
         "--training", type=json.loads, default={}, help="changes to the models' schedules, as JSON"
     )
@@ -233,18 +234,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make all of it, write the report, and print the table."""
     given = vars(parse(arguments))
-    output = given.pop("output_dir")
+    output, called = (given.pop(name) for name in ("output_dir", "name"))
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
     comparison = Comparison(**given)
     families = [try_ways(whole, comparison.ways()) for whole in comparison.teach()]
     for family in families:
         comparison.measure(family.runs)
-        name = family.whole.run.name
-        title = f"{name}: every way to make it smaller"
-        write_report(family.runs, output / f"methods-{name}", title=title, baseline=family.whole.run.id)
+        whole = family.whole.run
+        ways = "every way" if not comparison.only else "some ways"
+        title = f"{whole.name}: {ways} to make it smaller"
+        write_report(family.runs, output / f"{called}-{whole.name}", title=title, baseline=whole.id)
     table = render(families)
-    (output / "methods.md").write_text(f"{comparison.describe()}\n\n{table}\n", encoding="utf-8")
+    (output / f"{called}.md").write_text(f"{comparison.describe()}\n\n{table}\n", encoding="utf-8")
     print(table)  # noqa: T201
 
 
