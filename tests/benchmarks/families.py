@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.families --corpus DIR --glue DIR --output-dir reports/pretraining     two and a half hours, two cores
 
-Two commands at a time, a thread each, and each one that a user has: `compress pretrain`, then `compress finetune` of what
-was pretrained and of the same shape with random weights over the same tokenizer. Both sides are tuned alike: every rate
-with the first seed, the best on the hold-out of the train split with the others. Finished runs are taken as they are, so
-the same command resumes. The gain is a mean over seeds with an interval over seeds and examples, paired by examples.
+Two commands at a time, a thread each (or `--processes 1 --threads 2`), and each one that a user has: `compress pretrain`,
+then `compress finetune` of what was pretrained and of the same shape with random weights over the same tokenizer. Both
+sides are tuned alike: every rate with the first seed, the best on the hold-out of the train split with the others.
+Finished runs are taken as they are, so the same command resumes. The gain is a mean over seeds with an interval over
+seeds and examples, paired by examples.
 """
 
 import argparse
@@ -69,7 +70,8 @@ class Comparison:
         steps: Of each fine-tuning.
         rates: That are tried.
         seeds: The first of them chooses the rate.
-        processes: Commands at a time, a thread each.
+        processes: Commands at a time.
+        threads: Of each command.
     """
 
     models: Sequence[str]
@@ -82,6 +84,7 @@ class Comparison:
     rates: Sequence[float]
     seeds: Sequence[int]
     processes: int
+    threads: int
 
     def pretrain(self) -> dict[str, StoredRun]:
         """Each model from nothing, within the same minutes."""
@@ -111,8 +114,8 @@ class Comparison:
             return list(pool.map(self._run, ways))
 
     def _run(self, arguments: Sequence[str]) -> StoredRun:
-        """One command of the user's, with a thread."""
-        where = {"COMPRESS_RUNS": str(self.store), "OMP_NUM_THREADS": "1"}
+        """One command of the user's."""
+        where = {"COMPRESS_RUNS": str(self.store), "OMP_NUM_THREADS": str(self.threads)}
         where |= {"COMPRESS_GLUE": str(self.glue)} if self.glue else {}
         logger.info("%s", join(["compress", *arguments]))
         done = subprocess.run(
@@ -228,7 +231,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1000, help="of each fine-tuning")
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--processes", type=int, default=2, help="at a time, a thread each")
+    parser.add_argument("--processes", type=int, default=2, help="at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     return parser.parse_args(arguments)
 
 
