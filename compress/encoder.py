@@ -81,7 +81,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """
     require_vocabulary(path)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception on damaged files
         raise CompressError(
             f"The tokenizer in {path} cannot be loaded: {first_line(error)}",
@@ -97,7 +97,7 @@ def load_config(path: Path) -> PretrainedConfig:
         CompressError: It cannot be read, or names a kind of model that transformers does not know.
     """
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+        config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # whatever the classes of transformers make of a field that is none of theirs
         raise CompressError(
             f"{path / 'config.json'} describes no model: {' '.join(str(error).split())[:300]}",
@@ -348,7 +348,7 @@ def load_weights(
         "ignore_mismatched_sizes": True,  # they are reported, then refused by name
     }
     try:
-        model, report = auto.from_pretrained(path, config=config, **options)
+        model, report = auto.from_pretrained(path, config=config, trust_remote_code=False, **options)
     except Exception as error:  # safetensors' own error type is no public one
         raise explain_unloadable(path, error) from None
     return model, report

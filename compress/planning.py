@@ -1,6 +1,7 @@
 """From a command to its steps: what will be made, from what, where it will lie. Computes nothing heavy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ from compress.recipes.stages import (
     head_of,
 )
 from compress.recipes.values import Frozen, Training
-from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, resolve_model
+from compress.sources import STARTING_STAGES, TRAINABLE_STAGES, Model, list_ancestors, resolve_model
 from compress.steps import Step, Workplace
 from compress.tasks import Task, resolve_task
 
@@ -322,6 +323,28 @@ def find_classifier(
             f"Fine-tune it first: compress finetune MODEL --task {subject}",
         )
     return source, subject, data
+
+
+def plan_where_it_began(source: Model, name: str, plan: Callable[[Model], Step]) -> Step:
+    """Plan from a model's newest run; or, where that came of the same command, from the run that the command began with.
+
+    So a command that is repeated, or was cut off between its stages, finds what it has made, though that is the newest
+    by now. Who means just the newest names its own directory.
+
+    Args:
+        source: The newest run.
+        name: What the user typed.
+        plan: The command, from a model on.
+
+    Raises:
+        CompressError: It cannot be carried out.
+    """
+    for ancestor in list_ancestors(source, name):
+        with suppress(CompressError):
+            step = plan(ancestor)
+            if source.key in {part.key for part in step.unfold()}:
+                return step
+    return plan(source)
 
 
 def knows_task(model: Model, task: Task) -> bool:

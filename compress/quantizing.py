@@ -3,7 +3,7 @@
 from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
-from compress.planning import find_classifier
+from compress.planning import find_classifier, plan_where_it_began
 from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
 from compress.recipes.stages import Quantize
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
@@ -42,13 +42,18 @@ def plan_quantization(
     require_installed(method)
     select_on = recovery.options.select_on if recovery else "holdout"
     source, task, data = find_classifier(model, task, workplace, select_on=select_on)
-    quantized: Model | Step = source
     if recovery is not None:
         _require_simulated(method)
-        quantized = _plan_recovery(source, method, data, task, workplace, seed=seed, recovery=recovery)
-    stage = Quantize(method=method)
     left = tuple(f"{what} in full precision: {why}" for what, why in method.leaves.items())
-    return Step(source.name, stage, {"model": quantized}, data, task, seed, workplace.store, left)
+
+    def plan(start: Model) -> Step:
+        given: Model | Step = start
+        if recovery is not None:
+            given = _plan_recovery(start, method, data, task, workplace, seed=seed, recovery=recovery)
+        stage = Quantize(method=method)
+        return Step(start.name, stage, {"model": given}, data, task, seed, workplace.store, left)
+
+    return plan_where_it_began(source, model, plan)
 
 
 def _plan_recovery(

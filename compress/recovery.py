@@ -1,13 +1,12 @@
 """How a model that was pruned, or is to be rounded, learns its task again: from itself as it was, or from another teacher."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from transformers import PretrainedConfig
 
 from compress.data.task_data import TaskData
 from compress.distillation.objective import compare_models, describe_comparison
-from compress.encoder import answers_task, load_config, load_tokenizer
+from compress.encoder import answers_task, load_config, load_tokenizer, require_positions
 from compress.errors import InvalidInputError
 from compress.planning import Options, decide_training, knows_task
 from compress.recipes.stages import Distill, Finetune
@@ -79,15 +78,23 @@ def plan_recovery(source: Model, teacher: Model, recovery: Recovery, *, retokeni
 
 
 def describe_recovery(stage: Distill, student: PretrainedConfig, teacher: Model) -> tuple[str, ...]:
-    """What the stage's terms compare, in words."""
-    compared = compare_models(stage.terms, student=student, teacher=load_config(teacher.path))
+    """What the stage's terms compare, in words.
+
+    Raises:
+        InvalidInputError: Widths, heads or positions do not fit.
+    """
+    theirs = load_config(teacher.path)
+    require_positions(student, stage.training.max_length)
+    require_positions(theirs, stage.training.max_length, name="teacher")
+    compared = compare_models(stage.terms, student=student, teacher=theirs)
     return tuple(map(describe_comparison, compared))
 
 
 def usual_training(source: Model) -> Training:
-    """The schedule by which a model was made, if it was taught its task here."""
-    stage: Any = source.run.run.stage if source.run else None
-    return stage.training if isinstance(stage, Finetune | Distill) else Training()
+    """The schedule by which a model, or what it was computed from, was taught its task; the usual one if not here."""
+    stages = [ancestor.stage for ancestor in source.run.run.descent] if source.run else []
+    taught = [stage.training for stage in stages if isinstance(stage, Finetune | Distill)]
+    return taught[-1] if taught else Training()
 
 
 def _same_tokens(one: Model, other: Model) -> bool:

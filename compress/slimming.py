@@ -12,7 +12,7 @@ from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
 from compress.models.dimensions import resize_config
-from compress.planning import find_classifier
+from compress.planning import find_classifier, plan_where_it_began
 from compress.pruning.plan import describe_passes, plan_passes
 from compress.pruning.rounds import part_into_rounds
 from compress.pruning.targets import Target, meet_target
@@ -51,14 +51,18 @@ def plan_pruning(
     """
     select_on = recovery.options.select_on if recovery else "holdout"
     source, task, data = find_classifier(model, task, workplace, select_on=select_on)
-    config = load_config(source.path)
-    if target is not None:
-        stage = stage.model_copy(update={"remove": meet_target(config, stage.remove, target)})
-    passes = plan_passes(config, stage.remove)
-    if recovery is None:
-        details = describe_passes(config, passes)
-        return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store, details)
-    return _plan_rounds(source, config, stage, data, task, workplace, seed=seed, recovery=recovery)
+
+    def plan(start: Model) -> Step:
+        config, chosen = load_config(start.path), stage
+        if target is not None:
+            chosen = stage.model_copy(update={"remove": meet_target(config, stage.remove, target)})
+        passes = plan_passes(config, chosen.remove)
+        if recovery is None:
+            details = describe_passes(config, passes)
+            return Step(start.name, chosen, {"model": start}, data, task, seed, workplace.store, details)
+        return _plan_rounds(start, config, chosen, data, task, workplace, seed=seed, recovery=recovery)
+
+    return plan_where_it_began(source, model, plan)
 
 
 def _plan_rounds(

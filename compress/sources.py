@@ -69,6 +69,21 @@ def resolve_model(name: str, *, store: Path, stages: frozenset[str] = ALL_STAGES
     )
 
 
+def list_ancestors(source: Model, name: str) -> list[Model]:
+    """The runs that a model goes back to and that its name stands for as well, the nearest first.
+
+    Args:
+        source: What `resolve_model` found.
+        name: By what: a directory of runs stands for all in it, a run's own for no other.
+    """
+    path = Path(name)
+    if source.run is None or not path.is_dir() or path.samefile(source.path):
+        return []
+    beside = {stored.run.id: stored for stored in find_runs(path) if _kind_of(stored) in TRAINABLE_STAGES}
+    ids = [ancestor.id for ancestor in reversed(source.run.run.lineage)]
+    return [model_of_run(beside[run]) for run in ids if run in beside]
+
+
 def collect_runs(names: Sequence[str], *, runs: Path) -> list[StoredRun]:
     """The finished runs that names stand for, each once; a directory stands for all in it that answer a task.
 

@@ -1,5 +1,8 @@
 """Building, loading and saving: labels by name, shared tensors once, nothing unpickled."""
 
+import json
+from contextlib import suppress
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -9,8 +12,10 @@ from compress.encoder import (
     build_classifier,
     build_config,
     count_parameters,
+    load_config,
     load_encoder,
     load_finished,
+    load_tokenizer,
     longest_input,
     output_layer,
     save_encoder,
@@ -208,3 +213,32 @@ def test_every_family_answers(tokenizer, family):
         inputs.pop("token_type_ids")
     with torch.no_grad():
         assert model(**inputs).logits.shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", ["bert", "theirs"])
+@pytest.mark.parametrize("load", [load_config, load_tokenizer])
+def test_code_that_lies_beside_a_model_is_never_run(kind, load, teacher_directory, tmp_path, monkeypatch):
+    """Guards the question of transformers whether to run it, which a script may have answered."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    ran = tmp_path / "ran"
+    (teacher_directory / "theirs.py").write_text(
+        f"open({str(ran)!r}, 'w')\n"
+        "from transformers import BertConfig, BertTokenizerFast\n"
+        "class Config(BertConfig):\n    model_type = 'theirs'\n"
+        "class Tokenizer(BertTokenizerFast):\n    pass\n"
+    )
+    for name, classes in (
+        ("config.json", {"AutoConfig": "theirs.Config"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["theirs.Tokenizer", "theirs.Tokenizer"]}),
+    ):
+        file = teacher_directory / name
+        fields = json.loads(file.read_text())
+        fields["auto_map"] = classes
+        if name == "config.json":
+            fields["model_type"] = kind
+        else:
+            fields["tokenizer_class"] = "Tokenizer"
+        file.write_text(json.dumps(fields))
+    with suppress(CompressError):
+        load(teacher_directory)
+    assert not ran.exists()

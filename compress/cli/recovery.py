@@ -18,7 +18,9 @@ def read_recovery(
     if recover or steps > 1:
         return Recovery(steps, teacher, allow_weak_teacher, options)
     said = [name for name, value in options.training.items() if value is not None]
-    unheeded = [f"--{name.replace('_', '-')}" for name in said] + ["--teacher"] * (teacher is not None)
+    unheeded = [f"--{name.replace('_', '-')}" for name in said]
+    unheeded += ["--teacher"] * (teacher is not None) + ["--allow-weak-teacher"] * allow_weak_teacher
+    unheeded += ["--select-on"] * (options.select_on != "holdout")
     if unheeded:
         raise InvalidInputError(
             f"{', '.join(unheeded)} would do nothing without --recover.", "Leave it out, or add --recover."

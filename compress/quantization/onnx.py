@@ -20,6 +20,7 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.parity import compare_answers, open_session, random_batches, require_parity
+from compress.quantization.modules import require_some
 from compress.quantization.sensitivity import Answer, Trial, choose_kept
 from compress.quantization.simulation import simulating
 from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
@@ -100,6 +101,7 @@ def write_quantized(
         keep=keep,
         trial=trial,
     )
+    require_some({weight.module for weight in exported.weights}, kept.modules)
     quantized = _finish(rewrite(exported, kept.modules))
     names = {weight.name for weight in exported.weights if weight.module in kept.modules}
     products = require_quantized(exported.model.graph, quantized.graph, kept=names)

@@ -23,6 +23,7 @@ from compress.engines import Inputs
 from compress.engines.openvino import OpenVinoEngine
 from compress.errors import CompressError
 from compress.parity import compare_answers, require_parity
+from compress.quantization.modules import require_some
 from compress.quantization.sensitivity import Answer, Trial, choose_kept
 from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
 from compress.quantization.weights import SLOTS, Weight, content_of, modules_by_content, users_of
@@ -78,6 +79,7 @@ def quantize_openvino_int8(
 
     modules = [weight.module for weight in weights]
     kept = choose_kept(modules, lambda names: _answer(rewrite(names)), keep=keep, trial=trial)
+    require_some(modules, kept.modules)
     quantized = rewrite(kept.modules)
     spared = {weight.name for weight in weights if weight.module in kept.modules}
     products = _require_quantized(graph, quantized, spared)

@@ -7,13 +7,15 @@ import pytest
 from transformers import AutoModelForSequenceClassification, set_seed
 from typer.testing import CliRunner
 
+from compress import api
 from compress.cli.commands import app
+from compress.errors import InvalidInputError
 from compress.models.plain import to_plain
 from compress.planning import Options
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import Distill, Prune
 from compress.recovery import Recovery
-from compress.runs import Run, read_run
+from compress.runs import Run, find_runs, read_run
 from compress.slimming import plan_pruning
 from compress.steps import Workplace
 from tests.conftest import tiny_config, write_task
@@ -174,6 +176,34 @@ def test_it_recovers(prune, house):
     assert "pruned and recovered" in (house / made["path"] / "README.md").read_text()
 
 
+def test_a_recovery_that_is_repeated_or_was_cut_off_goes_on_from_where_it_began(prune, tmp_path):
+    """Guards that what a command has made, the newest run by now, is pruned once more, and teaches."""
+    store = tmp_path / "runs"
+    began = prune("--runs", store, "--json", command="export")
+    words = ("--ffn", "0.34", "--recover", *FAST, "--runs", store, "--json")
+    made = prune(*words, model=began["path"])
+    assert prune(*words, model=store / "reviews" / "model")["id"] == made["id"]
+    shutil.rmtree(made["path"])
+    assert prune(*words, model=store / "reviews" / "model")["id"] == made["id"]
+    assert len(find_runs(store)) == 3
+    assert prune(*words, model=made["path"])["id"] != made["id"]  # that one is meant
+
+
+def test_what_was_pruned_recovers_by_the_schedule_that_it_had_learned_by(house, tmp_path, monkeypatch):
+    monkeypatch.chdir(house)
+    changes = {"max_steps": 2, "max_length": 33, "bf16": False}
+    options, place = Options(training=changes), {"runs": tmp_path / "runs"}
+    learned = api.finetune("model", task="reviews.toml", options=options, **place)
+    narrow = api.prune(str(learned.path), remove=Removal(ffn=0.34), **place)
+    again = plan(house, model=narrow.path, recovery=Recovery(allow_weak_teacher=True))
+    assert again.stage.training == learned.run.stage.training
+
+
+def test_texts_longer_than_its_positions_are_refused_before_it_is_pruned(house):
+    with pytest.raises(InvalidInputError, match="The model takes at most 66 tokens, not 128"):
+        plan(house, recovery=Recovery(allow_weak_teacher=True))
+
+
 REFUSED = [
     ([], "Nothing would be removed"),
     (["--ffn", "1"], "less than 1"),
@@ -185,6 +215,8 @@ REFUSED = [
     (["--ffn", "0.5", "--importance", "charm"], "magnitude"),
     (["--layers", "1", "--layer-rule", "middle"], "alternate"),
     (["--ffn", "0.5", "--learning-rate", "1e-3"], "would do nothing without --recover"),
+    (["--ffn", "0.5", "--allow-weak-teacher"], "--allow-weak-teacher would do nothing"),
+    (["--ffn", "0.5", "--select-on", "validation"], "--select-on would do nothing"),
     (["--ffn", "0.5", "--steps", "0"], "--steps is 1 or more"),
     (["--sparsity", "0.5", "--recover"], "zeros of --sparsity"),
     (["--target-size", "3 stone"], "is no size"),

@@ -5,15 +5,19 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from compress.errors import CompressError
 from compress.inference import load
 from compress.quantization.onnx import quantized_weights
 from compress.recipes.quantization import (
     METHODS,
     Bf16,
+    BnbInt8,
     DynamicInt8,
     Fp16,
+    OpenVinoInt8,
     PackedInt4,
     PackedInt8,
+    QuantoInt8,
     StaticInt8,
     describe_methods,
 )
@@ -94,6 +98,14 @@ def test_every_method_on_every_kind_of_sharing(method, kind, encoder_of, export_
 def test_every_method_is_tried():
     assert {method.kind for method in BYTES} <= set(METHODS)
     assert all(describe_methods().values())
+
+
+@pytest.mark.parametrize("method", [DynamicInt8, PackedInt4, StaticInt8, OpenVinoInt8, BnbInt8, QuantoInt8])
+def test_nothing_is_called_quantized_that_is_not(method, encoder_of, export_once, data, tmp_path):
+    encoder = encoder_of("bert")
+    with pytest.raises(CompressError, match="nothing would be quantized"):
+        quantize(method(keep=("*",)), encoder, tmp_path, data)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("method", [DynamicInt8, PackedInt4, StaticInt8])
