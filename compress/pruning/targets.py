@@ -1,6 +1,7 @@
 """A size instead of fractions: one common fraction of some parts is looked for that leads there."""
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,44 +55,47 @@ def meet_target(config: PretrainedConfig, remove: Removal, target: Target) -> Re
         target: How small it is to be.
 
     Raises:
-        InvalidInputError: It is met already, or cannot be.
+        InvalidInputError: It is met already, or cannot be; or a part's fraction is both given and looked for.
     """
+    both = [part for part in target.parts if getattr(remove, part)]
+    if both:
+        raise InvalidInputError(
+            f"The fraction of {' and '.join(both)} is given, and would be looked for as well.",
+            "Leave it out, or name the parts to be shrunk without it: --shrink PART.",
+        )
     now = _measure(config, remove, target)
     if now <= target.limit:
         raise InvalidInputError(
             f"The model has {now:,} {target.of}, no more than {target.limit:,}.",
             "Leave out the target, or name a smaller one.",
         )
-    low, high = 0, _largest(config, remove, target)
-    least = _measure(config, _with(remove, target, high), target)
+    possible = [_with(remove, target, fraction) for fraction in range(1, GRAIN)]
+    possible = [each for each in possible if _is_possible(config, each)]
+    if not possible:
+        plan_passes(config, _with(remove, target, GRAIN // 2))  # says why
+    least = _measure(config, possible[-1], target)
     if least > target.limit:
         raise InvalidInputError(
             f"With all that {' and '.join(target.parts)} can lose the model still has {least:,} {target.of}, "
             f"more than {target.limit:,}.",
             "Let other parts shrink as well (--shrink embedding), remove layers, or keep fewer pieces of the vocabulary.",
         )
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = _measure(config, _with(remove, target, middle), target) <= target.limit
-        low, high = (low, middle) if fits else (middle, high)
-    return _with(remove, target, high)
+    return possible[
+        bisect_left(possible, True, key=lambda each: _measure(config, each, target) <= target.limit)
+    ]
 
 
 def _with(remove: Removal, target: Target, thousandths: int) -> Removal:
     return remove.model_copy(update=dict.fromkeys(target.parts, thousandths / GRAIN))
 
 
-def _largest(config: PretrainedConfig, remove: Removal, target: Target) -> int:
-    """The largest fraction that leaves something of each part."""
-    low, high = 0, GRAIN
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            plan_passes(config, _with(remove, target, middle))
-            low = middle
-        except InvalidInputError:
-            high = middle
-    return low
+def _is_possible(config: PretrainedConfig, remove: Removal) -> bool:
+    """Whether it leaves something of each part, and widths that go together."""
+    try:
+        plan_passes(config, remove)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def _measure(config: PretrainedConfig, remove: Removal, target: Target) -> int:

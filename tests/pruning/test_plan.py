@@ -12,6 +12,7 @@ from compress.pruning.plan import cost_of, describe_passes, plan_passes
 from compress.pruning.rounds import part_into_rounds
 from compress.pruning.targets import Target, meet_target, read_bytes
 from compress.recipes.pruning import Removal
+from tests.conftest import tiny_config
 from tests.pruning.conftest import KINDS
 
 
@@ -121,6 +122,25 @@ def test_a_target_is_met_with_as_little_as_need_be(classifier):
     with pytest.raises(InvalidInputError, match="no more than"):
         meet_target(config, Removal(), Target(10**9, "bytes"))
     assert meet_target(config, Removal(layers=1), Target(whole.parameters // 2, "parameters")).layers == 1
+
+
+def test_a_target_is_met_though_some_fractions_cannot_be(tokenizer):
+    """An ELECTRA has no width in common with its tables: at a half of these layers there is no plan, beyond it there is."""
+    config = tiny_config("electra", tokenizer, hidden_size=32, num_attention_heads=8, intermediate_size=64)
+    with pytest.raises(InvalidInputError):
+        plan_passes(config, Removal(hidden=0.5))
+    few = cost_of(config, read_dimensions(config), flops=False).parameters // 3
+    remove = meet_target(config, Removal(), Target(few, "parameters"))
+    assert remove.hidden > 0.5
+    assert cost_of(config, plan_passes(config, remove)[-1].after, flops=False).parameters <= few
+
+
+def test_a_fraction_is_given_or_looked_for(classifier):
+    config = classifier("bert").config
+    with pytest.raises(InvalidInputError, match="fraction of ffn is given"):
+        meet_target(config, Removal(ffn=0.5), Target(1000, "parameters"))
+    with pytest.raises(InvalidInputError, match="as wide as its layers"):
+        meet_target(config, Removal(), Target(1000, "parameters", ("embedding",)))
 
 
 def test_sizes_are_read_as_people_write_them():
