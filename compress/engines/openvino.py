@@ -9,6 +9,7 @@ import openvino
 from compress.engines import Inputs, Logits, Milliseconds, split_time
 from compress.engines.attribution import Node, assign_parts
 from compress.engines.interface import LOGITS, Interface
+from compress.engines.signals import keep_signal_stack
 from compress.environment import Device
 from compress.errors import CompressError, first_line
 from compress.runs import Part
@@ -36,6 +37,7 @@ class OpenVinoEngine:
     name = "openvino"
     device: Device = "cpu"
 
+    @keep_signal_stack()
     def __init__(self, file: Path, *, threads: int | None = None) -> None:
         self._threads = threads
         weights = file.with_suffix(".bin")
@@ -71,6 +73,7 @@ class OpenVinoEngine:
         feed = {name: inputs[name] for name in self.interface.inputs}
         return self._request.infer(feed, share_inputs=True)[LOGITS].copy()  # type: ignore[no-any-return]
 
+    @keep_signal_stack()
     def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
         """What each part took in the mean of the batches, by OpenVINO's own counters.
 

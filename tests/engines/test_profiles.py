@@ -14,6 +14,7 @@ from compress.engines.hooks import _outermost
 from compress.engines.onnx import OnnxEngine, _add_up, _options, _read_nodes, _start
 from compress.engines.openvino import OpenVinoEngine, _assign_parts
 from compress.engines.pytorch import TorchEngine
+from compress.engines.signals import keep_signal_stack
 from compress.exporting import export_onnx
 from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.quantization.packed import quantize_packed
@@ -100,9 +101,9 @@ def test_the_profiler_s_events_are_parted_by_run():
 def test_openvino_s_nodes_have_parts(tokenizer, tmp_path):
     encoder = build("partly shared", tokenizer)
     export_openvino(encoder.model, tmp_path, input_names=model_inputs(encoder.tokenizer))
-    core = openvino.Core()
-    model = core.read_model(tmp_path / "openvino_model.xml")
-    runtime = core.compile_model(model, "CPU").get_runtime_model()
+    model = openvino.Core().read_model(tmp_path / "openvino_model.xml")
+    with keep_signal_stack():
+        runtime = openvino.Core().compile_model(model, "CPU").get_runtime_model()
     parts = _assign_parts(model, runtime)
     heavy = [
         node.get_friendly_name()
