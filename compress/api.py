@@ -154,6 +154,7 @@ def prune(
     importance: ImportanceName = "magnitude",
     target: Target | None = None,
     recovery: Recovery | None = None,
+    corpus: str | None = None,
     task: str | None = None,
     seed: int = 42,
     runs: Path | str = "runs",
@@ -169,6 +170,7 @@ def prune(
         importance: Who judges which units go.
         target: A size that decides on some of the fractions.
         recovery: How what is left is taught by the model as it was; None leaves it as it is.
+        corpus: Documents that decide which pieces of a vocabulary stay; None is the task's train split.
         task: Scored afterwards; default the run's own. Where the loss judges, texts of its train split are read.
         seed: Of draws, where texts or chance decide.
         runs: The store.
@@ -181,7 +183,9 @@ def prune(
     """
     stage = Prune(remove=remove, importance=importance)
     place = Workplace(Path(runs), glue)
-    step = plan_pruning(model, place, seed=seed, stage=stage, task=task, target=target, recovery=recovery)
+    step = plan_pruning(
+        model, place, seed=seed, stage=stage, task=task, target=target, recovery=recovery, corpus=corpus
+    )
     return execute(step, force=force, save_to=save_to)
 
 

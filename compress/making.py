@@ -167,7 +167,8 @@ def _quantize(stage: Quantize, step: Step, inputs: dict[str, Model], workspace: 
     encoder.model.config.save_pretrained(workspace.path)
     encoder.tokenizer.save_pretrained(workspace.path)
     holdout_seed = _learned_by(source, step.seed)  # of what it was not taught
-    data = CalibrationData.of(_examples(step), holdout_seed=holdout_seed, seed=step.seed)
+    reference = load_finished(inputs["reference"].path) if "reference" in inputs else None
+    data = CalibrationData.of(_examples(step), holdout_seed=holdout_seed, seed=step.seed, reference=reference)
     summary = rewrite(stage.method, encoder, workspace.path, data)
     return Made(encoder.parameters, summary.facts)
 

@@ -179,20 +179,16 @@ def plan_export(
 
     Raises:
         UnknownNameError: The model is unknown.
-        InvalidInputError: It is no finished run and no task was named.
-        CompressError: The format's package is missing.
+        InvalidInputError: It is no finished run and no task was named, or it has no classifier for the task.
+        CompressError: The format's package is missing, or the model is a graph already, or in fewer bits.
     """
     if stage.format == "openvino" and installed_version("openvino") is None:
         raise CompressError(
             "The format openvino needs openvino, which is not installed here.",
             "Install it: pip install 'compress-encoders[openvino]'.",
         )
-    source = resolve_model(model, store=workplace.store, stages=TRAINABLE_STAGES)
-    if task is None:
-        task = task_of(source)
-    return Step(
-        source.name, stage, {"model": source}, load_examples(task, workplace), task, seed, workplace.store
-    )
+    source, task, data = find_classifier(model, task, workplace)
+    return Step(source.name, stage, {"model": source}, data, task, seed, workplace.store)
 
 
 def task_of(model: Model) -> str:

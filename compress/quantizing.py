@@ -4,9 +4,16 @@ from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.errors import InvalidInputError
 from compress.planning import find_classifier, plan_where_it_began
-from compress.recipes.quantization import METHODS, DynamicInt8, QuantizationMethod, require_installed
+from compress.recipes.quantization import (
+    METHODS,
+    DynamicInt8,
+    QuantizationMethod,
+    SelectiveMethod,
+    require_installed,
+)
 from compress.recipes.stages import Quantize
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
+from compress.rewriting import require_fit
 from compress.sources import Model
 from compress.steps import Step, Workplace
 
@@ -35,23 +42,28 @@ def plan_quantization(
 
     Raises:
         UnknownNameError: The model is unknown.
-        InvalidInputError: It is no finished run and no task was named, it has no classifier for the task, or the method
-            cannot be trained for.
-        CompressError: The method's packages are missing, or the model is a graph already, or in fewer bits.
+        InvalidInputError: It is no finished run and no task was named, it has no classifier for the task, the method
+            cannot be trained for, or a module is to be kept that is not there.
+        CompressError: The method's packages are missing, it cannot take such a model, or the model is a graph already,
+            or in fewer bits.
     """
     require_installed(method)
     select_on = recovery.options.select_on if recovery else "holdout"
     source, task, data = find_classifier(model, task, workplace, select_on=select_on)
     if recovery is not None:
         _require_simulated(method)
+    require_fit(method, load_config(source.path))
     left = tuple(f"{what} in full precision: {why}" for what, why in method.leaves.items())
 
     def plan(start: Model) -> Step:
-        given: Model | Step = start
+        inputs: dict[str, Model | Step] = {"model": start}
         if recovery is not None:
-            given = _plan_recovery(start, method, data, task, workplace, seed=seed, recovery=recovery)
-        stage = Quantize(method=method)
-        return Step(start.name, stage, {"model": given}, data, task, seed, workplace.store, left)
+            inputs["model"] = _plan_recovery(
+                start, method, data, task, workplace, seed=seed, recovery=recovery
+            )
+            if isinstance(method, SelectiveMethod) and method.max_drop is not None:
+                inputs["reference"] = start
+        return Step(start.name, Quantize(method=method), inputs, data, task, seed, workplace.store, left)
 
     return plan_where_it_began(source, model, plan)
 

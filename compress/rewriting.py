@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers import PretrainedConfig
 
-from compress.encoder import Encoder, model_inputs
+from compress.encoder import Encoder, build_empty, model_inputs
 from compress.quantization.calibration import CalibrationData
 from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
+from compress.quantization.weights import match_modules
 from compress.recipes.quantization import (
     Bf16,
     BnbInt8,
@@ -35,6 +38,31 @@ def rewrite(method: Method, encoder: Encoder, directory: Path, data: Calibration
     for what, why in method.leaves.items():
         logger.info("  in full precision: %s (%s)", what, why)
     return quantize(method, encoder, directory, data)
+
+
+@singledispatch
+def require_fit(method: Method, config: PretrainedConfig) -> None:
+    """Refuse a model that a method cannot take, as far as its shape tells.
+
+    Raises:
+        InvalidInputError: A module is to be kept that is not there.
+        CompressError: The method cannot take such a model.
+    """
+
+
+@require_fit.register
+def _modules_to_keep(method: SelectiveMethod, config: PretrainedConfig) -> None:
+    named = build_empty(config).named_modules()
+    match_modules(
+        method.keep, [name for name, module in named if isinstance(module, nn.Linear | nn.Embedding)]
+    )
+
+
+@require_fit.register
+def _bnb_s_layers(method: BnbInt8 | BnbNf4, config: PretrainedConfig) -> None:
+    from compress.quantization.bnb import require_able
+
+    require_able(build_empty(config), method.kind.removeprefix("bnb-"), keep=method.keep)
 
 
 @singledispatch

@@ -25,8 +25,8 @@ from compress.sources import Model
 from compress.tasks import Task
 from compress.training import steps_of
 
-UNDECISIVE = {"description", "training", "distill"}
-"""What a student's recipe says that decides nothing: words, and defaults that the stage itself has resolved."""
+UNDECISIVE = {"student": {"description", "training", "distill"}, "pieces_from": {"origin"}}
+"""What a stage says that decides nothing: words, defaults that it has resolved itself, and where documents lie."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Step:
         return content_key(
             {
                 "schema": SCHEMA_VERSION,
-                "stage": self.stage.model_dump(mode="json", exclude={"student": UNDECISIVE}),
+                "stage": self.stage.model_dump(mode="json", exclude=UNDECISIVE),
                 "parents": [parent.key for parent in self.parents],
                 "task": self.task.model_dump(mode="json", exclude={"source"}) if self.task else None,
                 "data": self._data_key(),

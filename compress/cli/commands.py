@@ -199,6 +199,10 @@ def prune(
     importance: Annotated[
         str, typer.Option("--importance", help="Who judges units: magnitude, taylor or random.")
     ] = "magnitude",
+    corpus: Annotated[
+        str | None,
+        typer.Option("--corpus", help="Whose pieces count for --vocabulary; default the task's train split."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Scored afterwards; default the run's own.")
     ] = None,
@@ -218,6 +222,7 @@ def prune(
             task=task,
             target=read_target(**target),
             recovery=read_recovery(**rounds, **recovery, options=_options(training, selection)),
+            corpus=corpus,
         )
         _carry_out(step, making, output)
 

@@ -117,7 +117,7 @@ def _removal(kind: Any, text: str, *names: str, default: Any) -> tuple[Any, Any]
 
 PRUNING: Group = {
     "vocabulary": _removal(
-        int | None, "Pieces to keep: those that the task's train split uses most.", default=None
+        str | None, "Pieces to keep: so many, those that texts use most; or `used`.", default=None
     ),
     "layers": _removal(int, "Layers, or passes through a shared one.", default=0),
     "layer_rule": _removal(str, "Which layers: last, first, alternate or importance.", default="last"),

@@ -16,7 +16,9 @@ def read_stage(removal: Mapping[str, Any], importance: str) -> Prune:
     Raises:
         InvalidInputError: A fraction is out of range, or a word is none of those that are known.
     """
-    remove = change_recipe(Removal(), removal)
+    pieces = removal.get("vocabulary")
+    counted = {"vocabulary": int(pieces)} if pieces and pieces.isdecimal() else {}
+    remove = change_recipe(Removal(), {**removal, **counted})
     return change_recipe(Prune(remove=remove), {"importance": importance})
 
 

@@ -31,14 +31,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def sentences(self) -> list[str]:
+        """The texts, both of a pair each by itself."""
+        return [part for text in self.texts for part in ((text,) if isinstance(text, str) else text)]
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of every text and label, in order."""
         digest = hashlib.sha256()
-        for text in self.texts:
-            for part in (text,) if isinstance(text, str) else text:
-                content = part.encode()
-                digest.update(len(content).to_bytes(8, "little") + content)
+        for sentence in self.sentences:
+            content = sentence.encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
         digest.update(self.labels.tobytes())
         return digest.hexdigest()[:16]
 

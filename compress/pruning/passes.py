@@ -1,14 +1,16 @@
 """A removal carried out, pass after pass, and what is to be said of it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from compress.data.task_data import Split, TaskData
+from compress.data.corpus import resolve_corpus
+from compress.data.task_data import TaskData
 from compress.encoder import Encoder
+from compress.errors import InvalidInputError
 from compress.pruning.depth import choose_layers, keep_layers, measure_influence, passes_are_shared
 from compress.pruning.importance import Batch, Importance
 from compress.pruning.judging import choose_importance, draw_texts
@@ -42,8 +44,9 @@ def prune(encoder: Encoder, stage: Prune, data: TaskData, *, seed: int) -> tuple
         "parameters_before": encoder.parameters,
         "removed": "; ".join(each.describe() for each in passes),
     }
-    if stage.remove.vocabulary is not None:
-        encoder, more = _trim_vocabulary(encoder, stage.remove.vocabulary, data)
+    if stage.remove.pieces is not None:
+        counts = count_pieces(_counted_texts(stage, data), encoder.tokenizer)
+        encoder, more = _trim_vocabulary(encoder, stage.remove.pieces, counts, data)
         facts |= more
     texts = draw_texts(stage, encoder, data, seed=seed)  # by the tokenizer that is left
     importance = choose_importance(stage, texts, seed=seed)
@@ -57,19 +60,26 @@ def prune(encoder: Encoder, stage: Prune, data: TaskData, *, seed: int) -> tuple
     return replace(encoder, model=model), facts
 
 
-def _trim_vocabulary(encoder: Encoder, pieces: int, data: TaskData) -> tuple[Encoder, dict[str, Any]]:
-    """Keep the pieces that the train split uses most, and tell how many tokens of validation they are too few for."""
-    counts = count_pieces(_sentences(data.train), encoder.tokenizer)
+def _counted_texts(stage: Prune, data: TaskData) -> Iterable[str]:
+    if stage.pieces_from is None:
+        return data.train.sentences
+    corpus = resolve_corpus(stage.pieces_from.origin)
+    if corpus.fingerprint != stage.pieces_from.fingerprint:
+        raise InvalidInputError(
+            f"The corpus {corpus.origin} is no longer what it was when this was planned.", "Start again."
+        )
+    return corpus.documents()
+
+
+def _trim_vocabulary(
+    encoder: Encoder, pieces: int, counts: Mapping[int, int], data: TaskData
+) -> tuple[Encoder, dict[str, Any]]:
+    """Keep the most used pieces, and tell how many tokens of validation they are too few for."""
     trimmed = prune_vocabulary(encoder, choose_pieces(counts, encoder.tokenizer, keep=pieces))
-    seen = [text for split in data.validation for text in _sentences(split)]
+    seen = [text for split in data.validation for text in split.sentences]
     changed = tokens_changed(seen, encoder.tokenizer, trimmed.tokenizer)
     logger.info("  of the tokens of validation %.2f %% are others now", 100 * changed)
     return trimmed, {"tokens_changed": round(changed, 6)}
-
-
-def _sentences(split: Split) -> list[str]:
-    """The texts of a split, both of a pair each by itself."""
-    return [part for text in split.texts for part in ((text,) if isinstance(text, str) else text)]
 
 
 def _carry_out(

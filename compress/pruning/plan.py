@@ -120,7 +120,7 @@ def describe_passes(config: PretrainedConfig, passes: Sequence[Pass]) -> tuple[s
 
 
 def _trim_vocabulary(sizes: Dimensions, remove: Removal) -> Dimensions:
-    pieces = remove.vocabulary or sizes.vocabulary
+    pieces = remove.pieces or sizes.vocabulary
     if pieces >= sizes.vocabulary:
         raise InvalidInputError(
             f"--vocabulary {pieces} removes nothing: the word table has {sizes.vocabulary} rows.",

@@ -73,9 +73,8 @@ def quantize_bnb(
             logits are further from the model's than the bound.
     """
     model = encoder.model
+    require_able(model, weights, keep=keep)
     layers, heads = _choose_layers(model)
-    always = match_modules(keep, list(layers))
-    _require_able(model, {name: layer for name, layer in layers.items() if name not in always}, weights)
 
     def answer(kept: frozenset[str]) -> Answer:
         return TorchEngine(_quantize(model, weights, skip=heads | kept)).run
@@ -128,12 +127,20 @@ def _choose_layers(model: PreTrainedModel) -> tuple[dict[str, nn.Linear], set[st
     return {name: layer for name, layer in layers.items() if name not in skipped}, skipped
 
 
-def _require_able(model: PreTrainedModel, layers: dict[str, nn.Linear], weights: str) -> None:
+def require_able(model: PreTrainedModel, weights: str, *, keep: Sequence[str] = ()) -> None:
     """Refuse what bitsandbytes cannot take; all layers that it cannot are listed.
 
+    Args:
+        model: With or without weights.
+        weights: `int8` or `nf4`.
+        keep: Layers that stay in fp32; `*` stands for any part of a name.
+
     Raises:
-        CompressError: There are some.
+        InvalidInputError: `keep` names a layer that is not there.
+        CompressError: There are some that it cannot.
     """
+    layers, _ = _choose_layers(model)
+    kept = match_modules(keep, list(layers))
     if is_partially_shared(model):
         raise CompressError(
             "bitsandbytes replaces a module at one of its places only, and this model's layers share theirs in part.",
@@ -142,7 +149,7 @@ def _require_able(model: PreTrainedModel, layers: dict[str, nn.Linear], weights:
     unfit = [
         f"{name} ({layer.in_features} × {layer.out_features})"
         for name, layer in layers.items()
-        if layer.in_features % NF4_INPUTS or layer.out_features % NF4_OUTPUTS
+        if name not in kept and (layer.in_features % NF4_INPUTS or layer.out_features % NF4_OUTPUTS)
     ]
     if weights == "nf4" and unfit:
         raise CompressError(

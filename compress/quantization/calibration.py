@@ -26,17 +26,20 @@ class CalibrationData:
         train: The task's train split.
         holdout_seed: Of the part that the model's own training held out.
         seed: Of samples.
+        reference: Whose score is to be kept, where it is not the model's own: the model before it was trained for fewer
+            bits.
     """
 
     task: Task
     train: Split
     holdout_seed: int
     seed: int
+    reference: Encoder | None = None
 
     @classmethod
-    def of(cls, data: TaskData, *, holdout_seed: int, seed: int) -> Self:
+    def of(cls, data: TaskData, *, holdout_seed: int, seed: int, reference: Encoder | None = None) -> Self:
         """What of a task's examples may be seen."""
-        return cls(data.task, data.train, holdout_seed, seed)
+        return cls(data.task, data.train, holdout_seed, seed, reference)
 
     @cached_property
     def held_out(self) -> Split:

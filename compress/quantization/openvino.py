@@ -26,7 +26,7 @@ from compress.parity import compare_answers, require_parity
 from compress.quantization.modules import require_some
 from compress.quantization.sensitivity import Answer, Trial, choose_kept
 from compress.quantization.summary import KEPT, KeptInFloat, QuantizationSummary
-from compress.quantization.weights import SLOTS, Weight, content_of, modules_by_content, users_of
+from compress.quantization.weights import SLOTS, ModulesByContent, Weight, users_of
 
 PARITY_BOUND = 0.5
 """Largest relative error of the logits on texts of the task.
@@ -116,23 +116,25 @@ def _answer(graph: openvino.Model) -> Answer:
 
 def find_weights(graph: openvino.Model, model: nn.Module) -> tuple[Weight, ...]:
     """The weights of a graph in fp32 and the nodes that use them; a weight is known again by its numbers."""
-    modules = modules_by_content(model)
     users: dict[str, list[openvino.Node]] = {}
-    names: dict[str, str] = {}
-    for node in graph.get_ops():
+    matrices: dict[str, openvino.Node] = {}
+    for node in graph.get_ordered_ops():
         if node.get_type_name() in SLOTS:
             constant = _constant_behind(node, SLOTS[node.get_type_name()])
-            if constant is not None and (module := modules.get(content_of(constant.data))):
-                users.setdefault(module, []).append(node)
-                names[module] = constant.get_friendly_name()
+            if constant is not None:
+                users.setdefault(constant.get_friendly_name(), []).append(node)
+                matrices[constant.get_friendly_name()] = constant
+    modules = ModulesByContent(model)
+    claimed = {name: modules.claim(matrix.data) for name, matrix in matrices.items()}
     return tuple(
         Weight(
-            names[module],
+            name,
             module,
-            is_table=nodes[0].get_type_name() == "Gather",
-            nodes=tuple(node.get_friendly_name() for node in nodes),
+            is_table=users[name][0].get_type_name() == "Gather",
+            nodes=tuple(node.get_friendly_name() for node in users[name]),
         )
-        for module, nodes in users.items()
+        for name, module in claimed.items()
+        if module is not None
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from compress.data.task_data import Split
 from compress.encoder import Encoder
 from compress.engines import Inputs, Logits
 from compress.environment import Device
+from compress.errors import CompressError
 from compress.evaluation import predict_split, primary_score
 from compress.inference import Predictor
 from compress.parity import evaluating
@@ -64,8 +65,8 @@ class Trial:
 
     @cached_property
     def full_score(self) -> float:
-        """The model's own."""
-        return self.score(self._answer)
+        """What is to be kept: the model's own, or its reference's."""
+        return self.score(partial(_answer, self.data.reference or self.encoder))
 
     @cached_property
     def _few(self) -> Split:
@@ -76,13 +77,7 @@ class Trial:
 
     @cached_property
     def _expected(self) -> Logits:
-        return self._logits(self._answer, self._few)
-
-    def _answer(self, inputs: Inputs) -> Logits:
-        model = self.encoder.model
-        with evaluating(model), torch.no_grad():
-            tensors = {name: torch.from_numpy(array).to(model.device) for name, array in inputs.items()}
-            return model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
+        return self._logits(partial(_answer, self.encoder), self._few)
 
     def _logits(self, answer: Answer, split: Split) -> Logits:
         predictor = Predictor(Answering(answer), self.encoder.tokenizer, self.encoder.model.config)
@@ -128,13 +123,16 @@ def keep_what_hurts(
     """Keep as few modules as will do for a score to hold, the most sensitive first.
 
     A module's sensitivity is the error of the logits where it alone is quantized. Modules are kept one after the other,
-    in that order, until the score has not fallen further than it may; with all of them it is the model's own.
+    in that order, until the score has not fallen further than it may.
 
     Args:
         modules: That could be kept.
         attempt: Quantizes all but some of them.
         trial: Takes scores and errors.
         always: Are kept in any case.
+
+    Raises:
+        CompressError: The score falls too far with every module kept.
     """
     kept, score = always, trial.score(attempt(always))
     errors: dict[str, float] = {}
@@ -149,6 +147,12 @@ def keep_what_hurts(
             logger.info("  %s stays in full precision: the score is %.4f", module, score)
             if _holds(score, trial):
                 break
+        else:
+            raise CompressError(
+                f"The score on the held-out part falls from {trial.full_score:.4f} to {score:.4f} with every layer in full "
+                f"precision: {trial.max_drop} cannot be kept to.",
+                "Train it longer or at another rate, where --recover trained it; or let the score fall further (--max-drop).",
+            )
     facts = {
         "kept_modules": sorted(kept),
         "holdout_rows": len(trial.data.held_out),
@@ -157,6 +161,13 @@ def keep_what_hurts(
         "sensitivity": errors,
     }
     return Kept(kept, facts)
+
+
+def _answer(encoder: Encoder, inputs: Inputs) -> Logits:
+    model = encoder.model
+    with evaluating(model), torch.no_grad():
+        tensors = {name: torch.from_numpy(array).to(model.device) for name, array in inputs.items()}
+        return model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
 def _holds(score: float, trial: Trial) -> bool:

@@ -51,11 +51,11 @@ def find_weights(graph: onnx.GraphProto, model: nn.Module) -> tuple[Weight, ...]
         slot = SLOTS.get(node.op_type)
         if slot is not None and node.input[slot] in matrices:
             users.setdefault(node.input[slot], []).append(node)
-    modules = modules_by_content(model)
+    modules = ModulesByContent(model)
     return tuple(
         Weight(
             name,
-            module=modules.get(content_of(numpy_helper.to_array(matrices[name])), name),
+            module=modules.claim(numpy_helper.to_array(matrices[name])) or name,
             is_table=nodes[0].op_type == "Gather",
             nodes=tuple(node.name for node in nodes),
         )
@@ -85,18 +85,33 @@ def users_of(weights: Iterable[Weight], kept: Collection[str]) -> list[str]:
     return [node for weight in weights if weight.module in kept for node in weight.nodes]
 
 
-def modules_by_content(model: nn.Module) -> dict[str, str]:
-    """A hash over a module's matrix, as it is and transposed → the module's name."""
-    found: dict[str, str] = {}
-    for name, module in model.named_modules():  # yields a shared module once
-        if isinstance(module, nn.Linear | nn.Embedding):
-            matrix = module.weight.detach().cpu().numpy()
-            found.setdefault(content_of(matrix), name)
-            found.setdefault(content_of(matrix.T), name)
-    return found
+class ModulesByContent:
+    """A model's modules, by the numbers of their matrices, as they are and transposed.
+
+    Args:
+        model: Whose linear layers and tables are known again; one that several layers share is one.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names: dict[str, list[str]] = {}
+        for name, module in model.named_modules():  # yields a shared module once
+            if isinstance(module, nn.Linear | nn.Embedding):
+                matrix = module.weight.detach().cpu().numpy()
+                for content in {_content_of(matrix), _content_of(matrix.T)}:
+                    self._names.setdefault(content, []).append(name)
+
+    def claim(self, matrix: NDArray[np.float32]) -> str | None:
+        """The module that a graph's matrix is of; None if it is of none.
+
+        Of modules with equal numbers each is claimed once, in the model's order, in which graphs use them.
+        """
+        names = self._names.get(_content_of(matrix), [])
+        if not names:
+            return None
+        return names.pop(0) if len(names) > 1 else names[0]
 
 
-def content_of(matrix: NDArray[np.float32]) -> str:
+def _content_of(matrix: NDArray[np.float32]) -> str:
     """A hash over a matrix's shape and numbers."""
     digest = hashlib.sha256(repr(matrix.shape).encode())
     digest.update(np.ascontiguousarray(matrix).tobytes())

@@ -21,7 +21,7 @@ class Removal(Frozen):
     """What is removed of an encoder; all fractions are of what is there, and 0 leaves it.
 
     Attributes:
-        vocabulary: How many pieces stay, those that the task's texts use most; None leaves all.
+        vocabulary: How many pieces stay, those that texts use most; `used`: those that they use; None leaves all.
         layers: How many layers; of a shared layer, how many passes through it.
         layer_rule: Which of them.
         heads: Of the attention heads, at an unchanged hidden width.
@@ -31,7 +31,7 @@ class Removal(Frozen):
         sparsity: Of the single weights of each matrix, which become zeros.
     """
 
-    vocabulary: PositiveInt | None = None
+    vocabulary: PositiveInt | Literal["used"] | None = None
     layers: NonNegativeInt = 0
     layer_rule: LayerRule = "last"
     heads: Fraction = 0.0
@@ -40,9 +40,22 @@ class Removal(Frozen):
     embedding: Fraction = 0.0
     sparsity: Fraction = 0.0
 
+    @property
+    def pieces(self) -> int | None:
+        """How many pieces stay.
+
+        Raises:
+            ValueError: Texts were not counted yet.
+        """
+        if self.vocabulary == "used":
+            raise ValueError("which pieces are used has to be counted first")
+        return self.vocabulary
+
     def parts(self) -> Iterator[tuple[str, float]]:
         """Each part's name and how much of it goes (or, of pieces, stays), in the order of passes; what is left whole is not named."""
-        for name in ("vocabulary", "layers", "heads", "ffn", "hidden", "embedding", "sparsity"):
+        if self.pieces:
+            yield "vocabulary", self.pieces
+        for name in ("layers", "heads", "ffn", "hidden", "embedding", "sparsity"):
             if value := getattr(self, name):
                 yield name, value
 

@@ -187,11 +187,19 @@ class Export(Frozen):
         return (*graph, "openvino") if self.format == "openvino" else graph
 
 
+class CountedCorpus(Frozen):
+    """Documents whose pieces were counted: where they are, as the user named it, and a hash of their content."""
+
+    origin: str
+    fingerprint: str
+
+
 class Prune(Frozen):
     """A finished model loses parts of itself.
 
     Attributes:
         remove: What.
+        pieces_from: Documents that decide which pieces of a vocabulary stay; None is the task's train split.
         importance: By which judgement, where units are told apart.
         batches: Of the train split, from which the importance is judged where it asks for texts.
         max_length: Tokens after which these texts are cut.
@@ -199,9 +207,16 @@ class Prune(Frozen):
 
     kind: Literal["prune"] = "prune"
     remove: Removal
+    pieces_from: CountedCorpus | None = None
     importance: ImportanceName = "magnitude"
     batches: PositiveInt = 8
     max_length: PositiveInt = 128
+
+    @model_serializer(mode="wrap")
+    def _no_corpus_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """That came later: what was made before it keeps its key."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if name != "pieces_from" or value is not None}
 
     @property
     def reads_texts(self) -> bool:
@@ -211,8 +226,8 @@ class Prune(Frozen):
 
     @property
     def reads_data(self) -> bool:
-        """Whether texts or draws decide what goes, and with them the seed."""
-        counts_pieces = self.remove.vocabulary is not None
+        """Whether the task's texts or draws decide what goes, and with them the seed."""
+        counts_pieces = self.remove.vocabulary is not None and self.pieces_from is None
         return self.reads_texts or counts_pieces or (self.importance == "random" and self.remove.ranks_units)
 
 

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 ENDED_IN_ORDER = """
-import faulthandler, os, signal, sys
+import faulthandler, os, resource, signal, sys
 from pathlib import Path
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 faulthandler.enable()  # as pytest and many servers do: it brings a signal stack
 {start}
 elder, younger = start(), start()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import AutoModelForSequenceClassification, set_seed
@@ -11,6 +12,7 @@ from compress import api
 from compress.cli.commands import app
 from compress.errors import InvalidInputError
 from compress.models.plain import to_plain
+from compress.pipeline import execute
 from compress.planning import Options
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import Distill, Prune
@@ -21,6 +23,7 @@ from compress.steps import Workplace
 from tests.conftest import tiny_config, write_task
 from tests.pruning.conftest import logits
 
+LABELS = {"num_labels": 2, "id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
 FAST = ["--max-steps", "2", "--max-length", "32", "--no-bf16", "--allow-weak-teacher"]
 
 
@@ -28,9 +31,8 @@ FAST = ["--max-steps", "2", "--max-length", "32", "--no-bf16", "--allow-weak-tea
 def house(tmp_path_factory, tokenizer):
     """A task, and a classifier of its labels that nobody taught."""
     root = tmp_path_factory.mktemp("house")
-    labels = {"num_labels": 2, "id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
     set_seed(0)
-    config = tiny_config("bert", tokenizer, num_hidden_layers=3, initializer_range=0.3, **labels)
+    config = tiny_config("bert", tokenizer, num_hidden_layers=3, initializer_range=0.3, **LABELS)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(root / "model")
     tokenizer.save_pretrained(root / "model")
     write_task(root, train=80, validation=40)
@@ -51,7 +53,7 @@ def prune(house, monkeypatch):
     return run
 
 
-def plan(house, seed=1, recovery=None, model="model", **more):
+def plan(house, seed=1, recovery=None, model="model", corpus=None, **more):
     stage = Prune(**{"remove": Removal(ffn=0.5), **more})
     return plan_pruning(
         str(house / model),
@@ -60,6 +62,7 @@ def plan(house, seed=1, recovery=None, model="model", **more):
         stage=stage,
         task=str(house / "reviews.toml"),
         recovery=recovery,
+        corpus=corpus,
     )
 
 
@@ -144,6 +147,50 @@ def test_pieces_go_with_the_tokenizer(prune, house):
     assert last.inputs["student"].stage.remove.vocabulary is None
 
 
+def test_the_pieces_that_documents_use_stay(prune, house):
+    """Other documents than the task's keep other pieces, and decide the key; their number is known before."""
+    documents = house / "documents"
+    documents.mkdir()
+    (documents / "one.txt").write_text("the lovely film was witty and the plot very dull\n")
+    (documents / "two.txt").write_text("a scene so grim .\n")
+    given = ["--vocabulary", "used", "--corpus", "documents", "--json"]
+    (step,) = prune(*given, "--dry-run")
+    made = prune(*given)
+    kept = set(json.loads((house / made["path"] / "tokenizer.json").read_text())["model"]["vocab"])
+    assert {"lovely", "witty", "dull", "grim", "scene"} <= kept
+    assert {"bright", "music", "clumsy"}.isdisjoint(kept)
+    assert f"vocabulary 32 → {len(kept)}" in step["terms"][1]
+    assert made["stage"]["pieces_from"]["origin"] == "documents"
+    assert made["facts"]["tokens_changed"] > 0.1
+    shutil.copytree(documents, house / "moved")
+    (moved,) = prune("--vocabulary", "used", "--corpus", "moved", "--dry-run", "--json")
+    assert moved["cached"]
+    assert step["run"] == made["id"]
+    by_task = prune("--vocabulary", len(kept), "--json")
+    assert "pieces_from" not in by_task["stage"]
+    assert by_task["key"] != made["key"] == prune(*given)["key"]
+    (documents / "two.txt").write_text("a scene so stale .\n")
+    (other,) = prune(*given, "--dry-run")
+    assert not other["cached"]
+
+
+def test_documents_that_change_under_a_plan_are_refused(house, monkeypatch):
+    monkeypatch.chdir(house)
+    Path("moving.txt").write_text("a lovely film\n")
+    step = plan(house, remove=Removal(vocabulary="used"), corpus="moving.txt")
+    Path("moving.txt").write_text("a dull film\n")
+    with pytest.raises(InvalidInputError, match="no longer what it was"):
+        execute(step)
+
+
+def test_a_rule_for_layers_that_are_passed_again_is_refused(house, tokenizer):
+    config = tiny_config("albert", tokenizer, **LABELS)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(house / "shared")
+    tokenizer.save_pretrained(house / "shared")
+    with pytest.raises(InvalidInputError, match="all passes through shared layers are alike"):
+        plan(house, model="shared", remove=Removal(layers=1, layer_rule="first"))
+
+
 def test_a_dry_run_tells_what_each_pass_leaves(prune, house):
     (step,) = prune("--ffn", "0.5", "--hidden", "0.34", "--dry-run", "--json")
     assert len(step["terms"]) == 3
@@ -211,6 +258,12 @@ REFUSED = [
     (["--heads", "0.9"], "would leave none of the 3 heads"),
     (["--layers", "3"], "has 3 layers"),
     (["--vocabulary", "32"], "removes nothing: the word table has 32 rows"),
+    (["--vocabulary", "3", "--dry-run"], "has no room for 5 special tokens"),
+    (["--vocabulary", "many"], "'used'"),
+    (["--ffn", "0.5", "--corpus", "documents"], "--corpus would do nothing without --vocabulary"),
+    (["--vocabulary", "30", "--corpus", "nowhere"], "There is no corpus 'nowhere'"),
+    (["--heads", "0.05", "--ffn", "0.5"], "--heads 0.05 would remove nothing: heads 3 → 3"),
+    (["--ffn", "0.5", "--layer-rule", "first"], "--layer-rule first would do nothing"),
     (["--embedding", "0.5"], "no width of their own"),
     (["--ffn", "0.5", "--importance", "charm"], "magnitude"),
     (["--layers", "1", "--layer-rule", "middle"], "alternate"),
@@ -242,6 +295,7 @@ def test_what_is_no_classifier_is_refused(prune, house, tokenizer):
     file = house / "headless" / "config.json"
     file.write_text(file.read_text().replace("BertForSequenceClassification", "BertModel"))
     assert "has no classifier for the labels" in prune("--ffn", "0.5", model="headless", expect=2)
+    assert "has no classifier" in prune("--dry-run", command="export", model="headless", expect=2)
     shutil.copytree(house / "model", house / "damaged", dirs_exist_ok=True)
     file = house / "damaged" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

@@ -124,6 +124,27 @@ def test_a_module_that_is_not_there_is_told_with_those_that_are(house):
     assert not list(Path(house["path"]).parent.glob("quantize-*/model.onnx.*"))
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "status"),
+    [
+        (["--method", "dynamic-int8", "--keep", "nonsense"], "No module 'nonsense'", 2),
+        (["--method", "bnb-nf4"], "nf4 needs inputs in multiples of 64", 1),
+    ],
+)
+def test_what_a_method_cannot_take_is_refused_in_the_plan(words, message, status, house):
+    assert message in compress("quantize", house["path"], *words, "--dry-run", expect=status).stderr
+
+
+def test_a_drop_is_from_the_model_as_it_was_before_it_was_trained(house):
+    """Guards training that costs more than it brings: what is kept to is the named model's score, not its result's."""
+    given = ["quantize", house["path"], "--method", "packed-int4", "--max-drop", "0.5"]
+    plain, trained = json_of(*given), json_of(*given, "--recover", "--max-steps", "2")
+    assert [parent["role"] for parent in trained["parents"]] == ["model", "reference"]
+    assert trained["parents"][1]["key"] == house["key"]
+    before = plain["facts"]["holdout_score_before"]
+    assert trained["facts"]["holdout_score_before"] == before
+
+
 def test_a_model_is_trained_for_what_it_will_be(house):
     """Quantization-aware training: a run of its own, taught by the model as it was, and then the method."""
     given = ["quantize", house["path"], "--method", "packed-int4", "--block-size", "256"]
