@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for family in families:
         comparison.measure(family.runs)
         whole = family.whole.run
-        ways = "every way" if not comparison.only else "some ways"
+        ways = "every way" if not comparison.only else f"some ways, on {comparison.task},"
         title = f"{whole.name}: {ways} to make it smaller"
         write_report(family.runs, output / f"{called}-{whole.name}", title=title, baseline=whole.id)
     table = render(families)
