@@ -69,7 +69,7 @@ def distill_answers(
         CompressError: A teacher is no better than a constant, or its labels are not the task's.
     """
     place = pupil.place
-    scores = [
+    gates = [
         gate_teacher(data, each, store=place.store, allow_weak=stage.allow_weak_teacher) for each in teachers
     ]
 
@@ -86,7 +86,8 @@ def distill_answers(
     facts = learn_texts(pupil, teachers[0].source, stage, data, texts, answers=answers)
     return {
         **facts,
-        "teacher_holdout_score": scores[0] if len(scores) == 1 else list(scores),
+        "teacher_holdout_score": gates[0].score if len(gates) == 1 else [gate.score for gate in gates],
+        "weak_teachers": sum(gate.is_weak for gate in gates),
         "teacher_seconds": round(seconds, 3),
     }
 
@@ -102,8 +103,21 @@ def _order_beside(teachers: Sequence[TaskTeacher], task: Task, stage: Distill) -
     return align_labels(predictor.labels, task)
 
 
-def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_weak: bool) -> float:
-    """A teacher's score on its own hold-out, if it beats the best constant answer.
+@dataclass(frozen=True)
+class Gate:
+    """What a teacher scores on its own hold-out, and what the best constant answer does."""
+
+    score: float
+    constant: float
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it is no better than a constant."""
+        return not self.score > self.constant
+
+
+def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_weak: bool) -> Gate:
+    """Refuse a teacher that does not beat the best constant answer on its own hold-out.
 
     Args:
         data: The task's examples.
@@ -118,13 +132,13 @@ def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_wea
     _, rows = hold_out_rows(len(data.train), seed=teacher.seed)
     held = data.train.select(rows, name="holdout")
     score = primary_score(task, answer(teacher, held, task=task, store=store), held.labels)
-    constant = best_constant_score(task.primary_metric, held.labels)  # type: ignore[arg-type]
-    if score > constant:
+    gate = Gate(score, best_constant_score(task.primary_metric, held.labels))  # type: ignore[arg-type]
+    if not gate.is_weak:
         logger.info("  the teacher scores %.4f on the hold-out", score)
-        return score
+        return gate
     finding = (
         f"The teacher's {task.primary_metric} on the hold-out ({len(held)} rows of train) is {score:.4f}; "
-        f"the best constant answer has {constant:.4f}."
+        f"the best constant answer has {gate.constant:.4f}."
     )
     if not (allow_weak or task.weak_teacher_allowed):
         raise CompressError(
@@ -133,7 +147,7 @@ def gate_teacher(data: TaskData, teacher: TaskTeacher, *, store: Path, allow_wea
         )
     exempt = f"hardly any model beats it on {task.name}" if task.weak_teacher_allowed else "as you allowed"
     logger.warning("%s Going on: %s.", finding, exempt)
-    return score
+    return gate
 
 
 def answer(teacher: TaskTeacher, split: Split, *, task: Task, store: Path) -> Logits:

@@ -160,12 +160,15 @@ def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
-    def allowed(row: Row) -> bool:
-        return isinstance(row.run.stage, Distill) and (
-            row.run.stage.allow_weak_teacher or row.run.answered_task.weak_teacher_allowed
-        )
+    def was_allowed(row: Row) -> bool:
+        """Records of before teachers were counted say no more than whether one would have been."""
+        run = row.run
+        if not isinstance(run.stage, Distill):
+            return False
+        allowed = run.stage.allow_weak_teacher or run.answered_task.weak_teacher_allowed
+        return allowed and run.facts.get("weak_teachers") != 0
 
-    rows = [row for row in section.rows if allowed(row)]
+    rows = [row for row in section.rows if was_allowed(row)]
     text = "A teacher no better than a constant answer was allowed for {}; compare its score with chance."
     yield from _about(section, "weak-teacher", rows, text)
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from compress.data.task_data import Split, TaskData, hold_out_rows
 from compress.distillation import answers
-from compress.distillation.answers import TaskTeacher, gate_teacher
+from compress.distillation.answers import Gate, TaskTeacher, gate_teacher
 from compress.distillation.objective import DistillationObjective, compare_models
 from compress.errors import CompressError
 from compress.losses.soft_targets import cross_entropy_to, mix_teachers
@@ -47,8 +47,12 @@ def test_the_gate_compares_with_the_best_constant(gate):
         CompressError, match=r"0\.7500; the best constant answer has 0\.7500.*nothing to teach"
     ):
         gate("sst2", [1, 1, 1, 0], ALWAYS_ONE)
-    assert gate("sst2", [1, 1, 1, 0], ALWAYS_ONE, allow_weak=True) == 0.75
-    assert gate("sst2", [1, 1, 1, 0], [*ALWAYS_ONE[:3], [1.0, 0.0]]) == 1.0
+    weak = gate("sst2", [1, 1, 1, 0], ALWAYS_ONE, allow_weak=True)
+    assert weak == Gate(0.75, 0.75)
+    assert weak.is_weak
+    sound = gate("sst2", [1, 1, 1, 0], [*ALWAYS_ONE[:3], [1.0, 0.0]])
+    assert sound == Gate(1.0, 0.75)
+    assert not sound.is_weak
 
 
 def test_it_is_gated_on_its_own_hold_out(gate):
@@ -69,7 +73,7 @@ def gate_teacher_of_another_seed(gate):
 
 
 def test_wnli_is_exempt_and_says_so(gate, caplog):
-    assert gate("wnli", [1, 1, 0, 0], ALWAYS_ONE) == 0.5
+    assert gate("wnli", [1, 1, 0, 0], ALWAYS_ONE).score == 0.5
     assert "hardly any model" in caplog.text
 
 
@@ -77,7 +81,7 @@ def test_a_regression_s_gate(gate):
     labels = [1.0, 2.0, 3.0, 4.0]
     with pytest.raises(CompressError, match="nothing to teach"):
         gate("stsb", labels, [[4.0], [3.0], [2.0], [1.0]])
-    assert gate("stsb", labels, [[1.0], [2.0], [3.0], [4.0]]) > 0.99
+    assert gate("stsb", labels, [[1.0], [2.0], [3.0], [4.0]]).score > 0.99
 
 
 class Says(nn.Module):

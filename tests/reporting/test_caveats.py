@@ -31,6 +31,13 @@ def test_sound_data_raise_only_the_single_seed(written):
     assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
 
 
+def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path):
+    runs = allow_weak_teacher(trio, kit)
+    assert "weak-teacher" in kinds_of(runs, tmp_path / "before")
+    rewrite(trio.student, stage=read_run(trio.student.path).run.stage, facts={"weak_teachers": 0})
+    assert "weak-teacher" not in kinds_of(runs, tmp_path / "after")
+
+
 def select_on_validation(trio, kit):
     change_stage(trio, select_on="validation")
     return trio.runs
