@@ -121,7 +121,8 @@ def finish(chain: Chain, made: Made) -> str:
     output_dir.mkdir(parents=True, exist_ok=True)
     weights: list[str] = []
     if made.runs():
-        write_report(made.runs(), output_dir / "report")
+        title = f"The whole way: a teacher from nothing, {made.runs()[-1].run.name} from it"
+        write_report(made.runs(), output_dir / "report", title=title)
         weights = keep_weights(chain, made, output_dir / "weights")
     text = "\n\n".join([render_tables(made), *weights, *made.problems])
     (output_dir / "table.md").write_text(text + "\n", encoding="utf-8")
