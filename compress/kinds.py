@@ -22,7 +22,7 @@ def kind_of(run: Run, known: Known, *, seeds: bool) -> Hashable:
     for parent in run.parents:
         made = earlier.get(parent.run_id or "")
         parents.append((parent.role, kind_of(made, earlier, seeds=seeds) if made else parent.name))
-    stage = run.stage.model_dump_json(exclude={"student": {"description"}})
+    stage = run.stage.model_dump_json(exclude={"student": {"description"}, "pieces_from": {"origin"}})
     return run.place, run.name, stage, run.facts.get("stages"), run.seed if seeds else None, tuple(parents)
 
 
@@ -31,7 +31,7 @@ def seed_of(run: Run, known: Known) -> int:
     earlier = others_than(run, known)
     if isinstance(run.stage, COMPUTED):
         for parent in run.parents:
-            if made := earlier.get(parent.run_id or ""):
+            if parent.role == "model" and (made := earlier.get(parent.run_id or "")):
                 return seed_of(made, earlier)
     return run.seed
 

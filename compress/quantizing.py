@@ -62,6 +62,7 @@ def plan_quantization(
                 start, method, data, task, workplace, seed=seed, recovery=recovery
             )
             if isinstance(method, SelectiveMethod) and method.max_drop is not None:
+                _require_same_holdout(start, seed)
                 inputs["reference"] = start
         return Step(start.name, Quantize(method=method), inputs, data, task, seed, workplace.store, left)
 
@@ -85,6 +86,21 @@ def _plan_recovery(
     compared = describe_recovery(stage, load_config(source.path), teacher)
     inputs = {"teacher": teacher, "student": source}
     return Step(source.name, stage, inputs, data, task, seed, workplace.store, compared)
+
+
+def _require_same_holdout(reference: Model, seed: int) -> None:
+    """Refuse to compare scores on texts that only one of two models was not taught.
+
+    Raises:
+        InvalidInputError: A model and its recovery would hold out other parts of the train split.
+    """
+    if reference.run is not None and reference.run.run.learned_by != seed:
+        learned = reference.run.run.learned_by
+        raise InvalidInputError(
+            f"{reference.name!r} held out texts by seed {learned}, and its recovery would do so by seed {seed}: "
+            "--max-drop compares both on what neither was taught.",
+            f"Give the recovery the same seed: --seed {learned}",
+        )
 
 
 def _require_simulated(method: QuantizationMethod) -> None:

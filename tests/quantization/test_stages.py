@@ -143,6 +143,8 @@ def test_a_drop_is_from_the_model_as_it_was_before_it_was_trained(house):
     assert trained["parents"][1]["key"] == house["key"]
     before = plain["facts"]["holdout_score_before"]
     assert trained["facts"]["holdout_score_before"] == before
+    other = compress(*given, "--recover", "--seed", "7", "--dry-run", expect=2)
+    assert "Give the recovery the same seed: --seed 42" in " ".join(other.stderr.split())
 
 
 def test_a_model_is_trained_for_what_it_will_be(house):
