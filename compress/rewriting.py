@@ -51,7 +51,7 @@ def require_fit(method: Method, config: PretrainedConfig) -> None:
 
 
 @require_fit.register
-def _modules_to_keep(method: SelectiveMethod, config: PretrainedConfig) -> None:
+def _with_modules_to_keep(method: SelectiveMethod, config: PretrainedConfig) -> None:
     named = build_empty(config).named_modules()
     match_modules(
         method.keep, [name for name, module in named if isinstance(module, nn.Linear | nn.Embedding)]
@@ -59,10 +59,17 @@ def _modules_to_keep(method: SelectiveMethod, config: PretrainedConfig) -> None:
 
 
 @require_fit.register
-def _bnb_s_layers(method: BnbInt8 | BnbNf4, config: PretrainedConfig) -> None:
+def _fit_for_bnb(method: BnbInt8 | BnbNf4, config: PretrainedConfig) -> None:
     from compress.quantization.bnb import require_able
 
     require_able(build_empty(config), method.kind.removeprefix("bnb-"), keep=method.keep)
+
+
+@require_fit.register
+def _fit_for_quanto(method: QuantoInt8 | QuantoInt4, config: PretrainedConfig) -> None:
+    from compress.quantization.quanto import list_layers
+
+    match_modules(method.keep, list_layers(build_empty(config)))
 
 
 @singledispatch

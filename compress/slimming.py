@@ -18,7 +18,7 @@ from compress.pruning.depth import passes_are_shared
 from compress.pruning.plan import describe_passes, plan_passes
 from compress.pruning.rounds import part_into_rounds
 from compress.pruning.targets import Target, meet_target
-from compress.pruning.vocabulary import choose_pieces, count_pieces
+from compress.pruning.vocabulary import choose_pieces, count_corpus, count_pieces
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import CountedCorpus, Prune
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
@@ -84,7 +84,9 @@ def _count_pieces(source: Model, stage: Prune, data: TaskData, corpus: str | Non
         return stage
     documents = resolve_corpus(corpus) if corpus is not None else None
     tokenizer = load_tokenizer(source.path)
-    counts = count_pieces(documents.documents() if documents else data.train.sentences, tokenizer)
+    counts = (
+        count_corpus(documents, tokenizer) if documents else count_pieces(data.train.sentences, tokenizer)
+    )
     kept = choose_pieces(counts, tokenizer, keep=None if wanted == "used" else wanted)
     origin = CountedCorpus(origin=documents.origin, fingerprint=documents.fingerprint) if documents else None
     remove = stage.remove.model_copy(update={"vocabulary": len(kept)})

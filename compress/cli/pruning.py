@@ -1,7 +1,7 @@
 """What the options of `prune` say together: what goes, and how small it is to be."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from compress.errors import InvalidInputError
 from compress.planning import change_recipe
@@ -16,9 +16,7 @@ def read_stage(removal: Mapping[str, Any], importance: str) -> Prune:
     Raises:
         InvalidInputError: A fraction is out of range, or a word is none of those that are known.
     """
-    pieces = removal.get("vocabulary")
-    counted = {"vocabulary": int(pieces)} if pieces and pieces.isdecimal() else {}
-    remove = change_recipe(Removal(), {**removal, **counted})
+    remove = change_recipe(Removal(), {**removal, "vocabulary": _read_pieces(removal.get("vocabulary"))})
     return change_recipe(Prune(remove=remove), {"importance": importance})
 
 
@@ -50,3 +48,17 @@ def read_target(
             "Name one: --target-size 3MB or --target-parameters N.",
         )
     return None
+
+
+def _read_pieces(said: str | None) -> int | Literal["used"] | None:
+    """How many pieces stay, by what `--vocabulary` says."""
+    if said is None:
+        return None
+    if said == "used":
+        return "used"
+    if not said.isdecimal() or not int(said):
+        raise InvalidInputError(
+            f"--vocabulary {said} is no number of pieces.",
+            "Give a whole number above 0, such as 8000, or the word used: those that the counted texts use.",
+        )
+    return int(said)

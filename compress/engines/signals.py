@@ -6,9 +6,12 @@ child that ends, Ctrl-C) ends the process without a word.
 """
 
 import ctypes
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
 
 
 class SignalStack(ctypes.Structure):
@@ -31,4 +34,5 @@ def keep_signal_stack() -> Iterator[None]:
     try:
         yield
     finally:
-        sigaltstack(ctypes.byref(before), None)
+        if sigaltstack(ctypes.byref(before), None):
+            logger.warning("The thread's signal stack could not be given back: a signal may end the process.")

@@ -1,11 +1,11 @@
 """A removal carried out, pass after pass, and what is to be said of it."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compress.data.corpus import resolve_corpus
 from compress.data.task_data import TaskData
@@ -17,7 +17,13 @@ from compress.pruning.judging import choose_importance, draw_texts
 from compress.pruning.magnitude import compressed_bytes, sparsity_of, zero_smallest
 from compress.pruning.plan import Pass, plan_passes
 from compress.pruning.structured import prune_embedding, prune_feed_forward, prune_heads, prune_hidden
-from compress.pruning.vocabulary import choose_pieces, count_pieces, prune_vocabulary, tokens_changed
+from compress.pruning.vocabulary import (
+    choose_pieces,
+    count_corpus,
+    count_pieces,
+    prune_vocabulary,
+    tokens_changed,
+)
 from compress.recipes.pruning import Removal
 from compress.recipes.stages import Prune
 
@@ -45,7 +51,7 @@ def prune(encoder: Encoder, stage: Prune, data: TaskData, *, seed: int) -> tuple
         "removed": "; ".join(each.describe() for each in passes),
     }
     if stage.remove.pieces is not None:
-        counts = count_pieces(_counted_texts(stage, data), encoder.tokenizer)
+        counts = _count_pieces(stage, data, encoder.tokenizer)
         encoder, more = _trim_vocabulary(encoder, stage.remove.pieces, counts, data)
         facts |= more
     texts = draw_texts(stage, encoder, data, seed=seed)  # by the tokenizer that is left
@@ -60,15 +66,15 @@ def prune(encoder: Encoder, stage: Prune, data: TaskData, *, seed: int) -> tuple
     return replace(encoder, model=model), facts
 
 
-def _counted_texts(stage: Prune, data: TaskData) -> Iterable[str]:
+def _count_pieces(stage: Prune, data: TaskData, tokenizer: PreTrainedTokenizerBase) -> Mapping[int, int]:
     if stage.pieces_from is None:
-        return data.train.sentences
+        return count_pieces(data.train.sentences, tokenizer)
     corpus = resolve_corpus(stage.pieces_from.origin)
     if corpus.fingerprint != stage.pieces_from.fingerprint:
         raise InvalidInputError(
             f"The corpus {corpus.origin} is no longer what it was when this was planned.", "Start again."
         )
-    return corpus.documents()
+    return count_corpus(corpus, tokenizer)
 
 
 def _trim_vocabulary(

@@ -4,14 +4,18 @@ A text whose tokens all stay has the same tokens and the same logits as before. 
 """
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from compress.data.corpus import Corpus
 from compress.data.tokenizing import tokenize_texts
 from compress.encoder import COUNTED_FROM_PADDING, Encoder
 from compress.errors import InvalidInputError
@@ -48,6 +52,30 @@ def count_pieces(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Co
             "Bring texts such as those that the model will read: a task's train split, or a corpus.",
         )
     return counts
+
+
+def count_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> Counter[int]:
+    """`count_pieces` of a corpus's documents: a plan's counts are there when the work asks for them.
+
+    Raises:
+        InvalidInputError: The tokenizer is a slow one, or its algorithm another.
+    """
+    return _count_once(_Counting(corpus.fingerprint, json.dumps(read_state(tokenizer)), corpus, tokenizer))
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """Documents and a tokenizer; the same ones by what is in them."""
+
+    fingerprint: str
+    state: str
+    corpus: Corpus = field(compare=False)
+    tokenizer: PreTrainedTokenizerBase = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _count_once(asked: _Counting) -> Counter[int]:
+    return count_pieces(asked.corpus.documents(), asked.tokenizer)
 
 
 def choose_pieces(

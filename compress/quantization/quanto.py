@@ -58,12 +58,7 @@ def quantize_weights(
         InvalidInputError: `keep` names a layer that is not there.
         CompressError: A product stayed in fp32 that should not, or the logits are further from the model's than the bound.
     """
-    head = name_of(encoder.model, output_layer(encoder.model))
-    layers = [
-        name
-        for name, module in encoder.model.named_modules()
-        if isinstance(module, nn.Linear) and name != head
-    ]
+    layers, head = list_layers(encoder.model), name_of(encoder.model, output_layer(encoder.model))
 
     def rewrite(kept: Collection[str]) -> PreTrainedModel:
         return _quantize(encoder.model, weights, exclude={head, *kept})
@@ -93,6 +88,14 @@ def quantize_weights(
         comparison,
         kept.facts,
     )
+
+
+def list_layers(model: PreTrainedModel) -> list[str]:
+    """The names of the layers that are quantized: all but the one that gives the logits."""
+    head = output_layer(model)
+    return [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head
+    ]
 
 
 def _quantize(model: PreTrainedModel, weights: str, *, exclude: Collection[str]) -> PreTrainedModel:

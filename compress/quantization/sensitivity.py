@@ -138,6 +138,7 @@ def keep_what_hurts(
     errors: dict[str, float] = {}
     if not _holds(score, trial):
         every = frozenset(modules)
+        _require_reach(trial.score(attempt(every)), trial)
         errors = {
             module: trial.error(attempt(every - {module})) for module in modules if module not in always
         }
@@ -147,12 +148,6 @@ def keep_what_hurts(
             logger.info("  %s stays in full precision: the score is %.4f", module, score)
             if _holds(score, trial):
                 break
-        else:
-            raise CompressError(
-                f"The score on the held-out part falls from {trial.full_score:.4f} to {score:.4f} with every layer in full "
-                f"precision: {trial.max_drop} cannot be kept to.",
-                "Train it longer or at another rate, where --recover trained it; or let the score fall further (--max-drop).",
-            )
     facts = {
         "kept_modules": sorted(kept),
         "holdout_rows": len(trial.data.held_out),
@@ -168,6 +163,16 @@ def _answer(encoder: Encoder, inputs: Inputs) -> Logits:
     with evaluating(model), torch.no_grad():
         tensors = {name: torch.from_numpy(array).to(model.device) for name, array in inputs.items()}
         return model(**tensors).logits.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _require_reach(score: float, trial: Trial) -> None:
+    """See, before each module is tried alone, that all of them together would do."""
+    if not _holds(score, trial):
+        raise CompressError(
+            f"The score on the held-out part falls from {trial.full_score:.4f} to {score:.4f} with every layer in full "
+            f"precision: {trial.max_drop} cannot be kept to.",
+            "Train it longer or at another rate, where --recover trained it; or let the score fall further (--max-drop).",
+        )
 
 
 def _holds(score: float, trial: Trial) -> bool:

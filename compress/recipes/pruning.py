@@ -21,7 +21,8 @@ class Removal(Frozen):
     """What is removed of an encoder; all fractions are of what is there, and 0 leaves it.
 
     Attributes:
-        vocabulary: How many pieces stay, those that texts use most; `used`: those that they use; None leaves all.
+        vocabulary: How many pieces stay, those that texts use most; `used`: those that they use, which a plan counts, so
+            that a run's record holds their number; None leaves all.
         layers: How many layers; of a shared layer, how many passes through it.
         layer_rule: Which of them.
         heads: Of the attention heads, at an unchanged hidden width.
@@ -59,11 +60,13 @@ class Removal(Frozen):
             if value := getattr(self, name):
                 yield name, value
 
-    def describe(self) -> str:
-        """In a few words: layers 2 (last), ffn 0.5."""
+    def describe(self, *, pieces_from: str | None = None) -> str:
+        """In a few words: layers 2 (last), ffn 0.5; with the documents whose pieces were counted, where there are some."""
         said = {name: f"{name} {value:.6g}" for name, value in self.parts()}
         if self.layers:
             said["layers"] += f" ({self.layer_rule})"
+        if "vocabulary" in said and pieces_from is not None:
+            said["vocabulary"] += f" (counted in {pieces_from})"
         return ", ".join(said.values())
 
     @property

@@ -218,6 +218,10 @@ class Prune(Frozen):
         fields: dict[str, Any] = write(self)
         return {name: value for name, value in fields.items() if name != "pieces_from" or value is not None}
 
+    def describe(self) -> str:
+        """What goes, in a few words, and whose pieces were counted: vocabulary 8000 (counted in sample), ffn 0.5."""
+        return self.remove.describe(pieces_from=self.pieces_from.origin if self.pieces_from else None)
+
     @property
     def reads_texts(self) -> bool:
         """Whether what the model makes of texts of the train split decides what goes."""

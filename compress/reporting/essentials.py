@@ -33,6 +33,9 @@ from compress.reporting.wording import (
 )
 from compress.runs import Run
 
+TOLD_WHERE_ANY = frozenset({"weak_teachers"})
+"""Facts that count what a reader should know of; 0 is nothing to know."""
+
 Pair = tuple[str, str]
 
 
@@ -67,7 +70,7 @@ def _list_recipe(run: Run) -> Iterator[Pair]:
     elif isinstance(stage, Export):
         yield "Format", stage.format
     elif isinstance(stage, Prune):
-        yield "Removed, as asked", stage.remove.describe()
+        yield "Removed, as asked", stage.describe()
         if stage.remove.ranks_units:
             yield "Importance", stage.importance
 
@@ -129,6 +132,8 @@ def _list_schedule(training: Training) -> Iterator[Pair]:
 def _list_facts(run: Run) -> Iterator[Pair]:
     """What the stage noted of itself, where it is a number or a word; nested records stay in run.json."""
     for name, value in sorted(run.facts.items()):
+        if name in TOLD_WHERE_ANY and not value:
+            continue
         if isinstance(value, bool):
             yield name, "yes" if value else "no"
         elif isinstance(value, float):

@@ -81,7 +81,7 @@ def describe_pruning(stage: Prune) -> str:
     judged = (
         f", by {stage.importance}" if stage.importance != "magnitude" and stage.remove.ranks_units else ""
     )
-    return f"pruned ({stage.remove.describe()}{judged})"
+    return f"pruned ({stage.describe()}{judged})"
 
 
 def _describe_recovery(run: Run, stage: Distill) -> str:

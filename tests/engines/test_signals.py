@@ -1,5 +1,6 @@
 """OpenVINO's engines leave the thread's signal stack alone, in whatever order they end."""
 
+import platform
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from compress.encoder import model_inputs
 from tests.quantization.tiny import build
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="OpenVINO replaces the signal stack on Linux only"
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="OpenVINO was seen to replace the signal stack on Linux and x86-64",
 )
 
 ENDED_IN_ORDER = """
@@ -41,6 +43,16 @@ from compress.engines.openvino import OpenVinoEngine
 def start():
     return OpenVinoEngine(Path(sys.argv[1]))
 """
+PROFILES_THAT_FAILED = """
+from compress.engines.openvino import OpenVinoEngine
+
+def start():
+    engine = OpenVinoEngine(Path(sys.argv[1]))
+    try:
+        engine.profile([{}])
+    except KeyError as error:  # its traceback holds what profiling had started
+        return error
+"""
 
 
 def end_in_order(start: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
@@ -50,10 +62,11 @@ def end_in_order(start: str, *arguments: Path) -> subprocess.CompletedProcess[st
     )
 
 
-def test_a_signal_is_heard_after_engines_that_ended_in_the_order_they_began(tokenizer, tmp_path):
+@pytest.mark.parametrize("start", [OURS, PROFILES_THAT_FAILED], ids=["engines", "profiles"])
+def test_a_signal_is_heard_after_what_ended_in_the_order_it_began(start, tokenizer, tmp_path):
     encoder = build("albert", tokenizer)
     export_openvino(encoder.model, tmp_path, input_names=model_inputs(encoder.tokenizer))
-    done = end_in_order(OURS, tmp_path / "openvino_model.xml")
+    done = end_in_order(start, tmp_path / "openvino_model.xml")
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 

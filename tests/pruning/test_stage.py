@@ -162,6 +162,9 @@ def test_the_pieces_that_documents_use_stay(prune, house):
     assert f"vocabulary 32 → {len(kept)}" in step["terms"][1]
     assert made["stage"]["pieces_from"]["origin"] == "documents"
     assert made["facts"]["tokens_changed"] > 0.1
+    assert (
+        f"(vocabulary {len(kept)} (counted in documents))" in (house / made["path"] / "README.md").read_text()
+    )
     shutil.copytree(documents, house / "moved")
     (moved,) = prune("--vocabulary", "used", "--corpus", "moved", "--dry-run", "--json")
     assert moved["cached"]
@@ -259,7 +262,10 @@ REFUSED = [
     (["--layers", "3"], "has 3 layers"),
     (["--vocabulary", "32"], "removes nothing: the word table has 32 rows"),
     (["--vocabulary", "3", "--dry-run"], "has no room for 5 special tokens"),
-    (["--vocabulary", "many"], "'used'"),
+    *(
+        (["--vocabulary", said], f"--vocabulary {said} is no number of pieces")
+        for said in ("many", "USED", "0", "-5", "30.5")
+    ),
     (["--ffn", "0.5", "--corpus", "documents"], "--corpus would do nothing without --vocabulary"),
     (["--vocabulary", "30", "--corpus", "nowhere"], "There is no corpus 'nowhere'"),
     (["--heads", "0.05", "--ffn", "0.5"], "--heads 0.05 would remove nothing: heads 3 → 3"),

@@ -22,7 +22,13 @@ from compress.encoder import Encoder, save_encoder
 from compress.errors import InvalidInputError
 from compress.pretraining.tokenizer import TRAINERS
 from compress.pruning.pieces import merged_parts, read_merges, read_state, special_ids
-from compress.pruning.vocabulary import choose_pieces, count_pieces, prune_vocabulary, tokens_changed
+from compress.pruning.vocabulary import (
+    choose_pieces,
+    count_corpus,
+    count_pieces,
+    prune_vocabulary,
+    tokens_changed,
+)
 from compress.recipes.pretraining import TokenizerRecipe
 from tests.conftest import FAMILIES, tiny_config
 
@@ -365,6 +371,22 @@ def test_texts_are_counted_whole_whatever_the_tokenizer_was_last_told(tokenizers
         tokenizers["wordpiece"](text, add_special_tokens=False)["input_ids"]
     )
     assert tokens_changed([text], tokenizer, tokenizers["wordpiece"]) == 0
+
+
+def test_a_corpus_is_counted_once_for_the_same_pieces(tokenizers, texts):
+    """Where a plan has counted 28 million words, the work need not; other documents are counted anew."""
+    read = []
+    tokenizer = tokenizers["wordpiece"]
+
+    def corpus(fingerprint):
+        return Corpus("mine", "mine", fingerprint, lambda: iter([read.append(fingerprint) or texts[0]]))
+
+    assert count_corpus(corpus("one"), tokenizer) == count_pieces(texts[:1], tokenizer)
+    assert count_corpus(corpus("one"), copy.deepcopy(tokenizer)) == count_pieces(texts[:1], tokenizer)
+    assert read == ["one"]
+    count_corpus(corpus("one"), tokenizers["byte-bpe"])
+    count_corpus(corpus("two"), tokenizers["byte-bpe"])
+    assert read == ["one", "one", "two"]
 
 
 @pytest.mark.parametrize("texts", [[], ["", ""]])
