@@ -4,6 +4,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -142,8 +145,23 @@ def show_path(path: Path) -> str:
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
+_said: ContextVar[str | None] = ContextVar("command", default=None)
+
+
+@contextmanager
+def commanded(command: str) -> Iterator[None]:
+    """Within, runs record this command as the one that makes them: for scripts, whose arguments nobody else may publish."""
+    token = _said.set(command)
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
 def current_command() -> str:
-    """The command that this process was started with, as one would type it."""
+    """The command that makes what is made now, as one would type it."""
+    if said := _said.get():
+        return said
     program = Path(sys.argv[0])
     if program.name == "compress" or program.parent.name == "compress":
         return join(["compress", *sys.argv[1:]])

@@ -1,9 +1,21 @@
 """What there is to choose from: single models, and those that differ in their seeds alone as one."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from compress.reporting.lineage import name_group
-from compress.reporting.schema import Interval, Row, ScoreResult, Section, SeedGroup
+from compress.reporting.schema import (
+    Fidelity,
+    Interval,
+    Row,
+    ScoreResult,
+    Section,
+    SeedGroup,
+    Timing,
+    TimingColumn,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,11 @@ class Candidate:
         return tuple(row.run.id for row in self.rows)
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of several models; of one model none."""
+        return self.group.seeds if self.group else ()
+
+    @property
     def _result(self) -> SeedGroup | ScoreResult | None:
         return self.group or self.rows[0].primary
 
@@ -39,13 +56,54 @@ class Candidate:
         """The share of the baseline's score that is kept; None where the two cannot be compared."""
         return self._result.retention if self._result else None
 
+    @property
+    def scores(self) -> tuple[ScoreResult, ...]:
+        """Every metric on every split; of several seeds the mean, its bounds the lowest and the highest."""
+        return tuple(
+            found[0]
+            if len(found) == 1
+            else found[0].model_copy(
+                update={
+                    "score": _range([each.score for each in found]),
+                    "retention": _range([each.retention for each in found]),
+                }
+            )
+            for found in zip(*(row.scores for row in self.rows), strict=False)
+        )
+
+    @property
+    def fidelity(self) -> tuple[Fidelity, ...]:
+        """How well it stands in for the baseline; of several seeds as the scores, the calibration error a mean."""
+        return tuple(
+            found[0]
+            if len(found) == 1
+            else found[0].model_copy(
+                update={
+                    "agreement": _range([each.agreement for each in found]),
+                    "calibration_error": _mean([each.calibration_error for each in found]),
+                }
+            )
+            for found in zip(*(row.fidelity for row in self.rows), strict=False)
+        )
+
+    def find_timing(self, column: TimingColumn | None) -> Timing | None:
+        """The first of its seeds that was measured: what takes time is no seed's."""
+        found = (column.find(run) for run in self.runs) if column else ()
+        return next((timing for timing in found if timing), None)
+
 
 def list_candidates(section: Section) -> list[Candidate]:
-    """Single models in the order of their rows, then several seeds as one; the baseline's other seeds stay single."""
+    """In the order of the rows, several seeds as one at the place of their first; the baseline's other seeds stay single."""
     groups = [group for group in section.groups if section.baseline not in group.runs]
-    grouped = {run for group in groups for run in group.runs}
-    single = [Candidate((row,), row.short) for row in section.rows if row.run.id not in grouped]
-    return [*single, *(_gather(section, group) for group in groups)]
+    grouped = {run: group for group in groups for run in group.runs}
+    found: dict[str, Candidate] = {}
+    for row in section.rows:
+        group = grouped.get(row.run.id)
+        if group is None:
+            found[row.run.id] = Candidate((row,), row.short)
+        elif group.runs[0] not in found:
+            found[group.runs[0]] = _gather(section, group)
+    return list(found.values())
 
 
 def list_rivals(section: Section) -> list[Candidate]:
@@ -59,3 +117,33 @@ def list_rivals(section: Section) -> list[Candidate]:
 def _gather(section: Section, group: SeedGroup) -> Candidate:
     rows = tuple(section.find(run) for run in group.runs)
     return Candidate(rows, name_group(section, group), group)
+
+
+def find_front(section: Section) -> tuple[str, ...]:
+    """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
+    scored = [(each, each.score) for each in list_candidates(section) if _is_comparable(each)]
+    points = [(each.rows[0].bytes, -score.value, each.runs) for each, score in scored if score]
+    front: list[str] = []
+    best = -math.inf
+    for _, negative, runs in sorted(points):
+        if -negative > best:
+            front += runs
+            best = -negative
+    return tuple(front)
+
+
+def _is_comparable(one: Candidate) -> bool:
+    primary = one.rows[0].primary
+    return primary is not None and primary.comparable
+
+
+def _range(found: Sequence[Interval | None]) -> Interval | None:
+    """Mean, lowest and highest; None where one is missing."""
+    values = [each.value for each in found if each]
+    whole = values and len(values) == len(found)
+    return Interval(value=fmean(values), low=min(values), high=max(values)) if whole else None
+
+
+def _mean(found: Sequence[float | None]) -> float | None:
+    values = [each for each in found if each is not None]
+    return fmean(values) if values and len(values) == len(found) else None

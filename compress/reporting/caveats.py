@@ -6,7 +6,7 @@ from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Finetune
-from compress.reporting.candidates import list_rivals
+from compress.reporting.candidates import list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import Caveat, CaveatKind, Row, Section
@@ -209,10 +209,10 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
 
 def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
     """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
-    for row in section.rows:
-        if row.primary and row.primary.score.low <= 0:
-            text = f"The score of {{}}, {format_score(row.primary.score.value)}, cannot be told from zero."
-            yield from _about(section, "unresolved", [row], text)
+    for one in list_candidates(section):
+        if one.score and one.score.low <= 0:
+            text = f"The score of {{}}, {format_score(one.score.value)}, cannot be told from zero."
+            yield from _about(section, "unresolved", one.rows, text)
 
 
 RULES: tuple[Rule, ...] = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from compress.errors import CompressError
 from compress.kinds import Known
+from compress.reporting.candidates import find_front
 from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
@@ -64,7 +65,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
         metric=reference.run.answered_task.primary_metric,
         baseline=baseline,
         rows=tuple(rows),
-        front=find_front(rows),
+        front=(),
         ancestors=told,
         groups=group_seeds(rows, runs, reference, known=known),
         timings=timings,
@@ -76,6 +77,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
         caveats=(),
         headline=None,
     )
+    section = section.model_copy(update={"front": find_front(section)})
     section = section.model_copy(update={"caveats": find_caveats(section, runs)})
     return section.model_copy(update={"headline": find_headline(section)})
 
@@ -134,17 +136,3 @@ def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
     students = [run for run in runs if getattr(run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
     return max(runs, key=lambda run: (taught[run.id], run.parameters, run.started, run.id)).id
-
-
-def find_front(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The runs that no other one beats in bytes and score at once, smallest first."""
-    scored = [(row, row.primary) for row in rows if row.primary and row.primary.comparable]
-    points = sorted((row.bytes, -score.score.value, row.run.id) for row, score in scored)
-    front: list[str] = []
-    best = -math.inf
-    for _, negative, run in points:
-        score = -negative
-        if score > best:
-            front.append(run)
-            best = score
-    return tuple(front)

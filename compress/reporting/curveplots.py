@@ -1,19 +1,27 @@
 """Where a training log's lines go, in the SVG's units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from compress.reporting.schema import Curve, Level
-from compress.reporting.wording import format_significant
+from compress.reporting.wording import format_significant, join_names
 
 CURVE_WIDTH, CURVE_HEIGHT = 240, 130
+TENTHS = 10
+"""Paths are in tenths of a unit."""
 
 
 @dataclass(frozen=True)
 class CurvePlot:
-    """One quantity of a training log as a line, with what its axes end at; `level` is what it is compared with."""
+    """Quantities of training logs as lines, with what their axes end at; `level` is what they are compared with.
+
+    `paths` are of the quantity that gives the plot its name, one a run, `beside` those that stand beside it.
+    """
 
     name: str
-    path: str
+    paths: tuple[str, ...]
+    beside: tuple[str, ...]
     low: str
     high: str
     first: int
@@ -23,36 +31,58 @@ class CurvePlot:
     level_path: str = ""
 
 
-def plot_curve(curve: Curve, name: str | None = None) -> CurvePlot:
-    """A curve of a training log, and the level that it is compared with; a constant one lies in the middle.
+def plot_curves(
+    curves: Sequence[Curve], *, beside: Sequence[Curve] = (), name: str | None = None
+) -> CurvePlot:
+    """Curves of one quantity, a run each, and the level that they are compared with; a constant one lies in the middle.
 
     Args:
-        curve: With one value or more.
+        curves: One or more, with one value or more.
+        beside: Others on the same axes.
         name: What the reader calls the quantity; default as the log does.
     """
-    seen = [*curve.values, *([curve.level.value] if curve.level else [])]
+    level = next((curve.level for curve in curves if curve.level), None)
+    shown = [*curves, *beside]
+    seen = [value for curve in shown for value in curve.values] + ([level.value] if level else [])
     low, high = min(seen), max(seen)
-    first, last = curve.steps[0], curve.steps[-1]
+    first, last = min(curve.steps[0] for curve in shown), max(curve.steps[-1] for curve in shown)
 
     def place(value: float) -> float:
         return CURVE_HEIGHT - 2 - ((value - low) / (high - low) if high > low else 0.5) * (CURVE_HEIGHT - 4)
 
-    points = [
-        f"{(step - first) / ((last - first) or 1) * (CURVE_WIDTH - 2) + 1:.1f} {place(value):.1f}"
-        for step, value in zip(curve.steps, curve.values, strict=True)
-    ]
-    name = name or curve.name.replace("_", " ")
-    ends = f"from {curve.values[0]:.3g} at step {first} to {curve.values[-1]:.3g} at step {last}"
-    level = curve.level
-    beside = f"; {level.name} {level.value:.3g}" if level else ""
+    def draw(curve: Curve) -> str:
+        return _write_path(
+            [
+                ((step - first) / ((last - first) or 1) * (CURVE_WIDTH - 2) + 1, place(value))
+                for step, value in zip(curve.steps, curve.values, strict=True)
+            ]
+        )
+
+    name = name or curves[0].name.replace("_", " ")
+    told = f"; {level.name} {level.value:.3g}" if level else ""
     return CurvePlot(
         name=name,
-        path=f"M{'L'.join(points)}",
+        paths=tuple(map(draw, curves)),
+        beside=tuple(map(draw, beside)),
         low=format_significant(low),
         high=format_significant(high),
         first=first,
         last=last,
-        description=f"{name} {ends}{beside}.",
+        description=f"{name} {_tell_ends(curves)}{told}.",
         level=level,
-        level_path=f"M1 {place(level.value):.1f}H{CURVE_WIDTH - 1}" if level else "",
+        level_path=_write_path([(1, place(level.value)), (CURVE_WIDTH - 1, place(level.value))])
+        if level
+        else "",
     )
+
+
+def _tell_ends(curves: Sequence[Curve]) -> str:
+    starts, ends = (join_names([f"{curve.values[place]:.3g}" for curve in curves]) for place in (0, -1))
+    return f"from {starts} at step {curves[0].steps[0]} to {ends} at step {curves[0].steps[-1]}"
+
+
+def _write_path(points: Sequence[tuple[float, float]]) -> str:
+    """A line in whole tenths, each corner counted from the one before: short, without an error that adds up."""
+    corners = [(round(TENTHS * x), round(TENTHS * y)) for x, y in points]
+    steps = ((x - left, y - top) for (left, top), (x, y) in pairwise(corners))
+    return f"M{corners[0][0]} {corners[0][1]}" + "".join(f"l{across} {down}" for across, down in steps)

@@ -20,9 +20,10 @@ from compress.recipes.stages import (
 from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
+from compress.reporting.candidates import Candidate
 from compress.reporting.lineage import order_runs
 from compress.reporting.pretraining import list_pretraining
-from compress.reporting.schema import Ancestor, Link, Report, Row, Section
+from compress.reporting.schema import Report, Row
 from compress.reporting.wording import (
     describe_machine,
     describe_versions,
@@ -33,7 +34,9 @@ from compress.reporting.wording import (
 )
 from compress.runs import Run
 
-TOLD_WHERE_ANY = frozenset({"weak_teachers"})
+TOLD_WHERE_ANY = frozenset(
+    {"augmentation_unconfident", "resumed_from_step", "truncated_training_texts", "weak_teachers"}
+)
 """Facts that count what a reader should know of; 0 is nothing to know."""
 
 Pair = tuple[str, str]
@@ -142,21 +145,33 @@ def _list_facts(run: Run) -> Iterator[Pair]:
             yield name, str(value)
 
 
+def join_essentials(runs: Sequence[Run]) -> tuple[Pair, ...]:
+    """The essentials of runs that differ in their seeds: what is the same once, the rest in the order of the runs.
+
+    The seeds themselves are left out where they differ: they are told with the runs' names.
+    """
+    told: dict[str, list[str]] = {}
+    for run in runs:
+        for term, value in list_essentials(run):
+            told.setdefault(term, []).append(value)
+    if len(set(told["Seed"])) > 1:
+        del told["Seed"]
+    return tuple(
+        (term, values[0] if len(set(values)) == 1 else " | ".join(values)) for term, values in told.items()
+    )
+
+
 def describe_size(row: Row) -> str:
     """Bytes, the tokenizer's beside them, and parameters: 17.6 MB + 712 kB tokenizer, 4.39 M parameters."""
     tokenizer = f" + {format_bytes(row.tokenizer_bytes)} tokenizer" if row.tokenizer_bytes else ""
     return f"{format_bytes(row.bytes)}{tokenizer}, {format_count(row.run.parameters)} parameters"
 
 
-def list_parents(section: Section, made: Row | Ancestor) -> tuple[Link, ...]:
-    """What a row or an ancestor was made from."""
-    return tuple(link for link in section.lineage if link.child == made.run.id)
-
-
-def order_by_making(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows in the order in which they were made, so that their commands can be repeated one by one."""
-    by_id = {row.run.id: row for row in rows}
-    return tuple(by_id[run.id] for run in order_runs([row.run for row in rows]))
+def order_by_making(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates in the order in which the first of their seeds were made."""
+    by_id = {run: each for each in candidates for run in each.runs}
+    made = order_runs([row.run for each in candidates for row in each.rows])
+    return tuple({each.runs: each for each in (by_id[run.id] for run in made)}.values())
 
 
 def list_commands(report: Report) -> tuple[str, ...]:

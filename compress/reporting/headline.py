@@ -58,9 +58,8 @@ def _size(one: Candidate) -> tuple[int, str]:
 
 def _represent(section: Section, one: Candidate) -> Row:
     """The row that stands for all seeds in what no seed decides, size and speed: the first that was timed."""
-    column = section.timing
-    timed = (row for row in one.rows if column and column.find(row.run.id))
-    return next(timed, one.rows[0])
+    timing = one.find_timing(section.timing)
+    return section.find(timing.run) if timing else one.rows[0]
 
 
 def _word_sentence(section: Section, one: Candidate, row: Row) -> str:

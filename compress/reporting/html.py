@@ -2,24 +2,24 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.curveplots import plot_curve
+from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
+    join_essentials,
     list_commands,
     list_environments,
-    list_essentials,
-    list_parents,
     order_by_making,
 )
 from compress.reporting.marks import FRAME
-from compress.reporting.origins import list_descendants
+from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency
-from compress.reporting.schema import Ancestor, Headline, Report, Row, Section
+from compress.reporting.schema import Ancestor, Curve, Headline, Report, Row, Section
 from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,7 +45,7 @@ def render_html(report: Report) -> str:
         report=report,
         script=script,
         script_hash=_hash_script(script),
-        sections=[_view(section, index) for index, section in enumerate(report.sections)],
+        sections=_list_views(report),
         environments=list_environments(report),
         commands=list_commands(report),
     )
@@ -76,32 +76,72 @@ def _filters() -> Mapping[str, Any]:
         "agreement": wording.describe_agreement,
         "fidelity_note": wording.explain_fidelity,
         "overview_note": wording.explain_overview,
+        "environment": lambda run, environments: environments[run][0],
         "task_name": wording.name_task,
         "points": wording.format_points,
     }
 
 
-def _view(section: Section, index: int) -> dict[str, Any]:
-    """What the template shows of one task."""
-    anchors = {row.run.id: f"run-{index}-{place}" for place, row in enumerate(section.rows)}
-    anchors |= {made.run.id: f"before-{index}-{place}" for place, made in enumerate(section.ancestors)}
+def _list_views(report: Report) -> list[dict[str, Any]]:
+    """What the template shows of each task; what came before several tasks is told with the first of them."""
+    views: list[dict[str, Any]] = []
+    told: dict[str, str] = {}
+    for index, section in enumerate(report.sections):
+        views.append(_view(section, index, told))
+        told |= {made.run.id: views[-1]["anchors"][made.run.id] for made in section.ancestors}
+    return views
+
+
+def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, Any]:
+    candidates = list_candidates(section)
+    anchors = {run: f"run-{index}-{place}" for place, one in enumerate(candidates) for run in one.runs}
+    kinds = _gather_ancestors(section)
+    for place, made in enumerate(kinds):
+        anchors |= {each.run.id: told.get(each.run.id, f"before-{index}-{place}") for each in made}
     return {
         "colours": _list_parts(section),
         "section": section,
         "index": index,
+        "candidates": candidates,
         "baseline": section.find(section.baseline),
         "figures": _list_figures(section),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
-        "curves": [(row, [plot_curve(curve) for curve in row.curves]) for row in section.rows if row.curves],
-        "before": [_view_ancestor(section, made) for made in section.ancestors],
-        "made": [
-            (row, list_parents(section, row), list_essentials(row.run))
-            for row in order_by_making(section.rows)
+        "seeds": sorted({seed for group in section.groups for seed in group.seeds}),
+        "curves": [(one, plots) for one in candidates if (plots := _plot_training(one))],
+        "before": [
+            _view_ancestors(section, made)
+            for made in kinds
+            if not told.keys() & {each.run.id for each in made}
         ],
-        "sizes": {row.run.id: describe_size(row) for row in section.rows},
+        "told_before": [made for made in kinds if told.keys() & {each.run.id for each in made}],
+        "made": [
+            (one, list_parents(section, one.runs), join_essentials([row.run for row in one.rows]))
+            for one in order_by_making(candidates)
+        ],
+        "sizes": {one.runs[0]: describe_size(one.rows[0]) for one in candidates},
         "anchors": anchors,
         "several_scores": any(len(row.scores) > 1 for row in section.rows),
     }
+
+
+def _gather_ancestors(section: Section) -> list[list[Ancestor]]:
+    """Those that differ in their seeds alone together, in the order of making."""
+    kinds: dict[str, list[Ancestor]] = {}
+    for made in section.ancestors:
+        kinds.setdefault(made.kind, []).append(made)
+    return list(kinds.values())
+
+
+def _plot_training(one: Candidate) -> list[CurvePlot]:
+    """The loss, in training and on the hold-out, and the hold-out's score; a line a seed."""
+    curves = [curve for row in one.rows for curve in row.curves]
+    loss, beside, score = (
+        [curve for curve in curves if curve.name == name] for name in ("loss", "eval_loss", "eval_score")
+    )
+    plots = (
+        [plot_curves(loss or beside, beside=beside if loss else (), name="loss")] if loss or beside else []
+    )
+    return [*plots, *([plot_curves(score, name="hold-out: score")] if score else [])]
 
 
 def _list_parts(section: Section) -> dict[str, str]:
@@ -117,13 +157,18 @@ def _list_parts(section: Section) -> dict[str, str]:
     return {part: f"part-{PARTS.index(part) if part in PARTS else len(PARTS) - 1}" for part in shown}
 
 
-def _view_ancestor(section: Section, made: Ancestor) -> tuple[Any, ...]:
+def _view_ancestors(section: Section, made: Sequence[Ancestor]) -> tuple[Any, ...]:
+    runs = [each.run.id for each in made]
+    quantities: dict[str, list[Curve]] = {}
+    for each in made:
+        for curve in each.curves:
+            quantities.setdefault(curve.name, []).append(curve)
     return (
         made,
-        list_parents(section, made),
-        list_essentials(made.run),
-        list_descendants(section, made.run),
-        [plot_curve(curve, wording.name_quantity(curve.name)) for curve in made.curves],
+        list_parents(section, runs),
+        join_essentials([each.run for each in made]),
+        list_descendants(section, runs),
+        [plot_curves(curves, name=wording.name_quantity(name)) for name, curves in quantities.items()],
     )
 
 

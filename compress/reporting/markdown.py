@@ -3,16 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from compress.reporting.candidates import Candidate, list_candidates
 from compress.reporting.essentials import (
     describe_size,
+    join_essentials,
     list_commands,
     list_environments,
-    list_essentials,
-    list_parents,
     order_by_making,
 )
-from compress.reporting.origins import ENTROPY
-from compress.reporting.schema import Interval, Overview, Report, Row, Section
+from compress.reporting.origins import ENTROPY, list_parents
+from compress.reporting.schema import Interval, Overview, Report, Section, Timing
 from compress.reporting.wording import (
     describe_agreement,
     explain_fidelity,
@@ -92,7 +92,7 @@ def _render_section(section: Section) -> Iterator[str]:
     yield from _render_table(section)
     yield ""
     if section.groups:
-        yield from _render_groups(section)
+        yield from _render_seeds(section)
         yield ""
     if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
         yield from _render_fidelity(section)
@@ -117,10 +117,12 @@ def _render_table(section: Section) -> Iterator[str]:
     titles += [f"{metric} (95 %)", "n", "Share kept (95 %)"]
     yield _line(titles)
     yield _line(["---", "---", *["---:"] * (len(titles) - 2)])
-    for row in section.rows:
-        yield _line(_list_cells(section, row))
+    for one in list_candidates(section):
+        yield _line(_list_cells(section, one))
     yield ""
     note = "Size: weights and graph on disk. Share kept: of the baseline's score, paired interval."
+    if section.groups:
+        note += " Of several seeds the mean; intervals over seeds and examples."
     if column:
         spread = "the range over sessions" if column.spread == "sessions" else "the quartiles over rounds"
         sessions = f"{len(column.sessions)} session{'s' * (len(column.sessions) != 1)}"
@@ -128,30 +130,22 @@ def _render_table(section: Section) -> Iterator[str]:
     yield escape(note)
 
 
-def _render_groups(section: Section) -> Iterator[str]:
+def _render_seeds(section: Section) -> Iterator[str]:
     metric = section.metric.replace("_", " ")
-    yield "### Means over seeds"
+    seeds = sorted({seed for group in section.groups for seed in group.seeds})
+    yield "### Each seed"
     yield ""
-    yield _line(
-        ["Model", "How it was made", "Seeds", f"{metric} (95 %)", "Lowest to highest", "Share kept (95 %)"]
-    )
-    yield _line(["---", "---", "---:", "---:", "---:", "---:"])
-    for group in section.groups:
-        kept = group.retention
-        yield _line(
-            [
-                escape(group.name),
-                escape(group.made),
-                str(len(group.seeds)),
-                f"{format_score(group.score.value)} ({format_range(group.score, 'score')})",
-                f"{format_score(group.lowest)} to {format_score(group.highest)}",
-                f"{format_share(kept.value)} ({format_range(kept, 'share')})" if kept else "not compared",
-            ]
-        )
-    yield ""
-    yield escape(
-        "Intervals: seeds and examples drawn anew together, 95 %; the share's paired with the baseline."
-    )
+    yield _line(["Model", f"Mean {metric}", *map(str, seeds)])
+    yield _line(["---", *["---:"] * (len(seeds) + 1)])
+    for one in list_candidates(section):
+        if one.group:
+            scores = {
+                seed: row.primary.score.value
+                for seed, row in zip(one.seeds, one.rows, strict=True)
+                if row.primary
+            }
+            told = [format_score(scores[seed]) if seed in scores else "–" for seed in seeds]
+            yield _line([escape(one.name), format_score(one.group.score.value), *told])
 
 
 def _render_fidelity(section: Section) -> Iterator[str]:
@@ -160,20 +154,21 @@ def _render_fidelity(section: Section) -> Iterator[str]:
     yield ""
     yield _line(["Model", "Split", "n", "Agreement (95 %)", "Calibration error"])
     yield _line(["---", "---", "---:", "---:", "---:"])
-    for row in section.rows:
-        for found in row.fidelity:
+    for one in list_candidates(section):
+        for found in one.fidelity:
             error = found.calibration_error
             yield _line(
                 [
-                    escape(row.short),
+                    escape(one.name),
                     escape(found.split),
                     str(found.n),
-                    describe_agreement(found, base=row is baseline),
+                    describe_agreement(found, base=section.baseline in one.runs),
                     "–" if error is None else format_score(error),
                 ]
             )
     yield ""
-    yield escape(explain_fidelity(baseline.short, baseline.run.answered_task.kind))
+    note = explain_fidelity(baseline.short, baseline.run.answered_task.kind)
+    yield escape(f"{note} Of several seeds the mean, the lowest and the highest." if section.groups else note)
 
 
 def _render_parts(section: Section) -> Iterator[str]:
@@ -229,22 +224,22 @@ def _write_fact(fact: object, write: Callable[[float], str]) -> str:
     return write(fact) if isinstance(fact, int | float) else "–"
 
 
-def _list_cells(section: Section, row: Row) -> list[str]:
-    base = row.run.id == section.baseline
-    cells = [escape(row.short), escape(row.made), format_bytes(row.bytes)]
+def _list_cells(section: Section, one: Candidate) -> list[str]:
+    row, base = one.rows[0], section.baseline in one.runs
+    cells = [escape(one.name), escape(row.made), format_bytes(row.bytes)]
     cells += [
         "baseline" if base else format_change(row.smaller, "smaller", "larger"),
         format_count(row.run.parameters),
     ]
-    cells += _list_timing_cells(section, row)
-    score = row.primary
-    if score is None:
+    if section.timing:
+        cells += _list_timing_cells(one.find_timing(section.timing), base=base)
+    if one.score is None or row.primary is None:
         return [*cells, "–", "–", "–"]
-    kept = score.retention
+    kept = one.retention
     return [
         *cells,
-        f"{format_score(score.score.value)} ({format_range(score.score, 'score')})",
-        str(score.n),
+        f"{format_score(one.score.value)} ({format_range(one.score, 'score')})",
+        str(row.primary.n),
         f"{format_share(kept.value)} ({format_range(kept, 'share')})"
         if kept
         else "baseline"
@@ -253,15 +248,12 @@ def _list_cells(section: Section, row: Row) -> list[str]:
     ]
 
 
-def _list_timing_cells(section: Section, row: Row) -> list[str]:
-    if section.timing is None:
-        return []
-    timing = section.timing.find(row.run.id)
+def _list_timing_cells(timing: Timing | None, *, base: bool) -> list[str]:
     if timing is None:
         return ["–", "not compared"]
     times = f"{format_significant(timing.milliseconds.value)} ({format_range(timing.milliseconds, 'milliseconds')})"
     if timing.speedup is None:
-        return [times, "baseline" if row.run.id == section.baseline else "not compared"]
+        return [times, "baseline" if base else "not compared"]
     faster = format_change(timing.speedup.value, "faster", "slower")
     return [times, f"{faster} ({format_range(timing.speedup, 'ratio')})"]
 
@@ -274,15 +266,21 @@ def _render_making(report: Report) -> Iterator[str]:
     environments = list_environments(report)
     yield "## What was done"
     for section in report.sections:
-        for row in order_by_making(section.rows):
+        for one in order_by_making(list_candidates(section)):
+            row = one.rows[0]
             yield ""
             yield f"### {escape(row.label)}"
             yield ""
-            for link in list_parents(section, row):
+            for link in list_parents(section, one.runs):
                 yield f"- {escape(link.role)}: ← {escape(link.parent)}"
+            if one.seeds:
+                yield f"- seeds: {' | '.join(map(str, one.seeds))}"
             yield f"- {describe_size(row)}"
-            yield from (f"- {escape(term)}: {escape(value)}" for term, value in list_essentials(row.run))
-            yield f"- Environment {environments[row.run.id][0]}"
+            yield from (
+                f"- {escape(term)}: {escape(value)}"
+                for term, value in join_essentials([row.run for row in one.rows])
+            )
+            yield f"- Environment {', '.join(dict.fromkeys(environments[run][0] for run in one.runs))}"
     yield ""
     yield "## Do it again"
     yield ""

@@ -1,13 +1,14 @@
 """What the models of a section went through before they learned its task."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
-from compress.kinds import Known
+from compress.kinds import Known, kind_of
+from compress.reporting.candidates import list_candidates
 from compress.reporting.curves import read_curves
 from compress.reporting.data import RunData
 from compress.reporting.lineage import describe_making, order_runs, tell_apart
-from compress.reporting.schema import Ancestor, Curve, Level, Section
+from compress.reporting.schema import Ancestor, Curve, Level, Link, Section
 from compress.runs import Run
 
 MASKED_WORDS = "eval_masked_lm"
@@ -32,13 +33,18 @@ def trace_ancestors(runs: Sequence[Run], known: Known) -> tuple[Run, ...]:
 
 def build_ancestors(runs: Sequence[Run], data: Mapping[str, RunData], known: Known) -> tuple[Ancestor, ...]:
     """What a report says of each of these runs; `data` by their ids."""
-    made = {run.id: describe_making(run, known) for run in runs}
-    labels = tell_apart(runs, {run.id: f"{run.name} · {made[run.id]}" for run in runs})
+    names = {run.id: f"{run.name} · {describe_making(run, known)}" for run in runs}
+    labels = tell_apart(runs, names)
+    first: dict[Hashable, Run] = {}
+    for run in runs:
+        first.setdefault(kind_of(run, known, seeds=False), run)
+    kinds = tell_apart(list(first.values()), names)
     return tuple(
         Ancestor(
             run=run,
             label=labels[run.id],
             made=labels[run.id].removeprefix(f"{run.name} · "),
+            kind=kinds[first[kind_of(run, known, seeds=False)].id],
             curves=_read_quantities(data[run.id]),
         )
         for run in runs
@@ -59,12 +65,30 @@ def _read_quantities(data: RunData) -> tuple[Curve, ...]:
     )
 
 
-def list_descendants(section: Section, run: Run) -> dict[str, str]:
-    """Role → the names of the models that a run played it for."""
-    names = {made.run.id: made.label for made in section.ancestors}
-    names |= {row.run.id: row.short for row in section.rows}
-    found: dict[str, list[str]] = defaultdict(list)
+def list_descendants(section: Section, runs: Collection[str]) -> dict[str, str]:
+    """Role → the names of the models that runs, by their ids, played it for; several seeds by one name."""
+    names = name_together(section)
+    found: dict[str, dict[str, None]] = defaultdict(dict)
     for link in section.lineage:
-        if link.run == run.id:
-            found[link.role].append(names[link.child])
+        if link.run in runs:
+            found[link.role][names[link.child]] = None
     return {role: ", ".join(children) for role, children in found.items()}
+
+
+def list_parents(section: Section, runs: Collection[str]) -> tuple[Link, ...]:
+    """What runs, by their ids, were made from; what is so in several seeds is told once, by the name of all of them."""
+    links = [link for link in section.lineage if link.child in runs]
+    if len(runs) == 1:
+        return tuple(links)
+    names = name_together(section)
+    told: dict[tuple[str, str], Link] = {}
+    for link in links:
+        name = names.get(link.run or "", link.parent)
+        told.setdefault((link.role, name), link.model_copy(update={"parent": name}))
+    return tuple(told.values())
+
+
+def name_together(section: Section) -> dict[str, str]:
+    """Run's id → its name, for several seeds the same one."""
+    names = {made.run.id: made.kind for made in section.ancestors}
+    return names | {run: each.name for each in list_candidates(section) for run in each.runs}

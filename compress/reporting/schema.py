@@ -176,11 +176,15 @@ class Row(Frozen):
 
 
 class Ancestor(Frozen):
-    """A run that rows of a section were made from and that answers no task: what came before the task."""
+    """A run that rows of a section were made from and that answers no task: what came before the task.
+
+    `kind` names it together with those that differ from it in their seeds alone.
+    """
 
     run: Run
     label: str
     made: str
+    kind: str
     curves: tuple[Curve, ...]
 
 
@@ -241,7 +245,8 @@ class Section(Frozen):
     """The comparison of all runs of one task; rows start with the baseline, then the largest.
 
     `ancestors` are the stages before the task, in the order of making. `groups` are the means over seeds, best first.
-    `front` holds the ids of the runs that no other run beats in both bytes and score, smallest first.
+    `front` holds the ids of the runs that no other beats in both bytes and score, smallest first; of several seeds by their
+    mean, and then all of them.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
     """
 

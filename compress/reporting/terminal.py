@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from compress.reporting.schema import Interval, Overview, Report, Row, Section
+from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
     format_bytes,
@@ -80,8 +81,8 @@ def _build_table(section: Section) -> "RenderableType":
         table.add_column("ms a batch", justify="right", min_width=11)
     table.add_column(section.metric.replace("_", " "), justify="right", min_width=13)
     table.add_column("share kept", justify="right", min_width=12)
-    for row in section.rows:
-        table.add_row(*(Text(cell) for cell in _list_cells(section, row)))
+    for one in list_candidates(section):
+        table.add_row(*(Text(cell) for cell in _list_cells(section, one)))
     return table
 
 
@@ -109,37 +110,37 @@ def _build_fidelity_table(section: Section) -> "RenderableType":
     table.add_column("split", overflow="fold")
     table.add_column("agreement", justify="right")
     table.add_column("calibration error", justify="right")
-    for row in section.rows:
-        for found in row.fidelity:
+    for one in list_candidates(section):
+        for found in one.fidelity:
             error = "–" if found.calibration_error is None else format_score(found.calibration_error)
-            cells = (row.short, found.split, describe_agreement(found, base=row is baseline), error)
+            agreement = describe_agreement(found, base=section.baseline in one.runs)
+            cells = (one.name, found.split, agreement, error)
             table.add_row(*(Text(show(cell)) for cell in cells))
     return table
 
 
-def _list_cells(section: Section, row: Row) -> list[str]:
-    base = row.run.id == section.baseline
+def _list_cells(section: Section, one: Candidate) -> list[str]:
+    row, base = one.rows[0], section.baseline in one.runs
     made = f"{show(row.made)}{', baseline' if base else ''}"
     size = format_bytes(row.bytes)
     cells = [
-        f"{show(row.short)}\n{made}",
+        f"{show(one.name)}\n{made}",
         size if base else f"{size}\n{format_change(row.smaller, 'smaller', 'larger')}",
     ]
     cells.append(format_count(row.run.parameters))
     if section.timing:
-        cells.append(_describe_timing(section, row))
-    score = row.primary
-    if score is None:
+        cells.append(_describe_timing(section, one))
+    if one.score is None or row.primary is None:
         return [*cells, "–", "–"]
-    n = f"\nn = {score.n}"
-    cells.append(f"{format_score(score.score.value)}\n({format_range(score.score, 'score')}){n}")
-    kept = score.retention
+    n = f"\nn = {row.primary.n}" + (f", {len(one.seeds)} seeds" if one.seeds else "")
+    cells.append(f"{_stack(format_score(one.score.value), one.score, 'score')}{n}")
+    kept = one.retention
     otherwise = "baseline" if base else "not compared"
     return [*cells, _stack(format_share(kept.value), kept, "share") if kept else otherwise]
 
 
-def _describe_timing(section: Section, row: Row) -> str:
-    timing = section.timing.find(row.run.id) if section.timing else None
+def _describe_timing(section: Section, one: Candidate) -> str:
+    timing = one.find_timing(section.timing)
     if timing is None:
         return "–"
     times = format_significant(timing.milliseconds.value)

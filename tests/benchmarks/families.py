@@ -27,7 +27,7 @@ import numpy as np
 from compress.runs import StoredRun, read_run
 from compress.statistics import estimate_gain
 from tests.benchmarks.outcomes import read_predictions
-from tests.benchmarks.reports import write_report
+from tests.benchmarks.reports import recorded, write_report
 from tests.benchmarks.tables import render_rows
 
 FAMILIES = ("albert-mini", "bert-mini", "roberta-mini", "electra-mini")
@@ -249,4 +249,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("tests.benchmarks.families"):
+        main()

@@ -26,7 +26,7 @@ from compress.recipes.quantization import PackedInt4
 from compress.recovery import Recovery
 from compress.runs import StoredRun
 from compress.workloads import Shape
-from tests.benchmarks.reports import write_report
+from tests.benchmarks.reports import recorded, write_report
 
 TEACHER, STUDENT = "minilm-l6", "albert-tiny"
 TASKS = ("cola", "mrpc", "stsb", "rte", "wnli", "sst2")
@@ -148,4 +148,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("tests.benchmarks.glue"):
+        main()

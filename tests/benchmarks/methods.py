@@ -30,7 +30,7 @@ from compress.recovery import Recovery
 from compress.runs import StoredRun
 from compress.workloads import Shape
 from tests.benchmarks.outcomes import describe_points, describe_times, points_gained, times_as_fast
-from tests.benchmarks.reports import write_report
+from tests.benchmarks.reports import recorded, write_report
 from tests.benchmarks.tables import render_rows
 
 TEACHER = "minilm-l6"
@@ -251,4 +251,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("tests.benchmarks.methods"):
+        main()

@@ -6,6 +6,7 @@ import pytest
 
 from compress.recipes.pretraining import Generator
 from compress.reporting import check_report, write_report
+from compress.reporting.candidates import list_candidates
 from compress.reporting.card import render_card
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
@@ -221,8 +222,8 @@ class TestPages:
         write_record(ancestry.first.path / "run.json", again)
         report = compare(write(ancestry.runs, tmp_path / "report"))
         assert list_commands(report)[0] == "redone"
-        rows = report.sections[0].rows
-        assert [row.run.stage.kind for row in order_by_making(tuple(reversed(rows)))] == [
+        candidates = list_candidates(report.sections[0])
+        assert [one.rows[0].run.stage.kind for one in order_by_making(candidates[::-1])] == [
             "finetune",
             "distill",
         ]
@@ -261,3 +262,38 @@ class TestPages:
         assert [made.made for made in section.ancestors] == [
             f"pretrained from nothing (nsp) · seed {seed}" for seed in (42, 43)
         ]
+        assert {made.kind for made in section.ancestors} == {"bert-mini · pretrained from nothing (nsp)"}
+
+    def test_what_differs_in_its_seeds_is_one_article_and_what_several_tasks_share_is_told_once(
+        self, kit, store, tmp_path
+    ):
+        shape = {"size": 9, "parameters": 9}
+        history = [{"step": step, "loss": 9.0 - step} for step in (1, 2)]
+        general = store.add("student", kit.GENERAL, task=None, place="wiki", **shape)
+        runs = []
+        for task in (kit.TASK, kit.TASK.model_copy(update={"name": "other"})):
+            for seed in (42, 43):
+                first = store.add(
+                    "bert-mini",
+                    kit.PRETRAIN,
+                    task=None,
+                    place=f"words of {task.name}",
+                    parents=[kit.child_of(general, "model")],
+                    seed=seed,
+                    history=history,
+                    **shape,
+                )
+                parents = [kit.child_of(first, "model")]
+                runs.append(
+                    store.add("bert-mini", kit.FINETUNE, task=task, seed=seed, parents=parents, **shape)
+                )
+                store.evaluate(runs[-1], kit.answers(40, seed))
+        write_report(runs, tmp_path / "report", command="c")
+        page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        before = [part.partition("<h3>")[0] for part in page.split("<h3>Before the task</h3>")[1:]]
+        assert [part.count("<article") for part in before] == [2, 1]
+        assert [part.count("<svg") for part in before] == [1, 1]
+        assert [part.count('<path class="curve"') for part in before] == [2, 2]
+        assert all("<dt>Seeds</dt><dd>42 | 43</dd>" in part for part in before)
+        assert before[1].count('href="#before-0-0"') == 2  # in a sentence, and as what it was made from
+        assert page.count('id="before-0-0"') == 1

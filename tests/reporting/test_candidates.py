@@ -42,3 +42,48 @@ def test_seeds_are_told_by_their_mean(section):
     assert seeds.retention.value == pytest.approx((1 - 50 / 400) / (1 - 40 / 400))
     (alone,) = (each for each in list_rivals(section) if not each.group)
     assert alone.score.value == pytest.approx(1 - 70 / 400)
+
+
+def test_scores_and_fidelity_of_seeds_are_their_mean_and_range(section):
+    (seeds,) = (each for each in list_rivals(section) if each.group)
+    (score,) = seeds.scores
+    assert (score.score.value, score.score.low, score.score.high) == pytest.approx((0.875, 0.85, 0.9))
+    assert (score.retention.low, score.retention.high) == pytest.approx((0.85 / 0.9, 1.0))
+    (found,) = seeds.fidelity
+    agreements = [row.fidelity[0].agreement.value for row in seeds.rows]
+    assert found.agreement.value == pytest.approx(sum(agreements) / 3)
+    assert (found.agreement.low, found.agreement.high) == (min(agreements), max(agreements))
+    errors = [row.fidelity[0].calibration_error for row in seeds.rows]
+    assert found.calibration_error == pytest.approx(sum(errors) / 3)
+    (alone,) = (each for each in list_rivals(section) if not each.group)
+    assert alone.scores == alone.rows[0].scores
+    assert alone.fidelity == alone.rows[0].fidelity
+
+
+def test_they_stand_in_the_order_of_the_rows(section):
+    places = {row.run.id: place for place, row in enumerate(section.rows)}
+    first = [min(places[run] for run in each.runs) for each in list_candidates(section)]
+    assert first == sorted(first)
+
+
+def test_no_lucky_seed_is_on_the_front(section, store, kit, tmp_path):
+    """Guards a front of single seeds: the best of three beats the model alone, their mean does not."""
+    teacher = read_run(store.root / section.baseline)
+    lucky = [
+        store.add(
+            "wide",
+            kit.DISTILL,
+            size=30,
+            parameters=9,
+            seed=seed,
+            parents=[kit.child_of(teacher, "teacher")],
+        )
+        for seed in WRONG
+    ]
+    for stored, wrong in zip(lucky, (60, 90, 90), strict=True):
+        store.evaluate(stored, kit.answers(wrong, stored.run.seed))
+    alone = read_run(store.root / next(row.run.id for row in section.rows if row.run.name == "bert-mini"))
+    runs = [read_run(stored.path) for stored in (teacher, alone, *lucky)]
+    write_data(runs, tmp_path / "again", title="T", command="c", baseline=teacher.run.id)
+    (found,) = compare(read_data(tmp_path / "again")).sections
+    assert found.front == (alone.run.id, teacher.run.id)

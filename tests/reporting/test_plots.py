@@ -1,13 +1,14 @@
 import math
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
-from compress.reporting.curveplots import plot_curve
+from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
 from compress.reporting.plots import draw, plot_bytes, plot_latency
 from compress.reporting.points import Point
@@ -71,15 +72,42 @@ def test_equal_points_and_constant_curves_are_drawn():
     same = Interval(value=1.0, low=1.0, high=1.0)
     plot = draw([Point(name, 5.0, same, None, False) for name in "ab"], "Bytes", "accuracy", str)
     assert plot.marks[0].x == plot.marks[1].x
-    curve = plot_curve(Curve(name="loss", steps=(3, 3), values=(2.0, 2.0)))
-    assert "nan" not in curve.path
+    curve = plot_curves([Curve(name="loss", steps=(3, 3), values=(2.0, 2.0))])
+    assert curve.paths == ("M10 650l0 0",)
+
+
+def corners(path):
+    """A path's corners in the units of its plot."""
+    steps = [tuple(map(int, part.split())) for part in path[1:].split("l")]
+    return [tuple(coordinate / TENTHS for coordinate in each) for each in np.cumsum(steps, axis=0).tolist()]
 
 
 def test_a_curve_runs_from_its_first_to_its_last_value():
-    curve = plot_curve(Curve(name="eval_accuracy", steps=(0, 50, 100), values=(1.0, 3.0, 2.0)))
-    places = [tuple(map(float, part.split())) for part in curve.path[1:].split("L")]
-    assert places == [(1, 128), (120, 2), (239, 65)]
+    curve = plot_curves([Curve(name="eval_accuracy", steps=(0, 50, 100), values=(1.0, 3.0, 2.0))])
+    assert corners(*curve.paths) == [(1, 128), (120, 2), (239, 65)]
     assert (curve.name, curve.low, curve.high, curve.last) == ("eval accuracy", "1.00", "3.00", 100)
+
+
+def test_a_long_curve_ends_where_its_last_value_is():
+    """Guards corners that are counted from one another: what each is rounded by must not add up."""
+    steps = tuple(range(239))
+    curve = plot_curves([Curve(name="loss", steps=steps, values=tuple(step / 237.77 for step in steps))])
+    found = corners(*curve.paths)
+    assert found[0] == (1, 128)
+    assert found[-1] == (239, 2)
+    assert found[119] == (120, 65)
+
+
+def test_curves_of_several_seeds_share_their_axes():
+    """The longest run and the highest value end the axes, of what stands beside them, too."""
+    first = Curve(name="loss", steps=(0, 100), values=(3.0, 1.0))
+    second = Curve(name="loss", steps=(0, 50), values=(2.0, 2.0))
+    held = Curve(name="eval_loss", steps=(50, 200), values=(4.0, 5.0))
+    plot = plot_curves([first, second], beside=[held], name="loss")
+    assert (plot.low, plot.high, plot.first, plot.last) == ("1.00", "5.00", 0, 200)
+    assert [corners(path)[-1] for path in plot.paths] == [(120, 128), (60.5, 96.5)]
+    assert [corners(path)[-1] for path in plot.beside] == [(239, 2)]
+    assert plot.description == "loss from 3 and 2 at step 0 to 1 and 2 at step 100."
 
 
 def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
@@ -99,8 +127,10 @@ def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
 
 def test_a_level_lies_where_the_curve_would_and_inside_the_plot():
     level = Level(name="unigram entropy", value=4.0)
-    curve = plot_curve(Curve(name="eval_masked_lm", steps=(0, 10), values=(3.0, 2.0), level=level), "words")
-    assert (curve.path, curve.level_path) == ("M1.0 65.0L239.0 128.0", "M1 2.0H239")
+    known = Curve(name="eval_masked_lm", steps=(0, 10), values=(3.0, 2.0), level=level)
+    curve = plot_curves([known], name="words")
+    assert corners(*curve.paths) == [(1, 65), (239, 128)]
+    assert corners(curve.level_path) == [(1, 2), (239, 2)]
     assert (curve.low, curve.high, curve.name) == ("2.00", "4.00", "words")
     assert curve.description == "words from 3 at step 0 to 2 at step 10; unigram entropy 4."
 

@@ -1,11 +1,17 @@
 """Means over seeds: which runs are told together, and what is said of them."""
 
+import io
+import re
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from compress.recipes.terms import SoftTerm
+from compress.reporting import write_report
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.terminal import render_table
 from compress.runs import read_run
 
 WRONG = {42: 70, 43: 80, 44: 75}
@@ -64,6 +70,29 @@ def test_caveats_name_a_model_once_whatever_its_seeds(student, teacher, tmp_path
     assert "tell albert-tiny (3 seeds) from the baseline" in told["unresolved"].text
     assert told["unresolved"].runs == tuple(stored.run.id for stored in runs)
     assert told["not-measured"].text == "Without a measured latency: every model here."
+
+
+def test_every_table_has_a_line_for_all_seeds_of_a_model(student, teacher, tmp_path, kit):
+    """Guards tables that grow with the seeds: the mean is what is compared, each seed stands in a column."""
+    runs = [student(seed, wrong, facts={"steps": seed}) for seed, wrong in WRONG.items()]
+    stray = student(45, 90, stage=kit.FINETUNE)
+    chosen = [read_run(stored.path) for stored in (teacher, *runs, stray)]
+    report = write_report(chosen, tmp_path / "report", command="c", baseline=teacher.run.id)
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    tables = re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
+    assert [table.count("<tr") for table in tables] == [3, 1, 3]  # comparison, each seed, stands in
+    assert re.findall(r'data-sort="([\d.]+)"', tables[1]) == ["0.8125", "0.825", "0.8", "0.8125"]
+    made = page.partition("<h3>What was done</h3>")[2]
+    assert made.count("<article") == 3
+    assert "<dt>Seeds</dt><dd>42 | 43 | 44</dd>" in made
+    assert "<dt>steps</dt><dd>42 | 43 | 44</dd>" in made
+    assert "<dt>Seed</dt><dd>42 | 43" not in made
+    lines = (tmp_path / "report" / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "| albert-tiny · logits | 0.812 | 0.825 | 0.800 | 0.812 |" in lines
+    assert sum(line.startswith("| albert-tiny · logits |") for line in lines) == 3
+    console = Console(width=120, file=io.StringIO())
+    console.print(render_table(report))
+    assert "n = 400, 3 seeds" in console.file.getvalue()
 
 
 def test_what_was_made_otherwise_is_not_among_them(student, groups, kit):
