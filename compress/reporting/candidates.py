@@ -64,8 +64,8 @@ class Candidate:
             if len(found) == 1
             else found[0].model_copy(
                 update={
-                    "score": _range([each.score for each in found]),
-                    "retention": _range([each.retention for each in found]),
+                    "score": mean_and_range([each.score for each in found]),
+                    "retention": mean_and_range([each.retention for each in found]),
                 }
             )
             for found in zip(*(row.scores for row in self.rows), strict=False)
@@ -79,7 +79,7 @@ class Candidate:
             if len(found) == 1
             else found[0].model_copy(
                 update={
-                    "agreement": _range([each.agreement for each in found]),
+                    "agreement": mean_and_range([each.agreement for each in found]),
                     "calibration_error": _mean([each.calibration_error for each in found]),
                 }
             )
@@ -87,9 +87,8 @@ class Candidate:
         )
 
     def find_timing(self, column: TimingColumn | None) -> Timing | None:
-        """The first of its seeds that was measured: what takes time is no seed's."""
-        found = (column.find(run) for run in self.runs) if column else ()
-        return next((timing for timing in found if timing), None)
+        """The first of its seeds that was measured."""
+        return find_timing(self.rows, column)
 
 
 def list_candidates(section: Section) -> list[Candidate]:
@@ -119,6 +118,12 @@ def _gather(section: Section, group: SeedGroup) -> Candidate:
     return Candidate(rows, name_group(section, group), group)
 
 
+def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | None:
+    """The first of a model's seeds that was measured: what takes time is no seed's; None where none was."""
+    found = (column.find(row.run.id) for row in rows) if column else ()
+    return next((timing for timing in found if timing), None)
+
+
 def find_front(section: Section) -> tuple[str, ...]:
     """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
     scored = [(each, each.score) for each in list_candidates(section) if _is_comparable(each)]
@@ -137,8 +142,8 @@ def _is_comparable(one: Candidate) -> bool:
     return primary is not None and primary.comparable
 
 
-def _range(found: Sequence[Interval | None]) -> Interval | None:
-    """Mean, lowest and highest; None where one is missing."""
+def mean_and_range(found: Sequence[Interval | None]) -> Interval | None:
+    """The mean of several values, its bounds the lowest and the highest of them; None where one is missing."""
     values = [each.value for each in found if each]
     whole = values and len(values) == len(found)
     return Interval(value=fmean(values), low=min(values), high=max(values)) if whole else None

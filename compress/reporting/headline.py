@@ -1,8 +1,13 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
 from compress.reporting.candidates import Candidate, list_rivals
 from compress.reporting.schema import Headline, Row, Section, TimingColumn
 from compress.reporting.wording import format_change, format_condition, format_range, format_share
+
+Choice = TypeVar("Choice")
 
 WORTHWHILE = 0.95
 """The headline is about the smallest model that keeps so much of the baseline's score ..."""
@@ -33,20 +38,30 @@ def find_headline(section: Section) -> Headline | None:
     )
 
 
+def choose_smallest(
+    kept: Sequence[tuple[Choice, float]], size: Callable[[Choice], Any]
+) -> tuple[Choice, str]:
+    """The smallest that keeps enough of the baseline's score, or of those that keep most; and why that one.
+
+    Args:
+        kept: Each with the share that it keeps; one or more.
+        size: What they are ordered by.
+    """
+    best = max(share for _, share in kept)
+    good = [each for each, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
+    bar = f"{100 * WORTHWHILE:.0f} % of the score"
+    reason = f"The smallest model here that keeps at least {bar}."
+    if best < WORTHWHILE:
+        near = f"{100 * AS_GOOD:.0f} points"
+        reason = f"No model here keeps {bar}; this is the smallest within {near} of the one that keeps most."
+    return min(good, key=size), reason
+
+
 def _choose(section: Section) -> tuple[Candidate, str] | None:
     others = list_rivals(section)
     kept = [(each, each.retention.value) for each in others if each.retention]
-    best = max((share for _, share in kept), default=0.0)
-    good = [each for each, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
-    if good:
-        bar = f"{100 * WORTHWHILE:.0f} % of the score"
-        reason = f"The smallest model here that keeps at least {bar}."
-        if best < WORTHWHILE:
-            near = f"{100 * AS_GOOD:.0f} points"
-            reason = (
-                f"No model here keeps {bar}; this is the smallest within {near} of the one that keeps most."
-            )
-        return min(good, key=_size), reason
+    if kept:
+        return choose_smallest(kept, _size)
     if others:
         return min(others, key=_size), "The smallest model here; its score is not compared."
     return None

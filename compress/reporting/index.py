@@ -49,6 +49,8 @@ def render_index(reports: Mapping[str, Report]) -> str:
 def _render_entry(name: str, report: Report) -> Iterator[str]:
     yield f"## [{escape(report.title)}]({name}/README.md)"
     yield ""
+    if report.overview and report.overview.sentence:
+        yield f"- All tasks: {escape(report.overview.sentence)}"
     for section in report.sections:
         models = f"{len(section.rows)} model{'s' * (len(section.rows) > 1)}"
         said = section.headline.sentence if section.headline else _tell_one(section)

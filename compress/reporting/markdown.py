@@ -22,6 +22,7 @@ from compress.reporting.wording import (
     format_condition,
     format_count,
     format_range,
+    format_ratio,
     format_score,
     format_share,
     format_significant,
@@ -60,13 +61,20 @@ def _render_overview(overview: Overview, note: str) -> Iterator[str]:
     names = [name_task(task) for task in overview.tasks]
     yield f"## Mean of {escape(join_names(names))}"
     yield ""
-    yield _line(["Model", *map(escape, names), "Mean (95 %)", "Share kept (95 %)"])
-    yield _line(["---", *["---:"] * (len(names) + 2)])
+    if overview.sentence and overview.reason:
+        yield f"**{escape(overview.sentence)}** {escape(overview.reason)}"
+        yield ""
+    yield _line(["Model", "Size", "Faster", *map(escape, names), "Mean (95 %)", "Share kept (95 %)"])
+    yield _line(["---", *["---:"] * (len(names) + 4)])
     for row in overview.rows:
         kept = row.kept
         yield _line(
             [
                 escape(row.name),
+                format_bytes(row.bytes),
+                f"{format_ratio(row.faster.value)} ({format_range(row.faster, 'ratio')})"
+                if row.faster
+                else "–",
                 *map(_write_score, [*row.scores, row.mean]),
                 f"{format_share(kept.value)} ({format_range(kept, 'share')})" if kept else "–",
             ]

@@ -8,11 +8,19 @@ import numpy as np
 
 from compress import statistics
 from compress.kinds import Known
-from compress.reporting.candidates import list_candidates
+from compress.reporting.candidates import find_timing, list_candidates, mean_and_range
 from compress.reporting.data import RunData
+from compress.reporting.headline import choose_smallest
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
+from compress.reporting.wording import (
+    format_change,
+    format_range,
+    format_share,
+    join_names,
+    name_task,
+)
 from compress.resampling import score_resamples
 from compress.statistics import METRICS, Array, mean_of_drawn_seeds, percentile_interval
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
@@ -72,9 +80,56 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
             rows is None or section.baseline in {row.run.id for row in rows}
             for rows, section in zip(found, chosen, strict=True)
         )
-        told.append((is_baseline, _build_row(brief[name], draws, is_baseline=is_baseline)))
+        costs = _count_costs(found, chosen)
+        told.append((is_baseline, _build_row(brief[name], draws, costs, is_baseline=is_baseline)))
     told.sort(key=lambda each: (not each[0], *_rank(each[1])))
-    return Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
+    overview = Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
+    baselines = [row.name for is_baseline, row in told if is_baseline]
+    return _add_sentence(overview, baselines[0]) if len(baselines) == 1 else overview
+
+
+def _add_sentence(overview: Overview, baseline: str) -> Overview:
+    kept = [(row, row.kept.value) for row in overview.rows if row.kept]
+    if not kept:
+        return overview
+    row, reason = choose_smallest(kept, lambda row: (row.bytes, row.name))
+    changes = [
+        format_change(change.value, *words)
+        for change, words in ((row.smaller, ("smaller", "larger")), (row.faster, ("faster", "slower")))
+        if change
+    ]
+    tasks = join_names([name_task(task) for task in overview.tasks])
+    share = f"{format_share(row.kept.value)} ({format_range(row.kept, 'share')})" if row.kept else ""
+    sentence = (
+        f"{row.name} is {' and '.join(changes)} than {baseline} and keeps {share} of its mean over {tasks}."
+    )
+    return overview.model_copy(update={"sentence": sentence, "reason": reason})
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Bytes of a model's largest artefact, and how much smaller and faster it is than the baseline of each task."""
+
+    bytes: int
+    smaller: Interval | None
+    faster: Interval | None
+
+
+def _count_costs(found: Sequence[tuple[Row, ...] | None], sections: Sequence[Section]) -> _Costs:
+    """Times of several tasks are told together where they were taken under one condition on one machine."""
+    here = [(rows, section) for rows, section in zip(found, sections, strict=True) if rows]
+    every = [row for rows, _ in here for row in rows]
+    columns = [section.timing for _, section in here]
+    conditions = {(column.machine, column.condition.model_dump_json()) for column in columns if column}
+    alike = len(here) == len(sections) and len(conditions) == 1
+    ratios = [Interval(value=row.smaller, low=row.smaller, high=row.smaller) for row in every]
+    speedups = [
+        timing.speedup if timing else None
+        for timing in (find_timing(rows, section.timing) for rows, section in here)
+    ]
+    return _Costs(
+        max(row.bytes for row in every), mean_and_range(ratios), mean_and_range(speedups) if alike else None
+    )
 
 
 def _rank(row: OverviewRow) -> tuple[bool, float, str]:
@@ -129,11 +184,14 @@ def _score(metric: str, labels: Array, models: Sequence[Array], *, seed: int) ->
     return _Draws(float(np.mean(values[:-1])), samples, values[-1], draws[-1])
 
 
-def _build_row(name: str, draws: Sequence[_Draws | None], *, is_baseline: bool) -> OverviewRow:
+def _build_row(name: str, draws: Sequence[_Draws | None], costs: _Costs, *, is_baseline: bool) -> OverviewRow:
     known = [each for each in draws if each is not None]
     whole = _Draws.mean(known) if len(known) == len(draws) else None
     return OverviewRow(
         name=name,
+        bytes=costs.bytes,
+        smaller=None if is_baseline else costs.smaller,
+        faster=None if is_baseline else costs.faster,
         scores=tuple(_interval(each.value, each.samples) if each else None for each in draws),
         mean=_interval(whole.value, whole.samples) if whole else None,
         kept=_keep(whole) if whole and not is_baseline else None,

@@ -283,12 +283,17 @@ class Section(Frozen):
 class OverviewRow(Frozen):
     """A model on several tasks, each score over its seeds; `name` is its name and how it was made.
 
+    `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
+    it is where every task's comparison says so under one condition on one machine; both with the range over the tasks.
     `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
     `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.
     All with 95 % intervals, over seeds and examples, drawn anew for each task.
     """
 
     name: str
+    bytes: int
+    smaller: Interval | None
+    faster: Interval | None
     scores: tuple[Interval | None, ...]
     mean: Interval | None
     kept: Interval | None
@@ -298,10 +303,13 @@ class Overview(Frozen):
     """Models that answer two tasks or more, and these tasks: GLUE's mean, of the tasks that are here.
 
     The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out.
+    `sentence` is the answer in ten seconds, and `reason` why it is about that model; None where no mean is compared.
     """
 
     tasks: tuple[str, ...]
     rows: tuple[OverviewRow, ...]
+    sentence: str | None = None
+    reason: str | None = None
 
 
 class Report(Frozen):

@@ -43,6 +43,8 @@ def render_table(report: Report) -> "RenderableType":
             parts.append(_build_fidelity_table(section))
         parts += [Text(f"! {show(caveat.text)}") for caveat in section.caveats]
     if report.overview:
+        if report.overview.sentence:
+            parts += [Text(show(report.overview.sentence)), Text("")]
         parts.append(_build_overview_table(report.overview))
     return Group(*parts)
 

@@ -5,7 +5,9 @@ import pytest
 
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
+from compress.runs import read_run
 from compress.statistics import METRICS, estimate_over_seeds
 from tests.reporting.test_terminal import printed
 
@@ -65,6 +67,41 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
     shown = printed(report)
     assert "mean of SST-2 and MRPC" in shown
     assert max(len(line) for line in shown.splitlines() if "!" not in line and "keeps" not in line) <= 100
+
+
+def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported):
+    """Its size is that of its largest artefact; how fast it is, is told where all tasks were timed alike."""
+    sizes = {"big": 900, "wide": 300, "small": 90, "tiny": 30}
+    wrong = {"big": 40, "wide": 42, "small": 50, "tiny": 120}
+    made = {}
+    for task in ("sst2", "rte"):
+        asked = kit.TASK.model_copy(update={"name": task})
+        for name, size in sizes.items():
+            grown = size + 10 * (task == "rte")
+            made[name, task] = store.add(name, kit.FINETUNE, size=grown, parameters=size, task=asked)
+            store.evaluate(made[name, task], kit.answers(wrong[name], wrong[name]))
+    speeds = {"sst2": 4.0, "rte": 2.0}
+    silent = reported(*made.values()).overview
+    assert silent.sentence.startswith("small is 9.55× smaller than big and keeps 97.2 % (")
+    assert silent.sentence.endswith(") of its mean over SST-2 and RTE.")
+    assert silent.reason == "The smallest model here that keeps at least 95 % of the score."
+    for number, (task, milliseconds) in enumerate(speeds.items()):
+        pair = [(made["big", task], kit.steady(12.0)), (made["small", task], kit.steady(milliseconds))]
+        store.measure(pair, session=f"s{number}")
+    report = reported(*(read_run(stored.path) for stored in made.values()))
+    small = next(row for row in report.overview.rows if row.name == "small")
+    assert (small.bytes, small.smaller.low, small.smaller.high) == (100, 910 / 100, 900 / 90)
+    assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((4.5, 3.0, 6.0))
+    assert "9.55× smaller and 4.50× faster than big" in report.overview.sentence
+    assert report.overview.sentence in " ".join(printed(report).split())
+    assert render_markdown(report).count("4.50 (3.00–6.00)") == 1
+    assert ">4.50<span>(3.00–6.00)</span>" in render_html(report)
+
+
+def test_where_none_keeps_enough_that_is_said(add, reported):
+    runs = [add("big", task, 40, parameters=9) for task in ("sst2", "rte")]
+    overview = reported(*runs, *(add("small", task, 150) for task in ("sst2", "rte"))).overview
+    assert overview.reason.startswith("No model here keeps 95 % of the score")
 
 
 def test_both_splits_of_mnli_are_one_task(store, kit, reported, add):

@@ -69,7 +69,9 @@ def test_older_sessions_leave_the_bars_out(written):
 def test_an_overview_stands_before_the_sections(written):
     score = Interval(value=0.8, low=0.75, high=0.85)
     rows = (
-        OverviewRow(name="<b>a", scores=(score, None), mean=None, kept=None),
+        OverviewRow(
+            name="<b>a", bytes=9, smaller=None, faster=None, scores=(score, None), mean=None, kept=None
+        ),
         OverviewRow(
             name="b", scores=(score, score), mean=score, kept=Interval(value=0.97, low=0.9, high=1.0)
         ),
