@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compress.errors import CompressError
+from compress.reporting.candidates import list_candidates
 from compress.reporting.checksums import DATA
 from compress.reporting.data import MANIFEST_FILE
 from compress.reporting.markdown import escape
@@ -52,7 +53,8 @@ def _render_entry(name: str, report: Report) -> Iterator[str]:
     if report.overview and report.overview.sentence:
         yield f"- All tasks: {escape(report.overview.sentence)}"
     for section in report.sections:
-        models = f"{len(section.rows)} model{'s' * (len(section.rows) > 1)}"
+        count = len(list_candidates(section))
+        models = f"{count} model{'s' * (count > 1)}"
         said = section.headline.sentence if section.headline else _tell_one(section)
         yield f"- {escape(name_task(section.task))} ({models}): {escape(said)}"
 

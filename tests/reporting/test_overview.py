@@ -94,8 +94,8 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((4.5, 3.0, 6.0))
     assert "9.55× smaller and 4.50× faster than big" in report.overview.sentence
     assert report.overview.sentence in " ".join(printed(report).split())
-    assert render_markdown(report).count("4.50 (3.00–6.00)") == 1
-    assert ">4.50<span>(3.00–6.00)</span>" in render_html(report)
+    assert render_markdown(report).count("| 4.50× (3.00–6.00) |") == 1
+    assert ">4.50×<span>(3.00–6.00)</span>" in render_html(report)
 
 
 def test_where_none_keeps_enough_that_is_said(add, reported):

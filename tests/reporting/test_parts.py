@@ -73,7 +73,13 @@ def test_an_overview_stands_before_the_sections(written):
             name="<b>a", bytes=9, smaller=None, faster=None, scores=(score, None), mean=None, kept=None
         ),
         OverviewRow(
-            name="b", scores=(score, score), mean=score, kept=Interval(value=0.97, low=0.9, high=1.0)
+            name="b",
+            bytes=5,
+            smaller=Interval(value=1.8, low=1.8, high=1.8),
+            faster=None,
+            scores=(score, score),
+            mean=score,
+            kept=Interval(value=0.97, low=0.9, high=1.0),
         ),
     )
     report = written.report.model_copy(update={"overview": Overview(tasks=("sst2", "rte"), rows=rows)})
@@ -82,7 +88,7 @@ def test_an_overview_stands_before_the_sections(written):
     assert "97.0 %<span>(90.0–100.0)</span>" in page
     assert "<b>" not in page
     assert (
-        "| b | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 97.0 % (90.0–100.0) |"
+        "| b | 5 B | – | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 97.0 % (90.0–100.0) |"
         in text
     )
     assert "| 0.800 (0.750–0.850) | – | – | – |" in text
