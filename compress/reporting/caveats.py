@@ -207,6 +207,20 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
     yield from _about(section, "uncommitted-changes", rows, text)
 
 
+def _below_published(section: Section, _: Data) -> Iterator[Caveat]:
+    """A baseline that is worse than what was published of it: what is kept is a share of less."""
+    row, published = section.find(section.baseline), section.published
+    if published and row.primary and row.primary.score.high < published.score:
+        whose = f"what was published of {published.model}" + (
+            "" if published.same else ", other weights of its shape"
+        )
+        text = (
+            f"{{}} scores {format_score(row.primary.score.value)} ({format_range(row.primary.score, 'score')}), less than "
+            f"{whose}: {format_score(published.score)} ({published.source}). What is kept is a share of less."
+        )
+        yield from _about(section, "below-published", [row], text)
+
+
 def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
     """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
     for one in list_candidates(section):
@@ -220,6 +234,7 @@ RULES: tuple[Rule, ...] = (
     _not_evaluated,
     _no_retention,
     _selected_on_validation,
+    _below_published,
     _weak_teacher,
     _teacher_missing,
     _no_common_session,

@@ -16,6 +16,7 @@ from compress.reporting.lineage import describe_making, find_family, list_links,
 from compress.reporting.origins import build_ancestors, trace_ancestors
 from compress.reporting.overview import find_overview
 from compress.reporting.parts import read_parts
+from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
 from compress.reporting.scores import find_primary, score_run
 from compress.reporting.seeds import group_seeds
@@ -68,6 +69,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
         front=(),
         ancestors=told,
         groups=group_seeds(rows, runs, reference, known=known),
+        published=find_published(rows[0]),
         timings=timings,
         lineage=tuple(
             link

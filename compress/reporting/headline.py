@@ -1,11 +1,17 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, list_rivals
 from compress.reporting.schema import Headline, Row, Section, TimingColumn
-from compress.reporting.wording import format_change, format_condition, format_range, format_share
+from compress.reporting.wording import (
+    format_change,
+    format_condition,
+    format_range,
+    format_score,
+    format_share,
+)
 
 Choice = TypeVar("Choice")
 
@@ -33,6 +39,7 @@ def find_headline(section: Section) -> Headline | None:
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
             ("Speed", _say_speed(section, row)),
             ("Score", _say_score(one)),
+            *_say_published(section),
             ("Caveats", _say_caveats(section, one)),
         ),
     )
@@ -115,6 +122,19 @@ def _say_score(one: Candidate) -> str:
     verdict = " The two cannot be told apart." if unresolved else ""
     over = f"{len(one.group.seeds)} seeds, " if one.group else ""
     return f"{over}{score.n} examples of {score.split}; paired 95 % interval {format_range(kept, 'share')} %.{verdict}"
+
+
+def _say_published(section: Section) -> Iterator[tuple[str, str]]:
+    """With what the baseline may be compared, where anything of its kind was published."""
+    published, primary = section.published, section.find(section.baseline).primary
+    if published and primary:
+        name = section.find(section.baseline).short
+        whose = published.model + ("" if published.same else ", other weights of the same shape,")
+        yield (
+            "Published",
+            f"{whose} {format_score(published.score)} on these examples ({published.source}); "
+            f"{name} here {format_score(primary.score.value)} ({format_range(primary.score, 'score')}).",
+        )
 
 
 def _say_caveats(section: Section, one: Candidate) -> str:

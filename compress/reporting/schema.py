@@ -21,6 +21,7 @@ CaveatKind = Literal[
     "timing-spread",
     "selected-on-validation",
     "weak-teacher",
+    "below-published",
     "teacher-missing",
     "single-seed",
     "uncommitted-changes",
@@ -241,6 +242,15 @@ class Headline(Frozen):
     certainty: tuple[tuple[str, str], ...]
 
 
+class Published(Frozen):
+    """A score that a paper tells of the baseline's weights, or of others of their shape, on the same split by the same metric."""
+
+    model: str
+    source: str
+    score: float
+    same: bool
+
+
 class Section(Frozen):
     """The comparison of all runs of one task; rows start with the baseline, then the largest.
 
@@ -257,6 +267,7 @@ class Section(Frozen):
     front: tuple[str, ...]
     ancestors: tuple[Ancestor, ...] = ()
     groups: tuple[SeedGroup, ...] = ()
+    published: Published | None = None
     timings: tuple[TimingColumn, ...]
     lineage: tuple[Link, ...]
     caveats: tuple[Caveat, ...]
