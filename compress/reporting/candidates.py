@@ -1,9 +1,10 @@
 """What there is to choose from: single models, and those that differ in their seeds alone as one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
 
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import (
@@ -16,6 +17,8 @@ from compress.reporting.schema import (
     Timing,
     TimingColumn,
 )
+
+Result = TypeVar("Result", ScoreResult, Fidelity)
 
 
 @dataclass(frozen=True)
@@ -58,32 +61,34 @@ class Candidate:
 
     @property
     def scores(self) -> tuple[ScoreResult, ...]:
-        """Every metric on every split; of several seeds the mean, its bounds the lowest and the highest."""
+        """Every metric on every split that all seeds have; of several the mean, its bounds the lowest and the highest."""
+        found = _match([row.scores for row in self.rows], lambda each: (each.split, each.metric))
         return tuple(
-            found[0]
-            if len(found) == 1
-            else found[0].model_copy(
+            seeds[0].model_copy(
                 update={
-                    "score": mean_and_range([each.score for each in found]),
-                    "retention": mean_and_range([each.retention for each in found]),
+                    "score": mean_and_range([each.score for each in seeds]),
+                    "retention": mean_and_range([each.retention for each in seeds]),
                 }
             )
-            for found in zip(*(row.scores for row in self.rows), strict=False)
+            if self.group
+            else seeds[0]
+            for seeds in found
         )
 
     @property
     def fidelity(self) -> tuple[Fidelity, ...]:
-        """How well it stands in for the baseline; of several seeds as the scores, the calibration error a mean."""
+        """How well it stands in for the baseline, by split; of several seeds as the scores, the calibration error a mean."""
+        found = _match([row.fidelity for row in self.rows], lambda each: each.split)
         return tuple(
-            found[0]
-            if len(found) == 1
-            else found[0].model_copy(
+            seeds[0].model_copy(
                 update={
-                    "agreement": mean_and_range([each.agreement for each in found]),
-                    "calibration_error": _mean([each.calibration_error for each in found]),
+                    "agreement": mean_and_range([each.agreement for each in seeds]),
+                    "calibration_error": _mean([each.calibration_error for each in seeds]),
                 }
             )
-            for found in zip(*(row.fidelity for row in self.rows), strict=False)
+            if self.group
+            else seeds[0]
+            for seeds in found
         )
 
     def find_timing(self, column: TimingColumn | None) -> Timing | None:
@@ -140,6 +145,12 @@ def find_front(section: Section) -> tuple[str, ...]:
 def _is_comparable(one: Candidate) -> bool:
     primary = one.rows[0].primary
     return primary is not None and primary.comparable
+
+
+def _match(told: Sequence[Sequence[Result]], key: Callable[[Result], Hashable]) -> list[list[Result]]:
+    """What each seed says of the same, in the order of the first; what one of them does not say is left out."""
+    known = [{key(each): each for each in results} for results in told]
+    return [[each[name] for each in known] for name in known[0] if all(name in each for each in known)]
 
 
 def mean_and_range(found: Sequence[Interval | None]) -> Interval | None:

@@ -1,5 +1,7 @@
 """What a headline, a chart and the caveats choose from."""
 
+from dataclasses import replace
+
 import pytest
 
 from compress.reporting.candidates import list_candidates, list_rivals
@@ -58,6 +60,22 @@ def test_scores_and_fidelity_of_seeds_are_their_mean_and_range(section):
     (alone,) = (each for each in list_rivals(section) if not each.group)
     assert alone.scores == alone.rows[0].scores
     assert alone.fidelity == alone.rows[0].fidelity
+
+
+def test_a_split_that_one_seed_was_not_scored_on_is_left_out(section):
+    """Guards a mean of one split's score and another's."""
+    (seeds,) = (each for each in list_rivals(section) if each.group)
+    first, *others = seeds.rows
+    (score,), (found,) = first.scores, first.fidelity
+    more = first.model_copy(
+        update={
+            "scores": (score.model_copy(update={"split": "another"}), score),
+            "fidelity": (found.model_copy(update={"split": "another"}), found),
+        }
+    )
+    changed = replace(seeds, rows=(more, *others))
+    assert changed.scores == seeds.scores
+    assert changed.fidelity == seeds.fidelity
 
 
 def test_they_stand_in_the_order_of_the_rows(section):
