@@ -35,11 +35,18 @@ def _find_before(run: Run, known: Known) -> Run | None:
     return next((made for made in found if made is not None), None)
 
 
-def describe_making(run: Run, known: Known) -> str:
-    """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8."""
+def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
+    """How a run was made, in a few words: distilled (logits) from minilm-l6 · int8.
+
+    Args:
+        run: The run.
+        known: Those that it may have been made from.
+        copies: Whether it says how often texts were copied, which a recipe may decide by the task.
+    """
     stage = run.stage
     if isinstance(stage, Distill) and stage.student is not None:
-        details = filter(None, [stage.method, *(tell(run, stage) for tell in PARTICULARS)])
+        told = [tell(run, stage) for tell in PARTICULARS if copies or tell is not _tell_copies]
+        details = filter(None, [stage.method, *told])
         return f"distilled ({', '.join(details)}) from {_name_teachers(run)}"
     if isinstance(stage, General):
         return f"general stage ({stage.method}) from {_name_teachers(run)}"
@@ -47,7 +54,7 @@ def describe_making(run: Run, known: Known) -> str:
         return _describe_finetuning(run, known) if stage.built_anew is None else "trained on the labels alone"
     others = others_than(run, known)
     parent = _find_before(run, others)
-    before = f"{describe_making(parent, others)} · " if parent else ""
+    before = f"{describe_making(parent, others, copies=copies)} · " if parent else ""
     return f"{before}{_shorten_stage(run)}"
 
 

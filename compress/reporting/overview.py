@@ -1,7 +1,7 @@
 """Models on several tasks: GLUE's mean of those that are here, and how much of the baseline's is left."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from compress.kinds import Known
 from compress.reporting.candidates import find_timing, list_candidates, mean_and_range
 from compress.reporting.data import RunData
 from compress.reporting.headline import choose_smallest
+from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
@@ -57,7 +58,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         known: These runs, and those that they go back to.
     """
     here = [section for section in sections if section.task not in OUTSIDE_MEAN]
-    models = {section.task: _gather_models(section, known) for section in here}
+    models = _gather_models(here, known)
     counts = Counter(name for told in models.values() for name in told)
     shared = {name for name, count in counts.items() if count > 1}
     places = {name: place for place, name in enumerate(GLUE_TITLES)}
@@ -137,12 +138,34 @@ def _rank(row: OverviewRow) -> tuple[bool, float, str]:
     return row.mean is None, -row.mean.value if row.mean else 0.0, row.name
 
 
-def _gather_models(section: Section, known: Known) -> Models:
-    """Names that stand for several kinds of run on the task are left out: which of them it would be, nothing says."""
-    kinds = gather_kinds(section.rows, known=known)
-    named = [(next(iter(by_seed.values())).label, tuple(by_seed.values())) for by_seed in kinds]
-    counts = Counter(name for name, _ in named)
-    return {name: rows for name, rows in named if counts[name] == 1}
+def _gather_models(sections: Sequence[Section], known: Known) -> dict[str, Models]:
+    """For each task its models, by a name that stands for one kind of run there.
+
+    How often texts were copied is in the name only where a task has a model both ways: recipes decide it by the task.
+    """
+    kinds = {
+        section.task: [tuple(each.values()) for each in gather_kinds(section.rows, known=known)]
+        for section in sections
+    }
+
+    def name_plainly(rows: Sequence[Row]) -> str:
+        return f"{rows[0].run.name} · {describe_making(rows[0].run, known, copies=False)}"
+
+    several = {name for told in kinds.values() for name in _find_repeated(map(name_plainly, told))}
+
+    def name(rows: Sequence[Row]) -> str:
+        plain = name_plainly(rows)
+        return rows[0].label if plain in several else plain
+
+    unclear = {task: _find_repeated(map(name, told)) for task, told in kinds.items()}
+    return {
+        task: {name(rows): rows for rows in told if name(rows) not in unclear[task]}
+        for task, told in kinds.items()
+    }
+
+
+def _find_repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
 
 
 def _name_briefly(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from compress.recipes.methods import Augmentation
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
@@ -147,6 +148,27 @@ def test_two_kinds_of_one_name_are_not_mixed(add, reported, kit):
     runs = [add(name, task, 50, parameters=n) for n, name in enumerate("ab") for task in ("sst2", "mrpc")]
     report = reported(*runs, add("a", "mrpc", 10, seed=2, stage=hot))
     assert [row.name for row in report.overview.rows] == ["b"]
+
+
+def test_a_recipe_that_copies_texts_by_the_task_is_one_model(add, reported, kit):
+    """Where a task has it both ways, it is two, and only the one that another task has is compared."""
+
+    def copied(copies):
+        augmentation = Augmentation(copies=copies)
+        return kit.DISTILL.model_copy(update={"method": "tinybert", "augmentation": augmentation})
+
+    runs = [add("big", task, 40, parameters=9) for task in ("sst2", "mrpc")]
+    runs.append(add("small", "sst2", 50, stage=copied(1)))
+    usual = add("small", "mrpc", 60, stage=copied(5))
+    overview = reported(*runs, usual).overview
+    assert [row.name for row in overview.rows] == ["big", "small"]
+    assert overview.rows[1].mean.value < 1 - 50 / 400
+    other = add("small", "mrpc", 70, stage=copied(1))
+    both = reported(*runs, usual, other).overview
+    assert [row.name for row in both.rows] == [
+        "big",
+        "small · distilled (tinybert, a copy of each text, random start) from an unnamed teacher",
+    ]
 
 
 def test_a_model_that_tasks_call_otherwise_is_called_by_how_it_was_made(add, reported, kit):
