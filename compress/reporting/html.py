@@ -96,8 +96,11 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
     candidates = list_candidates(section)
     anchors = {run: f"run-{index}-{place}" for place, one in enumerate(candidates) for run in one.runs}
     kinds = _gather_ancestors(section)
+    above = [made for made in kinds if all(each.run.id in told for each in made)]
     for place, made in enumerate(kinds):
-        anchors |= {each.run.id: told.get(each.run.id, f"before-{index}-{place}") for each in made}
+        anchors |= {
+            each.run.id: told[each.run.id] if made in above else f"before-{index}-{place}" for each in made
+        }
     return {
         "colours": _list_parts(section),
         "section": section,
@@ -108,12 +111,8 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "seeds": sorted({seed for group in section.groups for seed in group.seeds}),
         "curves": [(one, plots) for one in candidates if (plots := _plot_training(one))],
-        "before": [
-            _view_ancestors(section, made)
-            for made in kinds
-            if not told.keys() & {each.run.id for each in made}
-        ],
-        "told_before": [made for made in kinds if told.keys() & {each.run.id for each in made}],
+        "before": [_view_ancestors(section, made) for made in kinds if made not in above],
+        "told_before": above,
         "made": [
             (one, list_parents(section, one.runs), join_essentials([row.run for row in one.rows]))
             for one in order_by_making(candidates)

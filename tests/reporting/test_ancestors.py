@@ -1,5 +1,6 @@
 """What models went through before the task: in the data, on the page, in the README."""
 
+import re
 import shutil
 
 import pytest
@@ -297,3 +298,27 @@ class TestPages:
         assert all("<dt>Seeds</dt><dd>42 | 43</dd>" in part for part in before)
         assert before[1].count('href="#before-0-0"') == 2  # in a sentence, and as what it was made from
         assert page.count('id="before-0-0"') == 1
+
+    def test_a_seed_more_than_above_is_told_with_the_others(self, kit, store, tmp_path):
+        """Guards an article that nothing leads to, or a link that leads nowhere."""
+        shape = {"size": 9, "parameters": 9}
+        first, runs = {}, []
+        for task, seeds in ((kit.TASK, (42,)), (kit.TASK.model_copy(update={"name": "zebra"}), (42, 43))):
+            for seed in seeds:
+                if seed not in first:
+                    first[seed] = store.add(
+                        "bert-mini", kit.PRETRAIN, task=None, place="wiki", seed=seed, **shape
+                    )
+                parents = [kit.child_of(first[seed], "model")]
+                runs.append(
+                    store.add("bert-mini", kit.FINETUNE, task=task, seed=seed, parents=parents, **shape)
+                )
+                store.evaluate(runs[-1], kit.answers(40, seed))
+        write_report(runs, tmp_path / "report", command="c")
+        page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        before = [part.partition("<h3>")[0] for part in page.split("<h3>Before the task</h3>")[1:]]
+        assert [part.count("<article") for part in before] == [1, 1]
+        assert "<dt>Seeds</dt><dd>42 | 43</dd>" in before[1]
+        ids = re.findall(r' id="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
