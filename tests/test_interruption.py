@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
 
-KILLS = 20
-KILLS_OF_PRETRAINING = 10
+KILLS = 14
+KILLS_OF_PRETRAINING = 8
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once by the server, so that a child's life is the run's and not the imports'.
 CONTEXT.set_forkserver_preload(
