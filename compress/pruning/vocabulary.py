@@ -60,7 +60,9 @@ def count_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> Counter[
     Raises:
         InvalidInputError: The tokenizer is a slow one, or its algorithm another.
     """
-    return _count_once(_Counting(corpus.fingerprint, json.dumps(read_state(tokenizer)), corpus, tokenizer))
+    return Counter(
+        _count_once(_Counting(corpus.fingerprint, json.dumps(read_state(tokenizer)), corpus, tokenizer))
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import TypeVar
 
 from compress.reporting.lineage import name_group
@@ -41,6 +41,11 @@ class Candidate:
         return tuple(row.run.id for row in self.rows)
 
     @property
+    def heaviest(self) -> Row:
+        """Who stands for the size of all seeds: it may differ, where a score decides what stays in full precision."""
+        return max(self.rows, key=lambda row: row.bytes)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Of several models; of one model none."""
         return self.group.seeds if self.group else ()
@@ -61,8 +66,11 @@ class Candidate:
 
     @property
     def scores(self) -> tuple[ScoreResult, ...]:
-        """Every metric on every split that all seeds have; of several the mean, its bounds the lowest and the highest."""
-        found = _match([row.scores for row in self.rows], lambda each: (each.split, each.metric))
+        """Every metric on every split, where all seeds saw the same examples; of several the mean, the lowest and the highest."""
+        found = _match(
+            [row.scores for row in self.rows],
+            lambda each: (each.split, each.metric, each.n, each.comparable),
+        )
         return tuple(
             seeds[0].model_copy(
                 update={
@@ -78,7 +86,10 @@ class Candidate:
     @property
     def fidelity(self) -> tuple[Fidelity, ...]:
         """How well it stands in for the baseline, by split; of several seeds as the scores, the calibration error a mean."""
-        found = _match([row.fidelity for row in self.rows], lambda each: each.split)
+        found = _match(
+            [row.fidelity for row in self.rows],
+            lambda each: (each.split, each.n, each.agreement is None),
+        )
         return tuple(
             seeds[0].model_copy(
                 update={
@@ -132,7 +143,7 @@ def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | No
 def find_front(section: Section) -> tuple[str, ...]:
     """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
     scored = [(each, each.score) for each in list_candidates(section) if _is_comparable(each)]
-    points = [(each.rows[0].bytes, -score.value, each.runs) for each, score in scored if score]
+    points = [(each.heaviest.bytes, -score.value, each.runs) for each, score in scored if score]
     front: list[str] = []
     best = -math.inf
     for _, negative, runs in sorted(points):
@@ -158,6 +169,13 @@ def mean_and_range(found: Sequence[Interval | None]) -> Interval | None:
     values = [each.value for each in found if each]
     whole = values and len(values) == len(found)
     return Interval(value=fmean(values), low=min(values), high=max(values)) if whole else None
+
+
+def geometric_mean_and_range(ratios: Sequence[float]) -> Interval | None:
+    """As `mean_and_range`, of ratios: four times and a quarter are once. None where one is not positive."""
+    if not ratios or not all(ratio > 0 for ratio in ratios):
+        return None
+    return Interval(value=geometric_mean(ratios), low=min(ratios), high=max(ratios))
 
 
 def _mean(found: Sequence[float | None]) -> float | None:

@@ -106,7 +106,12 @@ def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
-    rows = [row for row in section.rows if not any(column.find(row.run.id) for column in section.timings)]
+    rows = [
+        row
+        for one in list_candidates(section)
+        if not any(one.find_timing(column) for column in section.timings)
+        for row in one.rows
+    ]
     yield from _about(section, "not-measured", rows, "Without a measured latency: {}.")
 
 

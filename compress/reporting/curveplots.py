@@ -60,6 +60,7 @@ def plot_curves(
 
     name = name or curves[0].name.replace("_", " ")
     told = f"; {level.name} {level.value:.3g}" if level else ""
+    told = f"; on the hold-out {_tell_ends(beside)}{told}" if beside else told
     return CurvePlot(
         name=name,
         paths=tuple(map(draw, curves)),
@@ -77,8 +78,16 @@ def plot_curves(
 
 
 def _tell_ends(curves: Sequence[Curve]) -> str:
-    starts, ends = (join_names([f"{curve.values[place]:.3g}" for curve in curves]) for place in (0, -1))
-    return f"from {starts} at step {curves[0].steps[0]} to {ends} at step {curves[0].steps[-1]}"
+    """Where lines begin and end: from 3 and 2 at step 0 to 1 and 2 at steps 100 and 50."""
+    return f"from {_tell_places(curves, 0)} to {_tell_places(curves, -1)}"
+
+
+def _tell_places(curves: Sequence[Curve], place: int) -> str:
+    steps = [curve.steps[place] for curve in curves]
+    values = join_names([f"{curve.values[place]:.3g}" for curve in curves])
+    if len(set(steps)) == 1:
+        return f"{values} at step {steps[0]}"
+    return f"{values} at steps {join_names(list(map(str, steps)))}"
 
 
 def _write_path(points: Sequence[tuple[float, float]]) -> str:

@@ -148,16 +148,15 @@ def _list_facts(run: Run) -> Iterator[Pair]:
 def join_essentials(runs: Sequence[Run]) -> tuple[Pair, ...]:
     """The essentials of runs that differ in their seeds: what is the same once, the rest in the order of the runs.
 
-    The seeds themselves are left out where they differ: they are told with the runs' names.
+    The seeds of several runs are left out: they are told with the runs' names.
     """
-    told: dict[str, list[str]] = {}
-    for run in runs:
-        for term, value in list_essentials(run):
-            told.setdefault(term, []).append(value)
-    if len(set(told["Seed"])) > 1:
-        del told["Seed"]
+    if len(runs) == 1:
+        return list_essentials(runs[0])
+    told = [dict(list_essentials(run)) for run in runs]
+    terms = dict.fromkeys(term for each in told for term in each if term != "Seed")
+    values = {term: [each.get(term, "–") for each in told] for term in terms}
     return tuple(
-        (term, values[0] if len(set(values)) == 1 else " | ".join(values)) for term, values in told.items()
+        (term, said[0] if len(set(said)) == 1 else " | ".join(said)) for term, said in values.items()
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, list_rivals
-from compress.reporting.schema import Headline, Row, Section, TimingColumn
+from compress.reporting.schema import Headline, Section, Timing, TimingColumn
 from compress.reporting.wording import (
     format_change,
     format_condition,
@@ -27,17 +27,17 @@ def find_headline(section: Section) -> Headline | None:
     if chosen is None:
         return None
     one, reason = chosen
-    row = _represent(section, one)
+    row, timing = one.heaviest, one.find_timing(section.timing)
     return Headline(
         run=row.run.id,
         runs=one.runs,
         reason=reason,
-        sentence=_word_sentence(section, one, row),
+        sentence=_word_sentence(section, one, timing),
         score=one.score.value if one.score else None,
         retention=one.retention,
         certainty=(
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
-            ("Speed", _say_speed(section, row)),
+            ("Speed", _say_speed(section.timing, timing)),
             ("Score", _say_score(one)),
             *_say_published(section),
             ("Caveats", _say_caveats(section, one)),
@@ -75,19 +75,12 @@ def _choose(section: Section) -> tuple[Candidate, str] | None:
 
 
 def _size(one: Candidate) -> tuple[int, str]:
-    return one.rows[0].bytes, one.rows[0].run.id
+    return one.heaviest.bytes, one.rows[0].run.id
 
 
-def _represent(section: Section, one: Candidate) -> Row:
-    """The row that stands for all seeds in what no seed decides, size and speed: the first that was timed."""
-    timing = one.find_timing(section.timing)
-    return section.find(timing.run) if timing else one.rows[0]
-
-
-def _word_sentence(section: Section, one: Candidate, row: Row) -> str:
+def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> str:
     baseline = section.find(section.baseline).short
-    timing = section.timing.find(row.run.id) if section.timing else None
-    parts = [format_change(row.smaller, "smaller", "larger")]
+    parts = [format_change(one.heaviest.smaller, "smaller", "larger")]
     if timing and timing.speedup:
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
     compared = f"{one.name} is {' and '.join(parts)} than {baseline}"
@@ -99,9 +92,7 @@ def _word_sentence(section: Section, one: Candidate, row: Row) -> str:
     return f"{compared}{speed} and keeps {format_share(one.retention.value)} of its {metric}{seeds}."
 
 
-def _say_speed(section: Section, row: Row) -> str:
-    column = section.timing
-    timing = column.find(row.run.id) if column else None
+def _say_speed(column: TimingColumn | None, timing: Timing | None) -> str:
     if column is None or timing is None or timing.speedup is None:
         return "Not known: the two were never measured in one session whose rounds alternated."
     bounds = format_range(timing.speedup, "ratio")

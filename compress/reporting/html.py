@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, find_timing, list_candidates
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -16,6 +16,7 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
+from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency
@@ -109,6 +110,11 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "baseline": section.find(section.baseline),
         "figures": _list_figures(section),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
+        "several": any(one.seeds for one in candidates),
+        "groups": [
+            (name_group(section, group), group, [section.find(run) for run in group.runs])
+            for group in section.groups
+        ],
         "seeds": sorted({seed for group in section.groups for seed in group.seeds}),
         "curves": [(one, plots) for one in candidates if (plots := _plot_training(one))],
         "before": [_view_ancestors(section, made) for made in kinds if made not in above],
@@ -117,7 +123,7 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
             (one, list_parents(section, one.runs), join_essentials([row.run for row in one.rows]))
             for one in order_by_making(candidates)
         ],
-        "sizes": {one.runs[0]: describe_size(one.rows[0]) for one in candidates},
+        "sizes": {one.runs[0]: describe_size(one.heaviest) for one in candidates},
         "anchors": anchors,
         "several_scores": any(len(row.scores) > 1 for row in section.rows),
     }
@@ -134,13 +140,17 @@ def _gather_ancestors(section: Section) -> list[list[Ancestor]]:
 def _plot_training(one: Candidate) -> list[CurvePlot]:
     """The loss, in training and on the hold-out, and the hold-out's score; a line a seed."""
     curves = [curve for row in one.rows for curve in row.curves]
-    loss, beside, score = (
+    loss, held, score = (
         [curve for curve in curves if curve.name == name] for name in ("loss", "eval_loss", "eval_score")
     )
-    plots = (
-        [plot_curves(loss or beside, beside=beside if loss else (), name="loss")] if loss or beside else []
-    )
-    return [*plots, *([plot_curves(score, name="hold-out: score")] if score else [])]
+    plots = []
+    if loss:
+        plots.append(plot_curves(loss, beside=held, name="loss"))
+    elif held:
+        plots.append(plot_curves(held, name="hold-out: loss"))
+    if score:
+        plots.append(plot_curves(score, name="hold-out: score"))
+    return plots
 
 
 def _list_parts(section: Section) -> dict[str, str]:
@@ -177,7 +187,8 @@ def _list_figures(section: Section) -> list[dict[str, str]]:
         return []
     row, baseline = section.find(section.headline.run), section.find(section.baseline)
     score = _score_figure(section, section.headline, baseline)
-    return [_size_figure(row, baseline), _speed_figure(section, row), score]
+    rows = [section.find(run) for run in section.headline.runs]
+    return [_size_figure(row, baseline), _speed_figure(section, rows), score]
 
 
 def _size_figure(row: Row, baseline: Row) -> dict[str, str]:
@@ -185,9 +196,9 @@ def _size_figure(row: Row, baseline: Row) -> dict[str, str]:
     return _figure(wording.format_change(row.smaller, "smaller", "larger"), text)
 
 
-def _speed_figure(section: Section, row: Row) -> dict[str, str]:
+def _speed_figure(section: Section, rows: Sequence[Row]) -> dict[str, str]:
     column = section.timing
-    own = column.find(row.run.id) if column else None
+    own = find_timing(rows, column)
     other = column.find(section.baseline) if column else None
     if column is None or own is None or other is None or own.speedup is None:
         return _figure("– speed not compared", "no measuring session has both")

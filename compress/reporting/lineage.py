@@ -257,6 +257,14 @@ def order_runs(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def name_group(section: Section, group: SeedGroup) -> str:
-    """What the short names of a group's runs have in common."""
+    """What the short names of a group's runs have in common, and its first key where another has that name, too."""
+    grouped = {run for each in section.groups for run in each.runs}
+    taken = [_common_name(section, each) for each in section.groups]
+    taken += [row.short for row in section.rows if row.run.id not in grouped]
+    name = _common_name(section, group)
+    return name if taken.count(name) == 1 else f"{name} · {section.find(group.runs[0]).run.key}"
+
+
+def _common_name(section: Section, group: SeedGroup) -> str:
     parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
     return " · ".join(names[0] for names in parts if len(set(names)) == 1)

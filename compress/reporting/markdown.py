@@ -11,6 +11,7 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
+from compress.reporting.lineage import name_group
 from compress.reporting.origins import ENTROPY, list_parents
 from compress.reporting.schema import Interval, Overview, Report, Section, Timing
 from compress.reporting.wording import (
@@ -129,8 +130,8 @@ def _render_table(section: Section) -> Iterator[str]:
         yield _line(_list_cells(section, one))
     yield ""
     note = "Size: weights and graph on disk. Share kept: of the baseline's score, paired interval."
-    if section.groups:
-        note += " Of several seeds the mean; intervals over seeds and examples."
+    if any(one.seeds for one in list_candidates(section)):
+        note += " Of several seeds the mean and the largest file; intervals over seeds and examples."
     if column:
         spread = "the range over sessions" if column.spread == "sessions" else "the quartiles over rounds"
         sessions = f"{len(column.sessions)} session{'s' * (len(column.sessions) != 1)}"
@@ -143,24 +144,19 @@ def _render_seeds(section: Section) -> Iterator[str]:
     seeds = sorted({seed for group in section.groups for seed in group.seeds})
     yield "### Each seed"
     yield ""
-    yield _line(["Model", f"Mean {metric}", *map(str, seeds)])
+    yield _line(["Model", f"Mean {metric} (95 %)", *(f"Seed {seed}" for seed in seeds)])
     yield _line(["---", *["---:"] * (len(seeds) + 1)])
-    for one in list_candidates(section):
-        if one.group:
-            scores = {
-                seed: row.primary.score.value
-                for seed, row in zip(one.seeds, one.rows, strict=True)
-                if row.primary
-            }
-            told = [format_score(scores[seed]) if seed in scores else "–" for seed in seeds]
-            yield _line([escape(one.name), format_score(one.group.score.value), *told])
+    for group in section.groups:
+        scores = dict(zip(group.seeds, (section.find(run).primary for run in group.runs), strict=True))
+        told = [format_score(found.score.value) if (found := scores.get(seed)) else "–" for seed in seeds]
+        yield _line([escape(name_group(section, group)), _write_score(group.score), *told])
 
 
 def _render_fidelity(section: Section) -> Iterator[str]:
     baseline = section.find(section.baseline)
     yield f"### Stands in for {escape(baseline.short)}"
     yield ""
-    yield _line(["Model", "Split", "n", "Agreement (95 %)", "Calibration error"])
+    yield _line(["Model", "Split", "n", "Agreement", "Calibration error"])
     yield _line(["---", "---", "---:", "---:", "---:"])
     for one in list_candidates(section):
         for found in one.fidelity:
@@ -176,7 +172,11 @@ def _render_fidelity(section: Section) -> Iterator[str]:
             )
     yield ""
     note = explain_fidelity(baseline.short, baseline.run.answered_task.kind)
-    yield escape(f"{note} Of several seeds the mean, the lowest and the highest." if section.groups else note)
+    yield escape(
+        f"{note} Of several seeds the mean, the lowest and the highest."
+        if any(one.seeds for one in list_candidates(section))
+        else note
+    )
 
 
 def _render_parts(section: Section) -> Iterator[str]:
@@ -233,7 +233,7 @@ def _write_fact(fact: object, write: Callable[[float], str]) -> str:
 
 
 def _list_cells(section: Section, one: Candidate) -> list[str]:
-    row, base = one.rows[0], section.baseline in one.runs
+    row, base = one.heaviest, section.baseline in one.runs
     cells = [escape(one.name), escape(row.made), format_bytes(row.bytes)]
     cells += [
         "baseline" if base else format_change(row.smaller, "smaller", "larger"),
@@ -283,7 +283,7 @@ def _render_making(report: Report) -> Iterator[str]:
                 yield f"- {escape(link.role)}: ← {escape(link.parent)}"
             if one.seeds:
                 yield f"- seeds: {' | '.join(map(str, one.seeds))}"
-            yield f"- {describe_size(row)}"
+            yield f"- {describe_size(one.heaviest)}"
             yield from (
                 f"- {escape(term)}: {escape(value)}"
                 for term, value in join_essentials([row.run for row in one.rows])

@@ -1,7 +1,7 @@
 """What the models of a section went through before they learned its task."""
 
-from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from compress.kinds import Known, kind_of
 from compress.reporting.candidates import list_candidates
@@ -35,16 +35,19 @@ def build_ancestors(runs: Sequence[Run], data: Mapping[str, RunData], known: Kno
     """What a report says of each of these runs; `data` by their ids."""
     names = {run.id: f"{run.name} · {describe_making(run, known)}" for run in runs}
     labels = tell_apart(runs, names)
-    first: dict[Hashable, Run] = {}
-    for run in runs:
-        first.setdefault(kind_of(run, known, seeds=False), run)
-    kinds = tell_apart(list(first.values()), names)
+    kinds = {run.id: kind_of(run, known, seeds=False) for run in runs}
+    first = {kinds[run.id]: run for run in reversed(runs)}
+    shared = Counter(names[run.id] for run in first.values())
+    titles = {
+        kind: names[run.id] if shared[names[run.id]] == 1 else f"{names[run.id]} · {run.key}"
+        for kind, run in first.items()
+    }
     return tuple(
         Ancestor(
             run=run,
             label=labels[run.id],
             made=labels[run.id].removeprefix(f"{run.name} · "),
-            kind=kinds[first[kind_of(run, known, seeds=False)].id],
+            kind=titles[kinds[run.id]],
             curves=_read_quantities(data[run.id]),
         )
         for run in runs

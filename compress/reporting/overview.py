@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress import statistics
-from compress.kinds import Known
-from compress.reporting.candidates import find_timing, list_candidates, mean_and_range
+from compress.kinds import Known, kind_of
+from compress.reporting.candidates import find_timing, geometric_mean_and_range, list_candidates
 from compress.reporting.data import RunData
 from compress.reporting.headline import choose_smallest
 from compress.reporting.lineage import describe_making
@@ -70,7 +70,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         return None
     data = {each.run.id: each for each in runs}
     brief = _name_briefly(shared, chosen, models)
-    told = []
+    told, seeds = [], dict[str, list[int]]()
     for name in shared:
         found = [models[section.task].get(name) for section in chosen]
         draws = [
@@ -82,29 +82,53 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
             for rows, section in zip(found, chosen, strict=True)
         )
         costs = _count_costs(found, chosen)
+        seeds[brief[name]] = [len(rows or ()) for rows in found]
         told.append((is_baseline, _build_row(brief[name], draws, costs, is_baseline=is_baseline)))
     told.sort(key=lambda each: (not each[0], *_rank(each[1])))
     overview = Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
-    baselines = [row.name for is_baseline, row in told if is_baseline]
-    return _add_sentence(overview, baselines[0]) if len(baselines) == 1 else overview
+    baselines = [row for is_baseline, row in told if is_baseline]
+    return _add_sentence(overview, baselines[0], seeds) if len(baselines) == 1 else overview
 
 
-def _add_sentence(overview: Overview, baseline: str) -> Overview:
-    kept = [(row, row.kept.value) for row in overview.rows if row.kept]
+def _add_sentence(overview: Overview, baseline: OverviewRow, seeds: Mapping[str, Sequence[int]]) -> Overview:
+    """The answer of all tasks, and what a mean hides: the task of which least is kept, and tasks of one seed.
+
+    Args:
+        overview: Without it.
+        baseline: What the others are compared with.
+        seeds: Model's name → how many each task has.
+    """
+    kept = [(row, row.kept) for row in overview.rows if row.kept]
     if not kept:
         return overview
-    row, reason = choose_smallest(kept, lambda row: (row.bytes, row.name))
+    (row, share), reason = choose_smallest(
+        [(each, each[1].value) for each in kept], lambda each: (each[0].bytes, each[0].name)
+    )
     changes = [
         format_change(change.value, *words)
         for change, words in ((row.smaller, ("smaller", "larger")), (row.faster, ("faster", "slower")))
         if change
     ]
-    tasks = join_names([name_task(task) for task in overview.tasks])
-    share = f"{format_share(row.kept.value)} ({format_range(row.kept, 'share')})" if row.kept else ""
+    names = [name_task(task) for task in overview.tasks]
+    compared = f"{row.name} is {' and '.join(changes)} than {baseline.name}" if changes else row.name
+    speed = "" if row.faster else " (their speed was not compared)"
     sentence = (
-        f"{row.name} is {' and '.join(changes)} than {baseline} and keeps {share} of its mean over {tasks}."
+        f"{compared}{speed} and keeps {format_share(share.value)} ({format_range(share, 'share')}) of its mean over "
+        f"{join_names(names)}."
     )
-    return overview.model_copy(update={"sentence": sentence, "reason": reason})
+    shares = {
+        name: own.value / base.value
+        for name, own, base in zip(names, row.scores, baseline.scores, strict=True)
+        if own and base and base.value > 0
+    }
+    least = min(shares, key=shares.__getitem__)
+    few = [name for name, count in zip(names, seeds[row.name], strict=True) if count == 1]
+    reason += f" Of single tasks it keeps least on {least}: {format_share(shares[least])}."
+    if few:
+        reason += f" One seed was trained for {join_names(few)}."
+    return overview.model_copy(
+        update={"sentence": sentence, "reason": f"{reason} Each task has caveats of its own."}
+    )
 
 
 @dataclass(frozen=True)
@@ -123,13 +147,13 @@ def _count_costs(found: Sequence[tuple[Row, ...] | None], sections: Sequence[Sec
     columns = [section.timing for _, section in here]
     conditions = {(column.machine, column.condition.model_dump_json()) for column in columns if column}
     alike = len(here) == len(sections) and len(conditions) == 1
-    ratios = [Interval(value=row.smaller, low=row.smaller, high=row.smaller) for row in every]
-    speedups = [
-        timing.speedup if timing else None
-        for timing in (find_timing(rows, section.timing) for rows, section in here)
-    ]
+    smaller = [min(row.smaller for row in rows) for rows, _ in here]
+    timings = [find_timing(rows, section.timing) for rows, section in here]
+    speedups = [timing.speedup.value for timing in timings if timing and timing.speedup]
     return _Costs(
-        max(row.bytes for row in every), mean_and_range(ratios), mean_and_range(speedups) if alike else None
+        max(row.bytes for row in every),
+        geometric_mean_and_range(smaller),
+        geometric_mean_and_range(speedups) if alike and len(speedups) == len(here) else None,
     )
 
 
@@ -143,10 +167,7 @@ def _gather_models(sections: Sequence[Section], known: Known) -> dict[str, Model
 
     How often texts were copied is in the name only where a task has a model both ways: recipes decide it by the task.
     """
-    kinds = {
-        section.task: [tuple(each.values()) for each in gather_kinds(section.rows, known=known)]
-        for section in sections
-    }
+    kinds = {section.task: _list_kinds(section, known) for section in sections}
 
     def name_plainly(rows: Sequence[Row]) -> str:
         return f"{rows[0].run.name} · {describe_making(rows[0].run, known, copies=False)}"
@@ -162,6 +183,18 @@ def _gather_models(sections: Sequence[Section], known: Known) -> dict[str, Model
         task: {name(rows): rows for rows in told if name(rows) not in unclear[task]}
         for task, told in kinds.items()
     }
+
+
+def _list_kinds(section: Section, known: Known) -> list[tuple[Row, ...]]:
+    """A kind's seeds; of the baseline's kind it alone, as everywhere: it is what the others are compared with."""
+    base = section.find(section.baseline)
+    kind = kind_of(base.run, known, seeds=False)
+    others = [
+        tuple(each.values())
+        for each in gather_kinds(section.rows, known=known)
+        if kind_of(next(iter(each.values())).run, known, seeds=False) != kind
+    ]
+    return [*([(base,)] if base.primary else []), *others]
 
 
 def _find_repeated(names: Iterable[str]) -> set[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from compress.reporting.arrows import Arrow, find_arrows
+from compress.reporting.candidates import Candidate
 from compress.reporting.marks import (
     BOTTOM,
     HEIGHT,
@@ -21,7 +22,7 @@ from compress.reporting.marks import (
     place_labels,
 )
 from compress.reporting.points import Point, drop_shared_name, list_points
-from compress.reporting.schema import Interval, Row, Section
+from compress.reporting.schema import Interval, Section
 from compress.reporting.wording import format_bytes, format_significant
 
 LEGEND_LINE = 20
@@ -92,16 +93,17 @@ def plot_latency(section: Section) -> Plot | None:
     """Score against latency in the comparison's sessions; None with fewer than two runs that have both."""
     column = section.timing
 
-    def measure(row: Row) -> Interval | None:
-        timing = column.find(row.run.id) if column else None
+    def measure(one: Candidate) -> Interval | None:
+        timing = one.find_timing(column)
         return timing.milliseconds if timing else None
 
     points = list_points(section, measure)
     return _plot(points, "Milliseconds a batch (log)", section, lambda value: format_significant(value, 2))
 
 
-def _size(row: Row) -> Interval | None:
-    return Interval(value=row.bytes, low=row.bytes, high=row.bytes) if row.bytes > 0 else None
+def _size(one: Candidate) -> Interval | None:
+    size = one.heaviest.bytes
+    return Interval(value=size, low=size, high=size) if size > 0 else None
 
 
 def _plot(

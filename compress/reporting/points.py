@@ -8,8 +8,8 @@ from compress.reporting.candidates import Candidate, list_candidates
 from compress.reporting.marks import Shape
 from compress.reporting.schema import Interval, Row, Section
 
-Measure = Callable[[Row], Interval | None]
-"""A row's cost, with its spread; None where it was not measured."""
+Measure = Callable[[Candidate], Interval | None]
+"""A model's cost, with its spread; None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def list_points(section: Section, measure: Measure) -> list[Point]:
 
     Args:
         section: Of the models.
-        measure: What is on the other axis; of a group its first run stands for all that were measured.
+        measure: What is on the other axis.
     """
     points = (_show(section, candidate, measure) for candidate in list_candidates(section))
     return [point for point in points if point is not None]
@@ -53,7 +53,7 @@ def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
 
 
 def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
-    cost = next((cost for cost in map(measure, one.rows) if cost is not None), None)
+    cost = measure(one)
     primary = one.rows[0].primary
     if cost is None or one.score is None or primary is None or not primary.comparable:
         return None

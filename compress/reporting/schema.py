@@ -230,7 +230,7 @@ class Caveat(Frozen):
 class Headline(Frozen):
     """The answer in ten seconds: about which run, why that one, the sentence, and how sure each part is.
 
-    Where several `runs` differ in their seeds alone it is about their mean; `run` stands for their size and speed.
+    Where several `runs` differ in their seeds alone it is about their mean; `run`, the largest of them, stands for their size.
     """
 
     run: str

@@ -122,7 +122,7 @@ def _build_fidelity_table(section: Section) -> "RenderableType":
 
 
 def _list_cells(section: Section, one: Candidate) -> list[str]:
-    row, base = one.rows[0], section.baseline in one.runs
+    row, base = one.heaviest, section.baseline in one.runs
     made = f"{show(row.made)}{', baseline' if base else ''}"
     size = format_bytes(row.bytes)
     cells = [

@@ -208,8 +208,9 @@ def explain_overview(report: Report, overview: Overview) -> str:
         f"Mean: of {tasks}; the score of a task is the mean of its metrics and of its splits. In brackets 95 % intervals over "
         "seeds and examples; the share of the baseline's mean that is kept is paired."
     )
+    text += " Size: of a model's largest file; times smaller: the geometric mean over the tasks."
     if any(row.faster for row in overview.rows):
-        text += " Times as fast: the mean of the tasks' own sessions, in brackets the least and the most."
+        text += " Times as fast: that of the tasks' own sessions, in brackets the least and the most."
     if any(section.task in OUTSIDE_MEAN for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "

@@ -322,3 +322,18 @@ class TestPages:
         ids = re.findall(r' id="([^"]+)"', page)
         assert len(ids) == len(set(ids))
         assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+
+    def test_kinds_are_told_apart_by_their_keys_and_never_by_a_seed(self, kit, store, tmp_path):
+        """Guards a title that names a seed and holds another."""
+        shape = {"size": 9, "parameters": 9}
+        runs = []
+        for minutes, seeds in ((50.0, (42, 43)), (25.0, (43, 44))):
+            stage = kit.PRETRAIN.model_copy(update={"max_minutes": minutes})
+            for seed in seeds:
+                first = store.add("bert-mini", stage, task=None, place="wiki", seed=seed, **shape)
+                parents = [kit.child_of(first, "model")]
+                runs.append(store.add("bert-mini", kit.FINETUNE, seed=seed, parents=parents, **shape))
+        (section,) = compare(write(runs, tmp_path / "report")).sections
+        kinds = list(dict.fromkeys(made.kind for made in section.ancestors))
+        assert len(kinds) == 2
+        assert not any("seed" in kind for kind in kinds)

@@ -76,6 +76,10 @@ def test_a_split_that_one_seed_was_not_scored_on_is_left_out(section):
     changed = replace(seeds, rows=(more, *others))
     assert changed.scores == seeds.scores
     assert changed.fidelity == seeds.fidelity
+    other = score.model_copy(update={"n": 100, "comparable": False})
+    fewer = first.model_copy(update={"scores": (other,), "fidelity": (found.model_copy(update={"n": 100}),)})
+    apart = replace(seeds, rows=(fewer, *others))
+    assert apart.scores == apart.fidelity == ()
 
 
 def test_they_stand_in_the_order_of_the_rows(section):

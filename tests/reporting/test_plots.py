@@ -107,7 +107,9 @@ def test_curves_of_several_seeds_share_their_axes():
     assert (plot.low, plot.high, plot.first, plot.last) == ("1.00", "5.00", 0, 200)
     assert [corners(path)[-1] for path in plot.paths] == [(120, 128), (60.5, 96.5)]
     assert [corners(path)[-1] for path in plot.beside] == [(239, 2)]
-    assert plot.description == "loss from 3 and 2 at step 0 to 1 and 2 at step 100."
+    assert plot.description == (
+        "loss from 3 and 2 at step 0 to 1 and 2 at steps 100 and 50; on the hold-out from 4 at step 50 to 5 at step 200."
+    )
 
 
 def test_the_front_leaves_out_what_is_beaten_and_labels_leave_marks_free():
