@@ -1,7 +1,8 @@
 """The model card: what an artefact is, what it scores, what it came from, and how to load it without us."""
 
-import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compress.recipes.quantization import Method
 from compress.recipes.stages import (
@@ -27,12 +28,28 @@ from compress.reporting.wording import (
     show,
 )
 from compress.runs import Evaluation, Parent, Run
+from compress.tasks import GLUE_HUB_ID, GLUE_TITLES, GlueSource, Task
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 PIPELINES: dict[Head, str] = {
     "task": "text-classification",
     "masked_lm": "fill-mask",
     "none": "feature-extraction",
 }
+
+HUB_METRICS: dict[str, tuple[str, dict[str, str] | None]] = {
+    "accuracy": ("accuracy", None),
+    "f1": ("f1", None),
+    "macro_f1": ("f1", {"average": "macro"}),
+    "matthews_correlation": ("matthews_correlation", None),
+    "pearson": ("pearsonr", None),
+    "spearman": ("spearmanr", None),
+}
+"""Metric → its id among the Hub's (`evaluate-metric`), and what it is computed with."""
+BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+"""Suffix of a file → the builder of `datasets` that reads it."""
 
 
 def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | None = None) -> str:
@@ -44,7 +61,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | N
         lacking: What is unlike any architecture of `transformers`, which loads it only beside us; None if nothing is.
     """
     lines = [
-        *_front_matter(run),
+        _front_matter(run, evaluations),
         f"# {escape(run.name)}: {escape(_describe_making(run))} for {escape(run.place)}",
         "",
         *_describe_artefact(run),
@@ -71,23 +88,52 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | N
     return "\n".join(lines) + "\n"
 
 
-def _front_matter(run: Run) -> Iterator[str]:
-    """YAML; every text is written as JSON, which YAML contains."""
-    yield "---"
+def _front_matter(run: Run, evaluations: Sequence[Evaluation]) -> str:
+    """What the Hub reads of a card, as YAML; names in it have neither line breaks nor marks of direction."""
+    from huggingface_hub import ModelCardData
+
     form = format_of(run)
-    yield f"library_name: {LIBRARIES[form]}"
-    yield f"pipeline_tag: {PIPELINES[head_of(run.stage)]}"
-    yield "tags:"
     tags = ["compress", run.stage.kind, *([form] if form in ("onnx", "openvino") else [])]
     if isinstance(run.stage, Quantize):
         tags.append(run.stage.method.kind)
-    yield from (f"- {json.dumps(tag)}" for tag in tags)
     bases = [parent.hub_id for parent in run.parents if parent.hub_id]
-    if bases:
-        yield "base_model:"
-        yield from (f"- {json.dumps(base)}" for base in bases)
-    yield "---"
-    yield ""
+    data = ModelCardData(
+        library_name=LIBRARIES[form],
+        pipeline_tag=PIPELINES[head_of(run.stage)],
+        tags=tags,
+        base_model=bases or None,
+        model_name=show(run.name),
+        eval_results=list(_list_results(run, evaluations)) or None,
+    )
+    if not data.eval_results:
+        del data.model_name  # is the index's alone
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _list_results(run: Run, evaluations: Sequence[Evaluation]) -> "Iterator[EvalResult]":
+    """The scores as they stand in the Hub's index of models."""
+    from huggingface_hub import EvalResult
+
+    for evaluation in evaluations:
+        for score in evaluation.scores:
+            metric, arguments = HUB_METRICS[score.name]
+            yield EvalResult(
+                task_type=PIPELINES["task"],
+                **_name_dataset(run.answered_task),
+                dataset_split=evaluation.split,
+                metric_type=metric,
+                metric_value=score.value,
+                metric_name=score.name,
+                metric_args=arguments,
+            )
+
+
+def _name_dataset(task: Task) -> dict[str, Any]:
+    """What the Hub calls a task's data; a user's own files have no id there, only the builder that reads them."""
+    if isinstance(task.source, GlueSource):
+        title = f"GLUE {GLUE_TITLES[task.name]}"
+        return {"dataset_type": GLUE_HUB_ID, "dataset_name": title, "dataset_config": task.source.config}
+    return {"dataset_type": BUILDERS[Path(task.source.validation[0]).suffix], "dataset_name": show(task.name)}
 
 
 def _describe_making(run: Run) -> str:

@@ -1,10 +1,15 @@
 import re
+from typing import get_args
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
-from compress.reporting.card import render_card
+from compress.data.tables import READERS
+from compress.reporting.card import BUILDERS, HUB_METRICS, render_card
+from compress.reporting.wording import show
 from compress.runs import Parent
+from compress.tasks import GlueSource, Metric
 
 
 def front_matter(card):
@@ -18,7 +23,9 @@ def python_of(card):
 def test_a_card_says_what_the_artefact_is(written):
     student = written.trio.student
     card = render_card(student.run, student.evaluations)
-    assert front_matter(card) == {
+    (index,) = front_matter(card).pop("model-index")
+    assert front_matter(card) | {"model-index": None} == {
+        "model-index": None,
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["compress", "distill"],
@@ -32,9 +39,47 @@ def test_a_card_says_what_the_artefact_is(written):
     ):
         assert text in card
     score = student.evaluations[0].primary
+    assert index == {
+        "name": "albert-tiny",
+        "results": [
+            {
+                "task": {"type": "text-classification"},
+                "dataset": {"name": "sample", "type": "parquet", "split": "validation"},
+                "metrics": [{"type": "accuracy", "value": score.value, "name": "accuracy"}],
+            }
+        ],
+    }
     assert f"| sample | validation | accuracy | 0.825 | {score.low:.3f}–{score.high:.3f} | 400 |" in card
     assert f"- teacher: minilm-l6 (run {written.trio.teacher.run.id})" in card
     assert "licen" not in card.lower()
+
+
+def test_the_hub_reads_the_scores_of_a_glue_task_in_its_own_words(written, kit):
+    student = written.trio.student
+    task = kit.TASK.model_copy(update={"name": "stsb", "source": GlueSource(config="stsb")})
+    evaluation = student.evaluations[0]
+    scores = [evaluation.primary.model_copy(update={"name": name}) for name in HUB_METRICS]
+    card = render_card(
+        student.run.model_copy(update={"task": task}),
+        [evaluation.model_copy(update={"task": "stsb", "scores": scores})],
+    )
+    results = ModelCard(card).data.eval_results
+    assert {(result.dataset_type, result.dataset_config, result.dataset_name) for result in results} == {
+        ("nyu-mll/glue", "stsb", "GLUE STS-B")
+    }
+    assert [(result.metric_name, result.metric_type, result.metric_args) for result in results] == [
+        ("accuracy", "accuracy", None),
+        ("f1", "f1", None),
+        ("macro_f1", "f1", {"average": "macro"}),
+        ("matthews_correlation", "matthews_correlation", None),
+        ("pearson", "pearsonr", None),
+        ("spearman", "spearmanr", None),
+    ]
+
+
+def test_every_metric_and_every_format_has_a_name_on_the_hub():
+    assert set(HUB_METRICS) == set(get_args(Metric))
+    assert set(BUILDERS) == set(READERS)
 
 
 def test_a_transformers_card_loads_with_plain_transformers(written):
@@ -93,8 +138,12 @@ def test_hostile_names_break_neither_yaml_nor_python(written, kit):
     hostile = 'x"\n---\n<script>\u202e```'
     task = kit.TASK.model_copy(update={"labels": (hostile, "b")})
     card = render_card(
-        written.trio.student.run.model_copy(update={"name": hostile, "task": task, "command": hostile}), []
+        written.trio.student.run.model_copy(update={"name": hostile, "task": task, "command": hostile}),
+        written.trio.student.evaluations,
     )
+    assert front_matter(card)["model-index"][0]["name"] == show(hostile)
     assert front_matter(card)["library_name"] == "transformers"
     assert "\u202e" not in card
-    assert not re.search(r"(?m)(?<!\\)<script", card.partition("## How to load it")[0])
+    told = card.split("---\n", 2)[2].partition("## How to load it")[0]
+    assert "script" in told
+    assert not re.search(r"(?m)(?<!\\)<script", told)
