@@ -16,7 +16,7 @@ from compress.encoder import Encoder
 from compress.environment import device
 from compress.objective import Objective
 from compress.pretraining.masked_lm import MaskedLmObjective
-from compress.pretraining.plateau import PlateauGuard, unigram_entropy
+from compress.pretraining.plateau import BaseRateGuard, PlateauGuard, UnigramGuard, unigram_entropy
 from compress.pretraining.replaced_tokens import ReplacedTokensObjective, find_generator, save_generator
 from compress.pretraining.segments import NEXT_SENTENCE, SENTENCE_ORDER, SegmentsObjective
 from compress.pretraining.word_vectors import start_from_word_vectors
@@ -49,7 +49,9 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
     objective = build_objective(encoder, stage, seed=seed, before=pupil.before)
     if stage.compile and device() == "cuda":
         encoder.model.base_model.compile()  # the heads run on as many tokens as are hidden, each time others
-    guard = PlateauGuard(unigram_entropy(examples, len(encoder.tokenizer)))
+    guards: list[PlateauGuard] = [UnigramGuard(unigram_entropy(examples, len(encoder.tokenizer)))]
+    if stage.generator is not None:
+        guards.append(BaseRateGuard(stage.generator.weight))
     outcome = train(
         pupil,
         objective,
@@ -60,11 +62,12 @@ def pretrain_encoder(pupil: Pupil, corpus: Corpus, stage: Pretrain) -> dict[str,
         training=stage.training,
         budget=_budget(stage),
         row_tokens=stage.training.max_length if stage.arrangement == "doc-sentences" else None,
-        watching=[guard],
+        watching=guards,
     )
     if isinstance(objective, ReplacedTokensObjective) and is_main():
         save_generator(objective.generator, place.directory)
-    return {**started, **outcome.facts, **examples.facts, **guard.facts}
+    seen = {name: fact for guard in guards for name, fact in guard.facts.items()}
+    return {**started, **outcome.facts, **examples.facts, **seen}
 
 
 def arrange_corpus(

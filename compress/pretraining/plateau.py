@@ -1,7 +1,10 @@
-"""The plateau of masked language modelling: a model that guesses by frequency alone, and the guard that says so."""
+"""Plateaus of pretraining: losses of who knows how frequent things are and nothing else, and the guards that say so."""
 
 import logging
-from typing import Any
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import TrainerCallback
@@ -12,7 +15,9 @@ from compress.data.masking import count_tokens
 logger = logging.getLogger(__name__)
 
 MARGIN = 0.25
-"""Nats below the entropy: a model that is no better has learned nothing of how words go together."""
+"""Nats below the unigram entropy: a model that is no better has learned nothing of how words go together."""
+SHARE = 0.95
+"""Of the base rate's entropy: a discriminator whose loss is no smaller has learned nothing but the rate."""
 LOOKS_GRANTED = 6
 """Looks at the hold-out, of some twenty, before anything is said: every model goes through the plateau."""
 
@@ -24,37 +29,49 @@ def unigram_entropy(examples: CorpusExamples, vocab_size: int) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-class PlateauGuard(TrainerCallback):
-    """Warns where the hold-out's loss stays at the unigram entropy.
+def base_rate_entropy(share: float) -> float:
+    """The entropy of a yes or no in nats: the loss of who knows how often the answer is yes, and nothing else.
 
     Args:
-        entropy: In nats.
+        share: Of yes.
     """
+    return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
 
-    def __init__(self, entropy: float) -> None:
-        self.entropy = entropy
+
+class PlateauGuard(TrainerCallback, ABC):
+    """Warns where a term of the hold-out's loss stays at what frequencies alone give."""
+
+    term: ClassVar[str]
+    """The name of its metric on the hold-out."""
+
+    def __init__(self) -> None:
         self._looks = 0
-        self._loss: float | None = None
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the last look saw no better loss than frequencies give."""
-        return self._loss is not None and self._loss > self.entropy - MARGIN
+        self._seen: Mapping[str, float] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
         """For the record of the run."""
-        seen = {"holdout_masked_lm": self._loss, "on_the_plateau": self.stuck} if self._loss else {}
-        return {"unigram_entropy": round(self.entropy, 4), **seen}
+        return self._tell(self._seen) if self._seen else {}
+
+    @abstractmethod
+    def _is_stuck(self, seen: Mapping[str, float]) -> bool:
+        """Whether a look saw no better loss than frequencies give."""
+
+    @abstractmethod
+    def _tell(self, seen: Mapping[str, float]) -> dict[str, Any]:
+        """What a look saw, for the record."""
+
+    @abstractmethod
+    def _complain(self, seen: Mapping[str, float]) -> str:
+        """What is wrong, and what to try."""
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
     ) -> None:
         """Compare, and speak where the time for it has come."""
-        found = (metrics or {}).get("eval_masked_lm")
-        if found is None:
+        if not metrics or self.term not in metrics:
             return
-        self._loss = found
+        self._seen = metrics
         self._looks += 1
         if self._looks == LOOKS_GRANTED:
             self._speak()
@@ -65,10 +82,72 @@ class PlateauGuard(TrainerCallback):
             self._speak()
 
     def _speak(self) -> None:
-        if self.stuck:
-            logger.warning(
-                "  the masked language model guesses by frequency alone: its loss is %.2f, the unigram entropy %.2f. "
-                "Where that lasts, try a lower --learning-rate, a longer warm-up, or a larger batch.",
-                self._loss,
-                self.entropy,
-            )
+        if self._seen and self._is_stuck(self._seen):
+            logger.warning("  %s", self._complain(self._seen))
+
+
+class UnigramGuard(PlateauGuard):
+    """Warns where masked language modelling stays at the unigram entropy.
+
+    Args:
+        entropy: In nats.
+    """
+
+    term = "eval_masked_lm"
+
+    def __init__(self, entropy: float) -> None:
+        super().__init__()
+        self.entropy = entropy
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record of the run: the entropy at least."""
+        return {"unigram_entropy": round(self.entropy, 4), **super().facts}
+
+    def _is_stuck(self, seen: Mapping[str, float]) -> bool:
+        return seen[self.term] > self.entropy - MARGIN
+
+    def _tell(self, seen: Mapping[str, float]) -> dict[str, Any]:
+        return {"holdout_masked_lm": seen[self.term], "on_the_plateau": self._is_stuck(seen)}
+
+    def _complain(self, seen: Mapping[str, float]) -> str:
+        return (
+            f"the masked language model guesses by frequency alone: its loss is {seen[self.term]:.2f}, the unigram "
+            f"entropy {self.entropy:.2f}. Where that lasts, try a lower --learning-rate, a longer warm-up, or a larger batch."
+        )
+
+
+class BaseRateGuard(PlateauGuard):
+    """Warns where replaced token detection stays at the entropy of the share of replaced tokens.
+
+    Args:
+        weight: λ, which the hold-out's term is multiplied with.
+    """
+
+    term = "eval_replaced_tokens"
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _is_stuck(self, seen: Mapping[str, float]) -> bool:
+        return self._loss(seen) > SHARE * self._entropy(seen) > 0
+
+    def _tell(self, seen: Mapping[str, float]) -> dict[str, Any]:
+        return {
+            "base_rate_entropy": round(self._entropy(seen), 4),
+            "holdout_replaced_tokens": round(self._loss(seen), 4),
+            "discriminator_on_the_plateau": self._is_stuck(seen),
+        }
+
+    def _complain(self, seen: Mapping[str, float]) -> str:
+        return (
+            f"the discriminator tells replaced tokens by their share alone: its loss is {self._loss(seen):.3f}, the entropy "
+            f"of that share {self._entropy(seen):.3f}. Where that lasts, try a lower --learning-rate or a longer warm-up."
+        )
+
+    def _loss(self, seen: Mapping[str, float]) -> float:
+        return seen[self.term] / self.weight
+
+    def _entropy(self, seen: Mapping[str, float]) -> float:
+        return base_rate_entropy(seen[f"{self.term}_share"])

@@ -37,7 +37,7 @@ class ReplacedTokensObjective(Objective):
         self.weight = weight
 
     def forward(self, model: nn.Module, batch: Batch) -> Judgement:
-        """Two terms; and what share of words is guessed, of tokens judged rightly, and of replaced ones found."""
+        """Two terms; what share of words is guessed, of tokens judged rightly, of replaced ones found; and how many these are."""
         labels, mask = batch["labels"], batch["attention_mask"].bool()
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
         asked = labels != IGNORED_LABEL
@@ -56,6 +56,7 @@ class ReplacedTokensObjective(Objective):
             "masked_lm_accuracy": Mean((logits.argmax(dim=-1) == words).float().mean(), len(words)),
             "replaced_tokens_accuracy": Mean(right, mask.sum()),
             "replaced_tokens_recall": Mean(caught, replaced.sum()),
+            "replaced_tokens_share": Mean(replaced[mask].float().mean(), mask.sum()),
         }
         return Judgement(terms, None, measures)
 

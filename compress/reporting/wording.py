@@ -166,7 +166,7 @@ def name_quantity(name: str) -> str:
     if not name.startswith("eval_"):
         return "training loss" if name == "loss" else name.replace("_", " ")
     term, measure = name.removeprefix("eval_"), "loss"
-    for other in ("accuracy", "recall", "score"):
+    for other in ("accuracy", "recall", "score", "share"):
         if term.endswith(f"_{other}"):
             term, measure = term.removesuffix(f"_{other}"), other
     words = "hidden words" if term == "masked_lm" else term.replace("_", " ")

@@ -16,7 +16,7 @@ from transformers import (
 
 import compress
 from compress.planning import Options, Schooling, Teaching
-from compress.pretraining.plateau import LOOKS_GRANTED, PlateauGuard, unigram_entropy
+from compress.pretraining.plateau import LOOKS_GRANTED, BaseRateGuard, UnigramGuard, unigram_entropy
 from compress.sources import STARTING_STAGES, resolve_model
 from tests.conftest import FAMILIES, STUDENT, write_corpus, write_task, write_teacher
 
@@ -90,6 +90,7 @@ def test_what_it_learns_is_in_the_history(pretrained, family):
 
 def test_electras_generator_lies_beside_it_and_shares_its_table(pretrained):
     path = pretrained["electra"].path
+    assert isinstance(pretrained["electra"].run.facts["discriminator_on_the_plateau"], bool)
     generator, report = ElectraForMaskedLM.from_pretrained(path / "generator", output_loading_info=True)
     assert not report["missing_keys"]
     table = load_file(path / "model.safetensors")["electra.embeddings.word_embeddings.weight"]
@@ -198,30 +199,53 @@ class TestPlateau:
     def look(self, caplog):
         caplog.set_level("WARNING")
 
-        def looked(guard, loss):
-            guard.on_evaluate(None, TrainerState(), TrainerControl(), {"eval_masked_lm": loss})
+        def looked(guard, loss, **more):
+            guard.on_evaluate(None, TrainerState(), TrainerControl(), {guard.term: loss, **more})
             return caplog.text
 
         return looked
 
     def test_who_guesses_by_frequency_is_told(self, look):
-        guard = PlateauGuard(6.5)
+        guard = UnigramGuard(6.5)
         for _ in range(LOOKS_GRANTED - 1):
             assert not look(guard, 6.5)
         assert "guesses by frequency alone: its loss is 6.50" in look(guard, 6.5)
         assert guard.facts == {"unigram_entropy": 6.5, "holdout_masked_lm": 6.5, "on_the_plateau": True}
 
     def test_who_has_left_it_is_not(self, look):
-        guard = PlateauGuard(6.5)
+        guard = UnigramGuard(6.5)
         for _ in range(LOOKS_GRANTED):
             assert not look(guard, 5.9)
         assert not guard.facts["on_the_plateau"]
 
     def test_a_short_training_is_told_at_its_end(self, look, caplog):
-        guard = PlateauGuard(6.5)
+        guard = UnigramGuard(6.5)
         look(guard, 6.4)
         guard.on_train_end(None, None, None)
         assert "guesses by frequency" in caplog.text
+
+    def test_a_discriminator_that_knows_the_share_alone_is_told(self, look):
+        guard, share = BaseRateGuard(50.0), 0.125
+        entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
+        for _ in range(LOOKS_GRANTED - 1):
+            assert not look(guard, 50 * entropy, eval_replaced_tokens_share=share)
+        assert "its loss is 0.377, the entropy of that share 0.377" in look(
+            guard, 50 * entropy, eval_replaced_tokens_share=share
+        )
+        assert guard.facts == {
+            "base_rate_entropy": 0.3768,
+            "holdout_replaced_tokens": 0.3768,
+            "discriminator_on_the_plateau": True,
+        }
+
+    @pytest.mark.parametrize(
+        ("loss", "share"), [(0.3, 0.125), (0.01, 0.0)], ids=["it tells", "nothing to tell"]
+    )
+    def test_a_discriminator_that_tells_is_not(self, look, loss, share):
+        guard = BaseRateGuard(50.0)
+        for _ in range(LOOKS_GRANTED):
+            assert not look(guard, 50 * loss, eval_replaced_tokens_share=share)
+        assert not guard.facts["discriminator_on_the_plateau"]
 
     def test_the_entropy_is_that_of_single_tokens(self, tokenizer, tmp_path):
         from compress.data.corpus import resolve_corpus

@@ -120,6 +120,7 @@ def test_measures_say_how_well_it_tells(model, objective, monkeypatch):
             measures = objective(model, BATCH).measures
             assert measures["replaced_tokens_accuracy"].value == pytest.approx(accuracy)
             assert measures["replaced_tokens_recall"].value == recall
+            assert measures["replaced_tokens_share"].value == pytest.approx(0.2)
 
 
 def test_the_generator_lies_beside_the_model(objective, tmp_path):

@@ -98,6 +98,7 @@ def test_names_in_a_sentence():
         ("eval_masked_lm", "hold-out: hidden words, loss"),
         ("eval_masked_lm_accuracy", "hold-out: hidden words, accuracy"),
         ("eval_replaced_tokens_recall", "hold-out: replaced tokens, recall"),
+        ("eval_replaced_tokens_share", "hold-out: replaced tokens, share"),
         ("eval_score", "hold-out: score"),
     ],
 )
