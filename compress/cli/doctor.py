@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
     from compress.doctor.findings import Diagnosis
 
+app = typer.Typer()
+
 MARKS = {"good": ("✓", "green"), "lacking": ("–", "yellow"), "broken": ("✗", "bold red")}
 
 
+@app.command(epilog="Example: compress doctor")
 @takes(data=DATA, common=COMMON)
 def doctor(data: dict[str, Any], common: dict[str, Any]) -> None:
     """See what is installed, usable and missing here; exit 1 only where something required is broken."""

@@ -17,6 +17,13 @@ from compress.cli.completion import completed
 Group = Mapping[str, tuple[Any, Any]]
 """Name → (annotation, default)."""
 
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A run, runs/TASK/MODEL, a directory in Hugging Face format, a teacher, or a Hub id."
+    ),
+]
+
 COMMON: Group = {
     "runs": (
         Annotated[Path, typer.Option("--runs", envvar="COMPRESS_RUNS", help="The store of runs.")],
