@@ -143,7 +143,7 @@ def _render_derived(report: Report) -> dict[str, str]:
 
 def _name_report(runs: Sequence[StoredRun]) -> str:
     tasks = ", ".join(sorted({stored.run.answered_task.name for stored in runs}))
-    return f"{len(runs)} model{'s' * (len(runs) != 1)} compared on {tasks}"
+    return f"{len(runs)} run{'s' * (len(runs) != 1)} compared on {tasks}"
 
 
 def _check_target(output_dir: Path) -> None:

@@ -4,7 +4,8 @@
 
 Two commands at a time, a thread each (or `--processes 1 --threads 2`), and each one that a user has: `compress pretrain`,
 then `compress finetune` of what was pretrained and of the same shape with random weights over the same tokenizer. Both
-sides are tuned alike: every rate with the first seed, the best on the hold-out of the train split with the others.
+sides are tuned alike: every rate with the first seed, the best on the hold-out of the train split with the others. What
+pretraining is worth depends on how long is learned afterwards: each number of `--steps` is a comparison of its own.
 Finished runs are taken as they are, so the same command resumes. The gain is a mean over seeds with an interval over
 seeds and examples, paired by examples.
 """
@@ -34,9 +35,24 @@ FAMILIES = ("albert-mini", "bert-mini", "roberta-mini", "electra-mini")
 BEGINNINGS = ("pretrained", "random")
 LEARNED = ("model", "objective", "steps", "tokens", "hold-out MLM", "unigram entropy", "below", "NSP, SOP")
 PAIR_ACCURACIES = ("eval_next_sentence_accuracy", "eval_sentence_order_accuracy")
-GAINS = ("model", "seeds", "rates", "pretrained", "random", "gain (95 %)", "n")
+GAINS = ("steps", "model", "seeds", "rates", "pretrained", "random", "gain (95 %)", "n")
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is tuned by itself.
+
+    Attributes:
+        model: Whose shape.
+        beginning: Its weights at first.
+        steps: Of each fine-tuning.
+    """
+
+    model: str
+    beginning: str
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -44,14 +60,12 @@ class Trial:
     """One fine-tuning.
 
     Attributes:
-        model: Whose shape.
-        beginning: Its weights at first.
+        side: What it is one of.
         rate: Of learning.
         seed: Of everything random.
     """
 
-    model: str
-    beginning: str
+    side: Side
     rate: float
     seed: int
 
@@ -67,7 +81,7 @@ class Comparison:
         store: The directory of runs.
         minutes: Of each pretraining.
         task: That is learned afterwards.
-        steps: Of each fine-tuning.
+        steps: Of a fine-tuning; each number is a comparison of its own.
         rates: That are tried.
         seeds: The first of them chooses the rate.
         processes: Commands at a time.
@@ -80,7 +94,7 @@ class Comparison:
     store: Path
     minutes: float
     task: str
-    steps: int
+    steps: Sequence[int]
     rates: Sequence[float]
     seeds: Sequence[int]
     processes: int
@@ -98,13 +112,13 @@ class Comparison:
         """Each trial, two at a time."""
         ways = []
         for trial in trials:
-            path = str(taught[trial.model].path)
-            anew = [trial.model, "--random", "--tokenizer", path]
+            side, path = trial.side, str(taught[trial.side.model].path)
+            anew = [side.model, "--random", "--tokenizer", path]
             ways.append(
                 [
-                    *("finetune", *([path] if trial.beginning == "pretrained" else anew)),
+                    *("finetune", *([path] if side.beginning == "pretrained" else anew)),
                     *("--task", self.task, "--learning-rate", f"{trial.rate:g}", "--seed", str(trial.seed)),
-                    *("--max-steps", str(self.steps)),
+                    *("--max-steps", str(side.steps)),
                 ]
             )
         return dict(zip(trials, self._carry_out(ways), strict=True))
@@ -132,28 +146,31 @@ def compare_families(comparison: Comparison) -> tuple[dict[str, StoredRun], dict
     """Pretrain, tune both beginnings of each model with the first seed, and repeat the best with the others.
 
     Returns:
-        The pretrained models, and the trials that count: of each model and beginning the best rate, with all seeds.
+        The pretrained models, and the trials that count: of each side the best rate, with all seeds.
     """
     taught = comparison.pretrain()
     first, *others = comparison.seeds
-    kinds = [(model, beginning) for model in comparison.models for beginning in BEGINNINGS]
+    sides = [
+        Side(model, beginning, steps)
+        for steps in comparison.steps
+        for model in comparison.models
+        for beginning in BEGINNINGS
+    ]
     tuned = comparison.finetune(
-        taught, [Trial(*kind, rate, first) for kind in kinds for rate in comparison.rates]
+        taught, [Trial(side, rate, first) for side in sides for rate in comparison.rates]
     )
-    chosen = {kind: choose_rate(tuned, *kind) for kind in kinds}
+    chosen = {side: choose_rate(tuned, side) for side in sides}
     repeated = comparison.finetune(
-        taught, [Trial(*kind, chosen[kind], seed) for kind in kinds for seed in others]
+        taught, [Trial(side, chosen[side], seed) for side in sides for seed in others]
     )
-    kept = {trial: run for trial, run in tuned.items() if trial.rate == chosen[trial.model, trial.beginning]}
+    kept = {trial: run for trial, run in tuned.items() if trial.rate == chosen[trial.side]}
     return taught, kept | repeated
 
 
-def choose_rate(tuned: Mapping[Trial, StoredRun], model: str, beginning: str) -> float:
+def choose_rate(tuned: Mapping[Trial, StoredRun], side: Side) -> float:
     """The rate with the best score on the hold-out of the train split; of equals the lowest."""
     scores = {
-        trial.rate: run.run.facts["holdout_score"]
-        for trial, run in tuned.items()
-        if (trial.model, trial.beginning) == (model, beginning)
+        trial.rate: run.run.facts["holdout_score"] for trial, run in tuned.items() if trial.side == side
     }
     return min(scores, key=lambda rate: (-scores[rate], rate))
 
@@ -189,28 +206,30 @@ def _parts(stored: StoredRun) -> Iterator[Mapping[str, Any]]:
 
 
 def render_gains(trials: Mapping[Trial, StoredRun]) -> str:
-    """What pretraining was worth, model by model."""
-    return render_rows(
-        GAINS, [_gain_cells(model, trials) for model in dict.fromkeys(t.model for t in trials)]
-    )
+    """What pretraining was worth: by steps of fine-tuning, and model by model."""
+    compared = dict.fromkeys((trial.side.steps, trial.side.model) for trial in trials)
+    return render_rows(GAINS, [_gain_cells(*each, trials) for each in compared])
 
 
-def _gain_cells(model: str, trials: Mapping[Trial, StoredRun]) -> list[str]:
-    sides: dict[str, list[np.ndarray]] = {beginning: [] for beginning in BEGINNINGS}
-    rates: dict[str, str] = {}
-    for trial, stored in sorted(trials.items(), key=lambda item: item[0].seed):
-        if trial.model == model:
+def _gain_cells(steps: int, model: str, trials: Mapping[Trial, StoredRun]) -> list[str]:
+    found: dict[str, list[np.ndarray]] = {}
+    rates, seeds = [], set[int]()
+    for beginning in BEGINNINGS:
+        side = Side(model, beginning, steps)
+        runs = {trial: stored for trial, stored in trials.items() if trial.side == side}
+        for _, stored in sorted(runs.items(), key=lambda item: item[0].seed):
             labels, predictions = read_predictions(stored)
-            sides[trial.beginning].append(predictions)
-            rates[trial.beginning] = f"{trial.rate:g}"
+            found.setdefault(beginning, []).append(predictions)
+        rates.append(f"{next(iter(runs)).rate:g}")
+        seeds |= {trial.seed for trial in runs}
     metric = next(iter(trials.values())).evaluations[0].scores[0].name
-    gain = estimate_gain(metric, labels, *sides.values())
-    seeds = sorted({trial.seed for trial in trials if trial.model == model})
+    gain = estimate_gain(metric, labels, *(found[beginning] for beginning in BEGINNINGS))
     return [
+        f"{steps:,}",
         model,
-        " ".join(map(str, seeds)),
-        " ".join(rates[beginning] for beginning in BEGINNINGS),
-        *(" ".join(f"{(labels == found).mean():.3f}" for found in sides[side]) for side in BEGINNINGS),
+        " ".join(map(str, sorted(seeds))),
+        " ".join(rates),
+        *(" ".join(f"{(labels == each).mean():.3f}" for each in found[side]) for side in BEGINNINGS),
         f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
         f"{len(labels):,}",
     ]
@@ -228,7 +247,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, required=True, help="of the report")
     parser.add_argument("--minutes", type=float, default=40, help="of each pretraining")
     parser.add_argument("--task", default="sst2", help="a classification with one validation split")
-    parser.add_argument("--steps", type=int, default=1000, help="of each fine-tuning")
+    parser.add_argument("--steps", type=int, nargs="+", default=[250, 1000], help="of a fine-tuning")
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--processes", type=int, default=2, help="at a time")
@@ -244,7 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     taught, trials = compare_families(Comparison(**given))
     found = list(trials.values())
-    write_report(found, output)
+    write_report(
+        found,
+        output,
+        title=f"{', '.join(taught)} on {given['task']}: pretrained here, and from random weights",
+    )
     print(f"{render_learned(taught)}\n\n{render_gains(trials)}")  # noqa: T201
 
 

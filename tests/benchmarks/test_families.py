@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.runs import find_runs
-from tests.benchmarks.families import Trial, choose_rate, main
+from tests.benchmarks.families import Side, Trial, choose_rate, main
 from tests.conftest import write_teacher
 from tests.pretraining.test_learning import MORE
 
@@ -14,15 +14,29 @@ def test_a_comparison_goes_through_and_then_finds_all_of_it(tmp_path, task_file,
     store, output = tmp_path / "runs", tmp_path / "report"
     arguments = [
         *("--models", str(write_teacher(tmp_path / "tiny-bert.toml", MORE)), "--corpus", str(corpus_folder)),
-        *("--minutes", "0.03", "--task", str(task_file), "--steps", "3", "--rates", "0.001", "--seeds", "1"),
+        *(
+            "--minutes",
+            "0.03",
+            "--task",
+            str(task_file),
+            "--steps",
+            "3",
+            "2",
+            "--rates",
+            "0.001",
+            "--seeds",
+            "1",
+        ),
         *("--store", str(store), "--output-dir", str(output)),
     ]
     main(arguments)
     told = capsys.readouterr().out
     runs = [stored.run for stored in find_runs(store)]
-    assert sorted(run.stage.kind for run in runs) == ["finetune", "finetune", "pretrain"]
-    assert sorted(bool(run.stage.new) for run in runs if run.stage.kind == "finetune") == [False, True]
-    assert all(run.stage.training.max_steps == 3 for run in runs if run.stage.kind == "finetune")
+    assert sorted(run.stage.kind for run in runs) == ["finetune"] * 4 + ["pretrain"]
+    tuned = [run.stage for run in runs if run.stage.kind == "finetune"]
+    assert {(bool(stage.new), stage.training.max_steps) for stage in tuned} == {
+        (new, steps) for new in (False, True) for steps in (2, 3)
+    }
     assert (output / "index.html").is_file()
     assert "nsp" in told
     before = {run.id: run.started for run in runs}
@@ -33,13 +47,10 @@ def test_a_comparison_goes_through_and_then_finds_all_of_it(tmp_path, task_file,
 
 @pytest.mark.parametrize(("scores", "chosen"), [((0.8, 0.7), 1e-4), ((0.7, 0.8), 1e-3), ((0.8, 0.8), 1e-4)])
 def test_the_holdout_chooses_the_rate_and_of_equals_the_lowest(scores, chosen):
+    side, other = Side("bert", "random", 250), Side("bert", "random", 1000)
     tuned = {
-        Trial("bert", "random", rate, 42): SimpleNamespace(
-            run=SimpleNamespace(facts={"holdout_score": score})
-        )
+        Trial(side, rate, 42): SimpleNamespace(run=SimpleNamespace(facts={"holdout_score": score}))
         for rate, score in zip((1e-4, 1e-3), scores, strict=True)
     }
-    tuned[Trial("bert", "pretrained", 3e-3, 42)] = SimpleNamespace(
-        run=SimpleNamespace(facts={"holdout_score": 1.0})
-    )
-    assert choose_rate(tuned, "bert", "random") == chosen
+    tuned[Trial(other, 3e-3, 42)] = SimpleNamespace(run=SimpleNamespace(facts={"holdout_score": 1.0}))
+    assert choose_rate(tuned, side) == chosen

@@ -211,7 +211,7 @@ def test_a_failing_swap_leaves_the_old_report_whole(written, report_dir, monkeyp
 
 def test_an_older_report_is_replaced_entirely(trio, report_dir):
     report = write_report(trio.runs[:1], report_dir, command="c")
-    assert report.title == "1 model compared on sample"
+    assert report.title == "1 run compared on sample"
     assert check_report(report_dir) == []
     assert [stored.run.id for stored in find_runs(report_dir / "data")] == [trio.teacher.run.id]
 
