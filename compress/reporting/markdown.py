@@ -65,27 +65,22 @@ def _render_overview(overview: Overview, note: str) -> Iterator[str]:
     if overview.sentence and overview.reason:
         yield f"**{escape(overview.sentence)}** {escape(overview.reason)}"
         yield ""
-    yield _line(["Model", "Size", "Faster", *map(escape, names), "Mean (95 %)", "Share kept (95 %)"])
-    yield _line(["---", *["---:"] * (len(names) + 4)])
+    timed = any(row.faster for row in overview.rows)
+    titles = ["Model", "Size", *["Faster"][:timed], *map(escape, names), "Mean (95 %)", "Share kept (95 %)"]
+    yield _line(titles)
+    yield _line(["---", *["---:"] * (len(titles) - 1)])
     for row in overview.rows:
-        kept = row.kept
-        yield _line(
-            [
-                escape(row.name),
-                format_bytes(row.bytes),
-                f"{format_ratio(row.faster.value)} ({format_range(row.faster, 'ratio')})"
-                if row.faster
-                else "–",
-                *map(_write_score, [*row.scores, row.mean]),
-                f"{format_share(kept.value)} ({format_range(kept, 'share')})" if kept else "–",
-            ]
-        )
+        faster = [_write_interval(row.faster, "ratio")][:timed]
+        scores = [_write_interval(score, "score") for score in (*row.scores, row.mean)]
+        kept = _write_interval(row.kept, "share")
+        yield _line([escape(row.name), format_bytes(row.bytes), *faster, *scores, kept])
     yield ""
     yield escape(note)
 
 
-def _write_score(score: Interval | None) -> str:
-    return f"{format_score(score.value)} ({format_range(score, 'score')})" if score else "–"
+def _write_interval(found: Interval | None, style: str) -> str:
+    write = {"score": format_score, "share": format_share, "ratio": format_ratio}[style]
+    return f"{write(found.value)} ({format_range(found, style)})" if found else "–"
 
 
 def _render_section(section: Section) -> Iterator[str]:
@@ -149,7 +144,7 @@ def _render_seeds(section: Section) -> Iterator[str]:
     for group in section.groups:
         scores = dict(zip(group.seeds, (section.find(run).primary for run in group.runs), strict=True))
         told = [format_score(found.score.value) if (found := scores.get(seed)) else "–" for seed in seeds]
-        yield _line([escape(name_group(section, group)), _write_score(group.score), *told])
+        yield _line([escape(name_group(section, group)), _write_interval(group.score, "score"), *told])
 
 
 def _render_fidelity(section: Section) -> Iterator[str]:

@@ -70,6 +70,17 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
     assert max(len(line) for line in shown.splitlines() if "!" not in line and "keeps" not in line) <= 100
 
 
+def test_without_a_time_there_is_no_column_for_it(add, reported):
+    runs = [
+        add(name, task, 40, parameters=size)
+        for task in ("sst2", "rte")
+        for name, size in (("big", 9), ("small", 1))
+    ]
+    table = render_markdown(reported(*runs)).partition("## Task")[0]
+    assert "| Model | Size | SST-2 | RTE | Mean (95 %) | Share kept (95 %) |" in table
+    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {7}
+
+
 def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported):
     """Its size is that of its largest artefact; how fast it is, is told where all tasks were timed alike."""
     sizes = {"big": 900, "wide": 300, "small": 90, "tiny": 30}
@@ -100,7 +111,9 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((18**0.5, 3.0, 6.0))
     assert "9.54× smaller and 4.24× faster than big and keeps" in report.overview.sentence
     assert report.overview.sentence in " ".join(printed(report).split())
-    assert render_markdown(report).count("| 4.24× (3.00–6.00) |") == 1
+    text = render_markdown(report)
+    assert "| Model | Size | Faster | SST-2 |" in text
+    assert text.count("| 4.24× (3.00–6.00) |") == 1
     assert ">4.24×<span>(3.00–6.00)</span>" in render_html(report)
 
 
