@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 MARGIN = 0.25
 """Nats below the unigram entropy: a model that is no better has learned nothing of how words go together."""
-SHARE = 0.95
-"""Of the base rate's entropy: a discriminator whose loss is no smaller has learned nothing but the rate."""
+SHARE = 0.9
+"""Of the base rate's entropy: a discriminator whose loss is no smaller finds hardly any (at 0.94 electra-mini found one in a hundred)."""
 LOOKS_GRANTED = 6
 """Looks at the hold-out, of some twenty, before anything is said: every model goes through the plateau."""
 
