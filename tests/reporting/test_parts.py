@@ -87,8 +87,15 @@ def test_an_overview_stands_before_the_sections(written):
     assert page.index("All tasks") < page.index("Task sample")
     assert "97.0 %<span>(90.0–100.0)</span>" in page
     assert "<b>" not in page
-    assert (
-        "| b | 5 B | – | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 97.0 % (90.0–100.0) |"
-        in text
-    )
+    scored = "0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 97.0 % (90.0–100.0) |"
+    assert "| Model | Size | SST-2 | RTE |" in text
+    assert f"| b | 5 B | {scored}" in text
     assert "| 0.800 (0.750–0.850) | – | – | – |" in text
+
+    fast = rows[1].model_copy(update={"faster": Interval(value=2.0, low=1.9, high=2.1)})
+    text = render_markdown(
+        report.model_copy(update={"overview": Overview(tasks=("sst2", "rte"), rows=(rows[0], fast))})
+    )
+    assert "| Model | Size | Faster | SST-2 | RTE |" in text
+    assert "| 0.800 (0.750–0.850) | – | – | – |" in text
+    assert f"| b | 5 B | 2.00× (1.90–2.10) | {scored}" in text
