@@ -151,15 +151,11 @@ def estimate_retention(
         seed: Of the resampling.
 
     Raises:
-        ValueError: The arrays differ in length or are empty, or the baseline's score is not positive.
+        ValueError: The arrays differ in length or are empty, or the baseline is no better than the best constant answer.
     """
     _check_lengths(references, student)
-    _check_lengths(references, baseline)
-    score = METRICS[metric]
-    whole = score(references, baseline)
-    if whole <= 0:
-        raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
-    value = score(references, student) / whole
+    whole = _score_worth_sharing(metric, references, baseline)
+    value = METRICS[metric](references, student) / whole
     kept, possible = score_resamples(metric, references, [student, baseline], resamples=RESAMPLES, seed=seed)
     useful = possible > 0
     return Estimate(value, *percentile_interval(kept[useful] / possible[useful]))
@@ -186,7 +182,7 @@ def estimate_over_seeds(
         seed: Of the resampling.
 
     Raises:
-        ValueError: The arrays differ in length or are empty, or the baseline's score is not positive.
+        ValueError: The arrays differ in length or are empty, or the baseline is no better than the best constant answer.
     """
     others = [] if baseline is None else [baseline]
     for predictions in [*students, *others]:
@@ -199,9 +195,7 @@ def estimate_over_seeds(
     means = mean_of_drawn_seeds(draws[: len(students)], np.random.default_rng(seed))
     if baseline is None:
         return Estimate(value, *percentile_interval(means))
-    whole = score(references, baseline)
-    if whole <= 0:
-        raise ValueError(f"a share of a {metric} of {whole:.3f} means nothing")
+    whole = _score_worth_sharing(metric, references, baseline)
     useful = draws[-1] > 0
     return Estimate(value / whole, *percentile_interval(means[useful] / draws[-1][useful]))
 
@@ -298,6 +292,17 @@ def summarize(samples: Sequence[float] | Array) -> Summary:
     """Median, 95th percentile and quartiles of a non-empty sample."""
     low, median, high, p95 = np.quantile(np.asarray(samples, dtype=np.float64), [0.25, 0.5, 0.75, 0.95])
     return Summary(float(median), float(p95), float(low), float(high))
+
+
+def _score_worth_sharing(metric: str, references: Array, baseline: Array) -> float:
+    """The baseline's score; refused where a share of it says nothing: a model that knows nothing would keep all of it."""
+    _check_lengths(references, baseline)
+    score, nothing = METRICS[metric](references, baseline), best_constant_score(metric, references)
+    if score <= nothing:
+        raise ValueError(
+            f"a share of a {metric} of {score:.3f} means nothing: a constant answer has {nothing:.3f}"
+        )
+    return score
 
 
 def _check_lengths(references: Array, predictions: Array) -> None:

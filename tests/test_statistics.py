@@ -82,6 +82,17 @@ def test_retention_of_a_useless_baseline_is_refused():
         estimate_retention("accuracy", LABELS, GUESSES, 1 - LABELS)
 
 
+def test_a_share_of_what_a_constant_answer_has_is_refused():
+    labels = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0])
+    positive, one_zero = np.ones(10), np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 0])
+    for baseline in (positive, 1 - labels, np.zeros(10)):
+        with pytest.raises(ValueError, match="a constant answer has 0.600"):
+            estimate_retention("accuracy", labels, positive, baseline)
+        with pytest.raises(ValueError, match="a constant answer has 0.600"):
+            estimate_over_seeds("accuracy", labels, [positive], baseline)
+    assert estimate_retention("accuracy", labels, positive, one_zero).value == pytest.approx(6 / 7)
+
+
 def test_best_constant():
     assert best_constant_score("accuracy", LABELS) == pytest.approx(5 / 8)
     assert best_constant_score("f1", LABELS) == pytest.approx(10 / 13)

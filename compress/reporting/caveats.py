@@ -70,7 +70,7 @@ def _different_data(section: Section, _: Data) -> Iterator[Caveat]:
 def _no_retention(section: Section, _: Data) -> Iterator[Caveat]:
     scored = [(row, row.primary) for row in _others(section) if row.primary]
     rows = [row for row, score in scored if score.comparable and not score.retention]
-    text = "The baseline's score is not positive, so that a share of it means nothing; none is given for {}."
+    text = "The baseline is no better than the best constant answer, so that a share of its score means nothing; none is given for {}."
     yield from _about(section, "no-retention", rows, text)
 
 

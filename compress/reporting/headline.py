@@ -108,7 +108,7 @@ def _say_sessions(column: TimingColumn, bounds: str) -> str:
 def _say_score(one: Candidate) -> str:
     score, kept = one.rows[0].primary, one.retention
     if score is None or kept is None:
-        return "Not known: the two were not scored on the same examples, or the baseline scores nothing."
+        return "Not known: they saw other examples, or the baseline is no better than a constant answer."
     unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
     over = f"{len(one.group.seeds)} seeds, " if one.group else ""

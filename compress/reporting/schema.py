@@ -46,7 +46,7 @@ class ScoreResult(Frozen):
 
     `score` has a 95 % bootstrap interval over the `n` examples. `retention` is the share of the baseline's
     score that is kept, with a paired 95 % interval; None for the baseline itself and where the two were not
-    scored on the same examples (`comparable` is false then) or the baseline's score is not positive.
+    scored on the same examples (`comparable` is false then) or the baseline is no better than the best constant answer.
     """
 
     split: str

@@ -119,7 +119,7 @@ def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
 def _retain(metric: str, labels: Array, own: Array, baseline: Array) -> Interval | None:
     try:
         estimate = estimate_retention(metric, labels, own, baseline)
-    except ValueError:  # the baseline's score is not positive; a caveat says so
+    except ValueError:  # the baseline is no better than a constant answer; a caveat says so
         return None
     return Interval.of(estimate)
 

@@ -51,7 +51,7 @@ def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference:
     scores = [row.primary.score.value for row in rows if row.primary is not None]
     try:
         kept = Interval.of(estimate_over_seeds(primary.metric, labels, predictions, baseline))
-    except ValueError:  # the baseline's score is not positive; a caveat says so
+    except ValueError:  # the baseline is no better than a constant answer; a caveat says so
         kept = None
     return SeedGroup(
         name=rows[0].run.name,

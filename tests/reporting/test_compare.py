@@ -179,6 +179,18 @@ def test_a_share_of_nothing_is_not_given(kit, store, tmp_path):
     assert "no-retention" in {caveat.kind for caveat in section.caveats}
 
 
+def test_a_baseline_no_better_than_a_constant_answer_is_no_measure(kit, store, tmp_path):
+    """WNLI: a teacher of 0.30 made a student of 0.53 keep 175 % of it."""
+    teacher = store.add("teacher", kit.FINETUNE, size=90, parameters=9)
+    student = store.add("student", kit.FINETUNE, size=9, parameters=1)
+    store.evaluate(teacher, 1 - kit.LABELS)
+    store.evaluate(student, kit.answers(50))
+    section = section_of([teacher, student], tmp_path / "r")
+    assert section.rows[1].primary.retention is None
+    assert "no-retention" in {caveat.kind for caveat in section.caveats}
+    assert section.headline.sentence.endswith("its accuracy is not compared.")
+
+
 def test_regressions_are_compared_on_every_row(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"kind": "regression", "labels": None, "metrics": ("pearson",)})
     targets = kit.np.linspace(-1, 5, kit.N)  # −1 is a target like any other here
