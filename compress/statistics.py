@@ -137,37 +137,36 @@ def estimate_score(metric: str, references: Array, predictions: Array, *, seed: 
 
 
 def estimate_retention(
-    metric: str, references: Array, student: Array, baseline: Array, *, seed: int = 0
+    metric: str, references: Array, students: Sequence[Array], baselines: Sequence[Array], *, seed: int = 0
 ) -> Estimate:
-    """Share of the baseline's score that the student keeps, with a paired bootstrap interval.
+    """Share of a baseline's mean score that a student's mean keeps, with a paired bootstrap interval.
 
-    Both models are scored on the same resampled examples, so what the two have in common cancels out.
+    Each resample draws the examples anew, the same for all, so that what makes one hard for both cancels out; and of either
+    side the seeds, where there are several.
 
     Args:
         metric: A name from `METRICS`.
         references: Gold labels, `[N]`.
-        student: The student's predictions, `[N]`, in the order of `references`.
-        baseline: The baseline's predictions, `[N]`, in the same order.
+        students: The predictions of each of the student's seeds, `[N]`, in the order of `references`.
+        baselines: Those of the baseline's.
         seed: Of the resampling.
 
     Raises:
         ValueError: The arrays differ in length or are empty, or the baseline is no better than the best constant answer.
     """
-    _check_lengths(references, student)
-    whole = _score_worth_sharing(metric, references, baseline)
-    value = METRICS[metric](references, student) / whole
-    kept, possible = score_resamples(metric, references, [student, baseline], resamples=RESAMPLES, seed=seed)
+    whole, nothing = mean_score(metric, references, baselines), best_constant_score(metric, references)
+    if whole <= nothing:
+        raise ValueError(
+            f"a share of a {metric} of {whole:.3f} means nothing: a constant answer has {nothing:.3f}"
+        )
+    value = mean_score(metric, references, students) / whole
+    kept, possible = draw_means(metric, references, [students, baselines], seed=seed)
     useful = possible > 0
     return Estimate(value, *percentile_interval(kept[useful] / possible[useful]))
 
 
 def estimate_over_seeds(
-    metric: str,
-    references: Array,
-    students: Sequence[Array],
-    baseline: Array | None = None,
-    *,
-    seed: int = 0,
+    metric: str, references: Array, students: Sequence[Array], *, seed: int = 0
 ) -> Estimate:
     """The mean score of one model trained from several seeds, with an interval over seeds and examples at once.
 
@@ -178,26 +177,14 @@ def estimate_over_seeds(
         metric: A name from `METRICS`.
         references: Gold labels, `[N]`.
         students: The predictions of each seed, `[N]`, in the order of `references`.
-        baseline: Where given, the share of its score that is kept on average is estimated instead.
         seed: Of the resampling.
 
     Raises:
-        ValueError: The arrays differ in length or are empty, or the baseline is no better than the best constant answer.
+        ValueError: The arrays differ in length or are empty.
     """
-    others = [] if baseline is None else [baseline]
-    for predictions in [*students, *others]:
-        _check_lengths(references, predictions)
-    score = METRICS[metric]
-    value = float(np.mean([score(references, predictions) for predictions in students]))
-    draws = np.asarray(
-        score_resamples(metric, references, [*students, *others], resamples=RESAMPLES, seed=seed)
-    )
-    means = mean_of_drawn_seeds(draws[: len(students)], np.random.default_rng(seed))
-    if baseline is None:
-        return Estimate(value, *percentile_interval(means))
-    whole = _score_worth_sharing(metric, references, baseline)
-    useful = draws[-1] > 0
-    return Estimate(value / whole, *percentile_interval(means[useful] / draws[-1][useful]))
+    value = mean_score(metric, references, students)
+    (means,) = draw_means(metric, references, [students], seed=seed)
+    return Estimate(value, *percentile_interval(means))
 
 
 def estimate_gain(
@@ -218,21 +205,45 @@ def estimate_gain(
     Raises:
         ValueError: The arrays differ in length or are empty, or a side has no seed.
     """
-    if not ours or not theirs:
-        raise ValueError(f"{len(ours)} and {len(theirs)} seeds")
-    for predictions in [*ours, *theirs]:
+    value = mean_score(metric, references, ours) - mean_score(metric, references, theirs)
+    better, worse = draw_means(metric, references, [ours, theirs], seed=seed)
+    return Estimate(value, *percentile_interval(better - worse))
+
+
+def mean_score(metric: str, references: Array, seeds: Sequence[Array]) -> float:
+    """The mean over the seeds of a model, each of which has predictions `[N]`.
+
+    Raises:
+        ValueError: There is no seed, or arrays differ in length or are empty.
+    """
+    if not seeds:
+        raise ValueError("a model without a seed")
+    for predictions in seeds:
         _check_lengths(references, predictions)
-    draws = np.asarray(score_resamples(metric, references, [*ours, *theirs], resamples=RESAMPLES, seed=seed))
+    return float(np.mean([METRICS[metric](references, predictions) for predictions in seeds]))
+
+
+def draw_means(
+    metric: str, references: Array, models: Sequence[Sequence[Array]], *, seed: int
+) -> list[Array]:
+    """Resamples of each model's mean score over its seeds, `[R]`: a two-level bootstrap.
+
+    Each draws the examples anew, the same for all models, and the seeds of each model anew, apart from those of the others.
+
+    Args:
+        metric: A name from `METRICS`.
+        references: Gold labels, `[N]`.
+        models: For each of them the predictions of its seeds, `[N]`.
+        seed: Of the resampling.
+    """
+    every = [predictions for seeds in models for predictions in seeds]
+    draws = np.asarray(score_resamples(metric, references, every, resamples=RESAMPLES, seed=seed))
     generator = np.random.default_rng(seed)
-    means = [mean_of_drawn_seeds(side, generator) for side in np.split(draws, [len(ours)])]
-    score = METRICS[metric]
-    values = [
-        float(np.mean([score(references, predictions) for predictions in side])) for side in (ours, theirs)
-    ]
-    return Estimate(values[0] - values[1], *percentile_interval(means[0] - means[1]))
+    sides = np.split(draws, np.cumsum([len(seeds) for seeds in models])[:-1])
+    return [_mean_of_drawn_seeds(side, generator) for side in sides]
 
 
-def mean_of_drawn_seeds(draws: Array, generator: np.random.Generator) -> Array:
+def _mean_of_drawn_seeds(draws: Array, generator: np.random.Generator) -> Array:
     """The mean of as many seeds as there are, drawn anew with replacement in each resample: `[seeds, R]` → `[R]`."""
     picks = generator.integers(len(draws), size=draws.shape)
     means: Array = np.take_along_axis(draws, picks, axis=0).mean(axis=0)
@@ -292,17 +303,6 @@ def summarize(samples: Sequence[float] | Array) -> Summary:
     """Median, 95th percentile and quartiles of a non-empty sample."""
     low, median, high, p95 = np.quantile(np.asarray(samples, dtype=np.float64), [0.25, 0.5, 0.75, 0.95])
     return Summary(float(median), float(p95), float(low), float(high))
-
-
-def _score_worth_sharing(metric: str, references: Array, baseline: Array) -> float:
-    """The baseline's score; refused where a share of it says nothing: a model that knows nothing would keep all of it."""
-    _check_lengths(references, baseline)
-    score, nothing = METRICS[metric](references, baseline), best_constant_score(metric, references)
-    if score <= nothing:
-        raise ValueError(
-            f"a share of a {metric} of {score:.3f} means nothing: a constant answer has {nothing:.3f}"
-        )
-    return score
 
 
 def _check_lengths(references: Array, predictions: Array) -> None:

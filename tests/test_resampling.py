@@ -110,6 +110,6 @@ def test_intervals_are_what_they_were(metric):
     share = own / np.array([score(labels[row], teacher[row]) for row in rows])
     for estimate, draws in (
         (estimate_score(metric, labels, student), own),
-        (estimate_retention(metric, labels, student, teacher), share),
+        (estimate_retention(metric, labels, [student], [teacher]), share),
     ):
         assert estimate[1:] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)

@@ -60,6 +60,12 @@ class Candidate:
         return self._result.score if self._result else None
 
     @property
+    def comparable(self) -> bool:
+        """Whether it answered the baseline's examples."""
+        primary = self.rows[0].primary
+        return primary is not None and primary.comparable
+
+    @property
     def retention(self) -> Interval | None:
         """The share of the baseline's score that is kept; None where the two cannot be compared."""
         return self._result.retention if self._result else None
@@ -108,9 +114,8 @@ class Candidate:
 
 
 def list_candidates(section: Section) -> list[Candidate]:
-    """In the order of the rows, several seeds as one at the place of their first; the baseline's other seeds stay single."""
-    groups = [group for group in section.groups if section.baseline not in group.runs]
-    grouped = {run: group for group in groups for run in group.runs}
+    """In the order of the rows, several seeds as one at the place of their first: the baseline is the first one."""
+    grouped = {run: group for group in section.groups for run in group.runs}
     found: dict[str, Candidate] = {}
     for row in section.rows:
         group = grouped.get(row.run.id)
@@ -121,12 +126,14 @@ def list_candidates(section: Section) -> list[Candidate]:
     return list(found.values())
 
 
+def find_baseline(section: Section) -> Candidate:
+    """The candidate that the others are compared with."""
+    return next(each for each in list_candidates(section) if section.baseline in each.runs)
+
+
 def list_rivals(section: Section) -> list[Candidate]:
-    """The candidates that are not the baseline, nor another seed of it."""
-    same = {section.baseline}.union(
-        *(group.runs for group in section.groups if section.baseline in group.runs)
-    )
-    return [each for each in list_candidates(section) if same.isdisjoint(each.runs)]
+    """The candidates that are not the baseline."""
+    return [each for each in list_candidates(section) if section.baseline not in each.runs]
 
 
 def _gather(section: Section, group: SeedGroup) -> Candidate:
@@ -142,7 +149,7 @@ def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | No
 
 def find_front(section: Section) -> tuple[str, ...]:
     """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
-    scored = [(each, each.score) for each in list_candidates(section) if _is_comparable(each)]
+    scored = [(each, each.score) for each in list_candidates(section) if each.comparable]
     points = [(each.heaviest.bytes, -score.value, each.runs) for each, score in scored if score]
     front: list[str] = []
     best = -math.inf
@@ -151,11 +158,6 @@ def find_front(section: Section) -> tuple[str, ...]:
             front += runs
             best = -negative
     return tuple(front)
-
-
-def _is_comparable(one: Candidate) -> bool:
-    primary = one.rows[0].primary
-    return primary is not None and primary.comparable
 
 
 def _match(told: Sequence[Sequence[Result]], key: Callable[[Result], Hashable]) -> list[list[Result]]:

@@ -6,7 +6,7 @@ from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Finetune
-from compress.reporting.candidates import list_candidates, list_rivals
+from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import Caveat, CaveatKind, Row, Section
@@ -50,7 +50,7 @@ def _name(section: Section, rows: Sequence[Row]) -> list[str]:
 
 
 def _others(section: Section) -> list[Row]:
-    return [row for row in section.rows if row.run.id != section.baseline]
+    return [row for row in section.rows if row.run.id not in section.references]
 
 
 def _not_evaluated(section: Section, _: Data) -> Iterator[Caveat]:
@@ -214,16 +214,16 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
 
 def _below_published(section: Section, _: Data) -> Iterator[Caveat]:
     """A baseline that is worse than what was published of it: what is kept is a share of less."""
-    row, published = section.find(section.baseline), section.published
-    if published and row.primary and row.primary.score.high < published.score:
+    base, published = find_baseline(section), section.published
+    if published and base.score and base.score.high < published.score:
         whose = f"what was published of {published.model}" + (
             "" if published.same else ", other weights of its shape"
         )
         text = (
-            f"{{}} scores {format_score(row.primary.score.value)} ({format_range(row.primary.score, 'score')}), less than "
+            f"{{}} scores {format_score(base.score.value)} ({format_range(base.score, 'score')}), less than "
             f"{whose}: {format_score(published.score)} ({published.source}). What is kept is a share of less."
         )
-        yield from _about(section, "below-published", [row], text)
+        yield from _about(section, "below-published", base.rows, text)
 
 
 def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:

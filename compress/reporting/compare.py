@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from compress.errors import CompressError
-from compress.kinds import Known
+from compress.kinds import Known, kind_of
 from compress.reporting.candidates import find_front
 from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
@@ -19,7 +19,7 @@ from compress.reporting.parts import read_parts
 from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
 from compress.reporting.scores import find_primary, score_run
-from compress.reporting.seeds import group_seeds
+from compress.reporting.seeds import find_references, group_seeds
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
 
@@ -48,27 +48,27 @@ def compare(data: ReportData) -> Report:
 
 
 def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Sequence[RunData]) -> Section:
-    baseline = _choose_baseline([each.run for each in runs], chosen)
-    reference = next(each for each in runs if each.run.id == baseline)
     models = [each.run for each in runs]
     earlier = {each.run.id: each for each in ancestors}
     known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
+    baseline = _choose_baseline(runs, chosen, known)
+    references = find_references(runs, baseline, known=known)
     before = trace_ancestors(models, known)
     shorts = name_runs(models, known)
     told = build_ancestors(before, earlier, known)
     names = shorts | {made.run.id: made.label for made in told}
-    rows = [_build_row(each, reference, known, short=shorts[each.run.id]) for each in runs]
+    rows = [_build_row(each, references, known, short=shorts[each.run.id]) for each in runs]
     rows.sort(key=lambda row: (row.run.id != baseline, -row.bytes, row.run.id))
     timings = compare_timings(runs, baseline)
     rows = _add_parts(rows, runs, timings)
     section = Section(
-        task=reference.run.answered_task.name,
-        metric=reference.run.answered_task.primary_metric,
+        task=rows[0].run.answered_task.name,
+        metric=rows[0].run.answered_task.primary_metric,
         baseline=baseline,
         rows=tuple(rows),
         front=(),
         ancestors=told,
-        groups=group_seeds(rows, runs, reference, known=known),
+        groups=group_seeds(rows, runs, references, known=known),
         published=find_published(rows[0]),
         timings=timings,
         lineage=tuple(
@@ -84,11 +84,11 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
     return section.model_copy(update={"headline": find_headline(section)})
 
 
-def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -> Row:
+def _build_row(data: RunData, references: Sequence[RunData], known: Known, *, short: str) -> Row:
     run = data.run
     made = describe_making(run, known)
     size = run.artefact_bytes
-    scores = score_run(data, reference)
+    scores = score_run(data, references)
     return Row(
         run=run,
         label=f"{run.name} · {made}",
@@ -97,10 +97,10 @@ def _build_row(data: RunData, reference: RunData, known: Known, *, short: str) -
         family=find_family(run, known),
         bytes=size,
         tokenizer_bytes=run.tokenizer_bytes,
-        smaller=reference.run.artefact_bytes / size if size else math.nan,
-        primary=find_primary(data, reference, scores),
+        smaller=max(each.run.artefact_bytes for each in references) / size if size else math.nan,
+        primary=find_primary(data, references[0], scores),
         scores=scores,
-        fidelity=judge_fidelity(data, reference),
+        fidelity=judge_fidelity(data, references),
         curves=read_curves(data.history),
     )
 
@@ -124,17 +124,20 @@ def _names(run: Run) -> tuple[str, str, str]:
     return run.id, run.key, run.name
 
 
-def _choose_baseline(runs: Sequence[Run], chosen: str | None) -> str:
-    """The run asked for; else the teacher of most students; else the one with the most parameters; of equals the newest.
+def _choose_baseline(runs: Sequence[RunData], chosen: str | None, known: Known) -> str:
+    """The run asked for; else the teacher of most students; else the one with the most parameters.
 
-    Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count.
+    Of equals it is one that was measured, and of these the newest. Seeds of one model are one to ask for. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count.
     """
-    named = [run for run in runs if chosen in _names(run)]
-    if len(named) > 1:
-        ids = ", ".join(sorted(run.id for run in named))
+    named = [each for each in runs if chosen in _names(each.run)]
+    if len({kind_of(each.run, known, seeds=False) for each in named}) > 1:
+        ids = ", ".join(sorted(each.run.id for each in named))
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
-    if named:
-        return named[0].id
-    students = [run for run in runs if getattr(run.stage, "student", None) is not None]
+    students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
-    return max(runs, key=lambda run: (taught[run.id], run.parameters, run.started, run.id)).id
+
+    def rank(each: RunData) -> tuple[int, int, bool, str, str]:
+        run = each.run
+        return taught[run.id], run.parameters, bool(each.sessions), run.started, run.id
+
+    return max(named or runs, key=rank).run.id

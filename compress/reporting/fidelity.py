@@ -1,5 +1,7 @@
 """How often a model answers as the baseline does, and whether it is as often right as it is sure."""
 
+from collections.abc import Sequence
+
 from compress.calibration import expected_calibration_error
 from compress.reporting.data import RunData
 from compress.reporting.schema import Fidelity, Interval
@@ -8,14 +10,15 @@ from compress.runs import Evaluation
 from compress.statistics import estimate_score
 
 
-def judge_fidelity(data: RunData, reference: RunData) -> tuple[Fidelity, ...]:
+def judge_fidelity(data: RunData, references: Sequence[RunData]) -> tuple[Fidelity, ...]:
     """Agreement with the baseline and calibration of a run, on each split of its task that has labels.
 
     Args:
         data: The run.
-        reference: The baseline's run, which may be the same.
+        references: The baseline's seeds, which may be the same; it is the first one's answers that are stood in for.
     """
-    others = choose_evaluations(reference)
+    reference = references[0]
+    others = {} if data.run.id in {each.run.id for each in references} else choose_evaluations(reference)
     return tuple(
         Fidelity(
             split=split,
@@ -23,7 +26,7 @@ def judge_fidelity(data: RunData, reference: RunData) -> tuple[Fidelity, ...]:
             agreement=_agree(data, evaluation, reference, others.get(split)),
             calibration_error=_calibrate(data, evaluation),
         )
-        for split, evaluation in choose_evaluations(data, preferred=others).items()
+        for split, evaluation in choose_evaluations(data, preferred=choose_evaluations(reference)).items()
     )
 
 
@@ -31,7 +34,7 @@ def _agree(
     data: RunData, evaluation: Evaluation, reference: RunData, other: Evaluation | None
 ) -> Interval | None:
     """The baseline's answers in the gold labels' place: accuracy is then the share that is equal."""
-    if other is None or data.run.id == reference.run.id:
+    if other is None:
         return None
     pair = align(data, evaluation, reference=reference, other=other)
     if pair is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from compress.reporting.candidates import Candidate, list_rivals
+from compress.reporting.candidates import Candidate, find_baseline, list_rivals
 from compress.reporting.schema import Headline, Section, Timing, TimingColumn
 from compress.reporting.wording import (
     format_change,
@@ -33,12 +33,10 @@ def find_headline(section: Section) -> Headline | None:
         runs=one.runs,
         reason=reason,
         sentence=_word_sentence(section, one, timing),
-        score=one.score.value if one.score else None,
-        retention=one.retention,
         certainty=(
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
             ("Speed", _say_speed(section.timing, timing)),
-            ("Score", _say_score(one)),
+            ("Score", _say_score(section, one)),
             *_say_published(section),
             ("Caveats", _say_caveats(section, one)),
         ),
@@ -79,7 +77,7 @@ def _size(one: Candidate) -> tuple[int, str]:
 
 
 def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> str:
-    baseline = section.find(section.baseline).short
+    baseline = find_baseline(section).name
     parts = [format_change(one.heaviest.smaller, "smaller", "larger")]
     if timing and timing.speedup:
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
@@ -87,9 +85,20 @@ def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> s
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
     metric = section.metric.replace("_", " ")
     if one.retention is None:
-        return f"{compared}{speed}; its {metric} is not compared."
+        return f"{compared}{speed}; its {metric} is not compared: {say_why_not(one)}."
     seeds = f" (mean of {len(one.group.seeds)} seeds)" if one.group else ""
     return f"{compared}{speed} and keeps {format_share(one.retention.value)} of its {metric}{seeds}."
+
+
+def say_why_not(one: Candidate) -> str:
+    """Why no share of the baseline's score is told of a candidate."""
+    if one.score is None:
+        return "it has none"
+    return (
+        "the baseline knows no more than a constant answer"
+        if one.comparable
+        else "the two were not scored on the same examples"
+    )
 
 
 def _say_speed(column: TimingColumn | None, timing: Timing | None) -> str:
@@ -105,31 +114,32 @@ def _say_sessions(column: TimingColumn, bounds: str) -> str:
     return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}×."
 
 
-def _say_score(one: Candidate) -> str:
+def _say_score(section: Section, one: Candidate) -> str:
     score, kept = one.rows[0].primary, one.retention
     if score is None or kept is None:
-        return "Not known: they saw other examples, or the baseline is no better than a constant answer."
+        return f"Not known: {say_why_not(one)}."
     unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
-    over = f"{len(one.group.seeds)} seeds, " if one.group else ""
+    others = len(section.references)
+    against = f" against {others} of the baseline" if others > 1 else ""
+    over = f"{len(one.runs)} seed{'s' * bool(one.group)}{against}, " if one.group or against else ""
     return f"{over}{score.n} examples of {score.split}; paired 95 % interval {format_range(kept, 'share')} %.{verdict}"
 
 
 def _say_published(section: Section) -> Iterator[tuple[str, str]]:
     """With what the baseline may be compared, where anything of its kind was published."""
-    published, primary = section.published, section.find(section.baseline).primary
-    if published and primary:
-        name = section.find(section.baseline).short
+    published, base = section.published, find_baseline(section)
+    if published and base.score:
         whose = published.model + ("" if published.same else ", other weights of the same shape,")
         yield (
             "Published",
             f"{whose} {format_score(published.score)} on these examples ({published.source}); "
-            f"{name} here {format_score(primary.score.value)} ({format_range(primary.score, 'score')}).",
+            f"{base.name} here {format_score(base.score.value)} ({format_range(base.score, 'score')}).",
         )
 
 
 def _say_caveats(section: Section, one: Candidate) -> str:
-    concerned = [c for c in section.caveats if not c.runs or {*one.runs, section.baseline} & set(c.runs)]
+    concerned = [c for c in section.caveats if not c.runs or {*one.runs, *section.references} & set(c.runs)]
     if not concerned:
         return "The data raise none against this comparison."
     return f"{len(concerned)} to read before relying on it (below)."

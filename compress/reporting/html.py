@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.candidates import Candidate, find_timing, list_candidates
+from compress.reporting.candidates import Candidate, find_baseline, list_candidates
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -16,11 +16,12 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
+from compress.reporting.headline import say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency
-from compress.reporting.schema import Ancestor, Curve, Headline, Report, Row, Section
+from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
 from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -107,7 +108,8 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "section": section,
         "index": index,
         "candidates": candidates,
-        "baseline": section.find(section.baseline),
+        "baseline": find_baseline(section),
+        "stood_in_for": section.find(section.baseline),
         "figures": _list_figures(section),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "several": any(one.seeds for one in candidates),
@@ -185,20 +187,23 @@ def _list_figures(section: Section) -> list[dict[str, str]]:
     """The headline's three numbers, each with what it is and the two values behind it."""
     if section.headline is None:
         return []
-    row, baseline = section.find(section.headline.run), section.find(section.baseline)
-    score = _score_figure(section, section.headline, baseline)
-    rows = [section.find(run) for run in section.headline.runs]
-    return [_size_figure(row, baseline), _speed_figure(section, rows), score]
+    baseline = find_baseline(section)
+    one = next(each for each in list_candidates(section) if section.headline.run in each.runs)
+    return [
+        _size_figure(one.heaviest, baseline),
+        _speed_figure(section, one),
+        _score_figure(section, one, baseline),
+    ]
 
 
-def _size_figure(row: Row, baseline: Row) -> dict[str, str]:
-    text = f"{wording.format_bytes(baseline.bytes)} → {wording.format_bytes(row.bytes)}"
+def _size_figure(row: Row, baseline: Candidate) -> dict[str, str]:
+    text = f"{wording.format_bytes(baseline.heaviest.bytes)} → {wording.format_bytes(row.bytes)}"
     return _figure(wording.format_change(row.smaller, "smaller", "larger"), text)
 
 
-def _speed_figure(section: Section, rows: Sequence[Row]) -> dict[str, str]:
+def _speed_figure(section: Section, one: Candidate) -> dict[str, str]:
     column = section.timing
-    own = find_timing(rows, column)
+    own = one.find_timing(column)
     other = column.find(section.baseline) if column else None
     if column is None or own is None or other is None or own.speedup is None:
         return _figure("– speed not compared", "no measuring session has both")
@@ -207,11 +212,11 @@ def _speed_figure(section: Section, rows: Sequence[Row]) -> dict[str, str]:
     return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
 
 
-def _score_figure(section: Section, headline: Headline, baseline: Row) -> dict[str, str]:
-    metric, kept = section.metric.replace("_", " "), headline.retention
-    if headline.score is None or baseline.primary is None or kept is None:
-        return _figure(f"– {metric} not compared", "not the same examples")
-    scores = [wording.format_score(score) for score in (baseline.primary.score.value, headline.score)]
+def _score_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
+    metric, kept = section.metric.replace("_", " "), one.retention
+    if one.score is None or baseline.score is None or kept is None:
+        return _figure(f"– {metric} not compared", say_why_not(one))
+    scores = [wording.format_score(each.score.value) for each in (baseline, one) if each.score]
     return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
 
 

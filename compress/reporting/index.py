@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compress.errors import CompressError
-from compress.reporting.candidates import list_candidates
+from compress.reporting.candidates import find_baseline, list_candidates
 from compress.reporting.checksums import DATA
 from compress.reporting.data import MANIFEST_FILE
 from compress.reporting.markdown import escape
@@ -60,9 +60,8 @@ def _render_entry(name: str, report: Report) -> Iterator[str]:
 
 
 def _tell_one(section: Section) -> str:
-    row = section.find(section.baseline)
-    if row.primary is None:
-        return f"{row.short}, not scored."
+    one = find_baseline(section)
+    if one.score is None:
+        return f"{one.name}, not scored."
     metric = section.metric.replace("_", " ")
-    bounds = format_range(row.primary.score, "score")
-    return f"{row.short}, {metric} {format_score(row.primary.score.value)} ({bounds})."
+    return f"{one.name}, {metric} {format_score(one.score.value)} ({format_range(one.score, 'score')})."

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress import statistics
-from compress.kinds import Known, kind_of
+from compress.kinds import Known
 from compress.reporting.candidates import find_timing, geometric_mean_and_range, list_candidates
 from compress.reporting.data import RunData
 from compress.reporting.headline import choose_smallest
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
-from compress.reporting.scores import align_all, choose_evaluations
+from compress.reporting.scores import Aligned, align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
 from compress.reporting.wording import (
     format_change,
@@ -22,8 +21,7 @@ from compress.reporting.wording import (
     join_names,
     name_task,
 )
-from compress.resampling import score_resamples
-from compress.statistics import METRICS, Array, mean_of_drawn_seeds, percentile_interval
+from compress.statistics import Array, draw_means, mean_score, percentile_interval
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 Models = Mapping[str, tuple[Row, ...]]
@@ -186,15 +184,7 @@ def _gather_models(sections: Sequence[Section], known: Known) -> dict[str, Model
 
 
 def _list_kinds(section: Section, known: Known) -> list[tuple[Row, ...]]:
-    """A kind's seeds; of the baseline's kind it alone, as everywhere: it is what the others are compared with."""
-    base = section.find(section.baseline)
-    kind = kind_of(base.run, known, seeds=False)
-    others = [
-        tuple(each.values())
-        for each in gather_kinds(section.rows, known=known)
-        if kind_of(next(iter(each.values())).run, known, seeds=False) != kind
-    ]
-    return [*([(base,)] if base.primary else []), *others]
+    return [tuple(each.values()) for each in gather_kinds(section.rows, section.baseline, known=known)]
 
 
 def _find_repeated(names: Iterable[str]) -> set[str]:
@@ -219,25 +209,23 @@ def _name_briefly(
 
 def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:
     """The task's score, drawn anew with the seeds and the examples; None where one saw other examples than the baseline."""
-    reference = data[section.baseline]
+    models, references = [data[row.run.id] for row in rows], [data[run] for run in section.references]
+    first = data[section.baseline]
     parts = []
-    for place, other in enumerate(choose_evaluations(reference).values()):
-        found = align_all([data[row.run.id] for row in rows], reference=reference, other=other)
+    for place, split in enumerate(choose_evaluations(first)):
+        found = align_all(models, references=references, split=split)
         if found is None:
             return None
-        labels, answers, base = found
-        models = [*answers, base]
-        for metric in reference.run.answered_task.metrics:
-            parts.append(_score(metric, labels, models, seed=1000 * seed + place))
+        for metric in first.run.answered_task.metrics:
+            parts.append(_score(metric, found, seed=1000 * seed + place))
     return _Draws.mean(parts) if parts else None
 
 
-def _score(metric: str, labels: Array, models: Sequence[Array], *, seed: int) -> _Draws:
-    """Of the models the last one is the baseline; metrics of one seed are of the same examples and the same seeds."""
-    draws = score_resamples(metric, labels, models, resamples=statistics.RESAMPLES, seed=seed)
-    values = [METRICS[metric](labels, predictions) for predictions in models]
-    samples = mean_of_drawn_seeds(draws[:-1], np.random.default_rng(seed))
-    return _Draws(float(np.mean(values[:-1])), samples, values[-1], draws[-1])
+def _score(metric: str, found: Aligned, *, seed: int) -> _Draws:
+    """Metrics of one seed are of the same examples and the same seeds."""
+    samples, base_samples = draw_means(metric, found.labels, [found.answers, found.bases], seed=seed)
+    value, base = (mean_score(metric, found.labels, answers) for answers in (found.answers, found.bases))
+    return _Draws(value, samples, base, base_samples)
 
 
 def _build_row(name: str, draws: Sequence[_Draws | None], costs: _Costs, *, is_baseline: bool) -> OverviewRow:

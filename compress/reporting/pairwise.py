@@ -214,14 +214,13 @@ def _describe_side(side: Seeds, known: Known) -> Side:
 
 def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
     """Every split that all runs of both sides answered, the very same examples."""
-    reference = next(iter(theirs.values()))
-    wanted = choose_evaluations(reference, preferred=choose_evaluations(next(iter(ours.values()))))
+    reference = next(iter(ours.values()))
     task = reference.run.answered_task
-    for split, evaluation in wanted.items():
-        found = align_all([*ours.values(), *theirs.values()], reference=reference, other=evaluation)
+    for split in choose_evaluations(reference):
+        found = align_all([*ours.values(), *theirs.values()], references=[reference], split=split)
         if found is None:
             continue
-        labels, answers, _ = found
+        labels, answers = found.labels, found.answers
         first = dict(zip(ours, answers[: len(ours)], strict=True))
         second = dict(zip(theirs, answers[len(ours) :], strict=True))
         yield SplitPair(

@@ -54,8 +54,7 @@ def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
 
 def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
     cost = measure(one)
-    primary = one.rows[0].primary
-    if cost is None or one.score is None or primary is None or not primary.comparable:
+    if cost is None or one.score is None or not one.comparable:
         return None
     base = section.baseline in one.runs
     return Point(

@@ -237,8 +237,6 @@ class Headline(Frozen):
     runs: tuple[str, ...]
     reason: str
     sentence: str
-    score: float | None
-    retention: Interval | None
     certainty: tuple[tuple[str, str], ...]
 
 
@@ -253,6 +251,8 @@ class Published(Frozen):
 
 class Section(Frozen):
     """The comparison of all runs of one task; rows start with the baseline, then the largest.
+
+    `baseline` is one run: the others' speed and answers are compared with its own, their scores with the mean over its seeds.
 
     `ancestors` are the stages before the task, in the order of making. `groups` are the means over seeds, best first.
     `front` holds the ids of the runs that no other beats in both bytes and score, smallest first; of several seeds by their
@@ -272,6 +272,13 @@ class Section(Frozen):
     lineage: tuple[Link, ...]
     caveats: tuple[Caveat, ...]
     headline: Headline | None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The ids of the baseline and its other seeds, whose mean score the others are compared with."""
+        group = next((group for group in self.groups if self.baseline in group.runs), None)
+        others = group.runs if group else ()
+        return (self.baseline, *(run for run in others if run != self.baseline))
 
     @property
     def timing(self) -> TimingColumn | None:

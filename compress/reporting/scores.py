@@ -1,6 +1,7 @@
 """What each run scored, and how much of the baseline's score it keeps on the very same examples."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +17,28 @@ TOLERANCE = 1e-6
 """A recorded score may differ so much from the one its predictions give: the last bits of float32."""
 
 
-def score_run(data: RunData, reference: RunData) -> tuple[ScoreResult, ...]:
+class Aligned(NamedTuple):
+    """Labels `[N]` and on the same examples the predictions `[N]` of models, and of the baseline's seeds."""
+
+    labels: Array
+    answers: list[Array]
+    bases: list[Array]
+
+
+def score_run(data: RunData, references: Sequence[RunData]) -> tuple[ScoreResult, ...]:
     """Every metric of a run on every split of its task, the primary one first.
 
     Args:
         data: The run.
-        reference: The baseline's run, which may be the same.
+        references: The baseline's seeds, which may be the same; the first one's examples count.
     """
     task = data.run.answered_task
-    references = choose_evaluations(reference)
+    own = data.run.id in {each.run.id for each in references}
     results = []
-    for split, evaluation in choose_evaluations(data, preferred=references).items():
-        other = references.get(split)
-        pair = None if other is None else align(data, evaluation, reference=reference, other=other)
-        own = data.run.id == reference.run.id
+    for split, evaluation in choose_evaluations(data, preferred=choose_evaluations(references[0])).items():
+        found = align_all([data], references=references, split=split)
         for score in evaluation.scores:
-            retention = None if own or pair is None else _retain(score.name, *pair)
+            retention = None if own or found is None else retain(score.name, found)
             results.append(
                 ScoreResult(
                     split=split,
@@ -39,7 +46,7 @@ def score_run(data: RunData, reference: RunData) -> tuple[ScoreResult, ...]:
                     n=score.n,
                     score=Interval(value=score.value, low=score.low, high=score.high),
                     retention=retention,
-                    comparable=own or pair is not None,
+                    comparable=own or found is not None,
                     evaluation=evaluation.key,
                     engine=evaluation.engine,
                     batches=evaluation.batches,
@@ -94,19 +101,29 @@ def align(
     return own.labels[kept], own.predictions[kept], base.predictions[kept]
 
 
-def align_all(
-    models: Sequence[RunData], *, reference: RunData, other: Evaluation
-) -> tuple[Array, list[Array], Array] | None:
-    """Labels `[N]`, each model's predictions and the reference's, on one split; None where one saw other examples."""
-    columns = []
-    for data in models:
-        own = choose_evaluations(data, preferred={other.split: other}).get(other.split)
-        pair = align(data, own, reference=reference, other=other) if own else None
-        if pair is None:
-            return None
-        columns.append(pair)
-    labels, _, base = columns[0]
-    return labels, [predictions for _, predictions, _ in columns], base
+def align_all(models: Sequence[RunData], *, references: Sequence[RunData], split: str) -> Aligned | None:
+    """What models and a baseline's seeds answered on the examples of a split; None where a model saw others.
+
+    Args:
+        models: Whose answers are wanted.
+        references: The baseline's seeds. The first one's examples count; of the others those that saw the same are taken.
+        split: Of the task.
+    """
+    answers = [_align(data, references[0], split) for data in models]
+    bases = [_align(data, references[0], split) for data in references]
+    labels = next((found[0] for found in bases if found), None)
+    if labels is None or not all(answers):
+        return None
+    return Aligned(labels, [found[1] for found in answers if found], [found[1] for found in bases if found])
+
+
+def _align(data: RunData, reference: RunData, split: str) -> tuple[Array, Array] | None:
+    other = choose_evaluations(reference).get(split)
+    if other is None:
+        return None
+    own = choose_evaluations(data, preferred={split: other}).get(split)
+    pair = align(data, own, reference=reference, other=other) if own else None
+    return pair[:2] if pair else None
 
 
 def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
@@ -116,12 +133,12 @@ def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
     return np.not_equal(predictions.labels, UNLABELLED)
 
 
-def _retain(metric: str, labels: Array, own: Array, baseline: Array) -> Interval | None:
+def retain(metric: str, found: Aligned) -> Interval | None:
+    """The share of the baseline's score that models, seeds of one kind, keep on average."""
     try:
-        estimate = estimate_retention(metric, labels, own, baseline)
+        return Interval.of(estimate_retention(metric, found.labels, found.answers, found.bases))
     except ValueError:  # the baseline is no better than a constant answer; a caveat says so
         return None
-    return Interval.of(estimate)
 
 
 def find_false_scores(runs: Sequence[RunData]) -> list[str]:

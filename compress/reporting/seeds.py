@@ -6,61 +6,79 @@ from collections.abc import Mapping, Sequence
 from compress.kinds import Known, kind_of, seed_of
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval, Row, SeedGroup
-from compress.reporting.scores import align_all, choose_evaluations
+from compress.reporting.scores import align_all, choose_evaluations, retain
+from compress.runs import Run
 from compress.statistics import estimate_over_seeds
 
 
 def group_seeds(
-    rows: Sequence[Row], runs: Sequence[RunData], reference: RunData, *, known: Known
+    rows: Sequence[Row], runs: Sequence[RunData], references: Sequence[RunData], *, known: Known
 ) -> tuple[SeedGroup, ...]:
     """The kinds of run that were trained from several seeds, the best first.
 
     Args:
         rows: Of the section.
         runs: Their data.
-        reference: The baseline's.
+        references: The baseline's seeds.
         known: The runs of the rows and those that they go back to.
     """
-    kinds = gather_kinds(rows, known=known)
+    kinds = gather_kinds(rows, references[0].run.id, known=known)
     data = {each.run.id: each for each in runs}
-    groups = [_average(by_seed, data, reference) for by_seed in kinds if len(by_seed) > 1]
+    groups = [_average(by_seed, data, references) for by_seed in kinds if len(by_seed) > 1]
     found = [group for group in groups if group is not None]
     return tuple(sorted(found, key=lambda group: (-group.score.value, group.name, group.runs)))
 
 
-def gather_kinds(rows: Sequence[Row], *, known: Known) -> list[dict[int, Row]]:
+def gather_kinds(rows: Sequence[Row], baseline: str, *, known: Known) -> list[dict[int, Row]]:
     """For each kind of run its seeds, those that were scored on the baseline's examples."""
     kinds: dict[object, dict[int, Row]] = defaultdict(dict)
-    for row in sorted(rows, key=lambda row: row.run.started):  # of two from one seed the newer counts
+    for row in sorted(rows, key=lambda row: _rank(row.run, baseline)):
         if row.primary is not None and row.primary.comparable:
             kinds[kind_of(row.run, known, seeds=False)][seed_of(row.run, known)] = row
     return list(kinds.values())
 
 
-def _average(by_seed: Mapping[int, Row], data: Mapping[str, RunData], reference: RunData) -> SeedGroup | None:
+def find_references(runs: Sequence[RunData], baseline: str, *, known: Known) -> list[RunData]:
+    """The baseline, and the runs that differ from it in nothing but their seed and answered the same examples."""
+    data = {each.run.id: each for each in runs}
+    base = data[baseline]
+    kind, split = kind_of(base.run, known, seeds=False), next(iter(choose_evaluations(base)), None)
+    by_seed = {
+        seed_of(each.run, known): each
+        for each in sorted(runs, key=lambda each: _rank(each.run, baseline))
+        if kind_of(each.run, known, seeds=False) == kind
+        and split is not None
+        and align_all([each], references=[base], split=split)
+    }
+    return [base, *(each for _, each in sorted(by_seed.items()) if each.run.id != baseline)]
+
+
+def _rank(run: Run, baseline: str) -> tuple[bool, str]:
+    """Of two runs from one seed the later counts: the newer one, but before all others the baseline."""
+    return run.id == baseline, run.started
+
+
+def _average(
+    by_seed: Mapping[int, Row], data: Mapping[str, RunData], references: Sequence[RunData]
+) -> SeedGroup | None:
     seeds = tuple(sorted(by_seed))
     rows = [by_seed[seed] for seed in seeds]
     primary = rows[0].primary
     if primary is None:
         return None
-    other = choose_evaluations(reference)[primary.split]
-    found = align_all([data[row.run.id] for row in rows], reference=reference, other=other)
+    found = align_all([data[row.run.id] for row in rows], references=references, split=primary.split)
     if found is None:
         return None
-    labels, predictions, baseline = found
     scores = [row.primary.score.value for row in rows if row.primary is not None]
-    try:
-        kept = Interval.of(estimate_over_seeds(primary.metric, labels, predictions, baseline))
-    except ValueError:  # the baseline is no better than a constant answer; a caveat says so
-        kept = None
+    is_baseline = references[0].run.id in {row.run.id for row in rows}
     return SeedGroup(
         name=rows[0].run.name,
         made=rows[0].made,
         runs=tuple(row.run.id for row in rows),
         seeds=seeds,
         n=primary.n,
-        score=Interval.of(estimate_over_seeds(primary.metric, labels, predictions)),
+        score=Interval.of(estimate_over_seeds(primary.metric, found.labels, found.answers)),
         lowest=min(scores),
         highest=max(scores),
-        retention=kept,
+        retention=None if is_baseline else retain(primary.metric, found),
     )

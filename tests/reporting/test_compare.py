@@ -10,6 +10,7 @@ from compress.recipes.terms import SoftTerm
 from compress.reporting.compare import compare
 from compress.reporting.curves import CURVE_POINTS
 from compress.reporting.data import read_data, write_data
+from compress.reporting.html import render_html
 from compress.reporting.points import choose_shape
 from compress.runs import Parent, read_run
 from compress.statistics import estimate_retention
@@ -63,7 +64,8 @@ def test_scores_and_retention_are_those_of_the_committed_predictions(written):
         assert row.primary.score.value == (labels == columns[row.run.id]).mean()
         assert (row.primary.metric, row.primary.n) == ("accuracy", 400)
         if row.run.id != section.baseline:
-            expected = estimate_retention("accuracy", labels, columns[row.run.id], columns[section.baseline])
+            own, base = columns[row.run.id], columns[section.baseline]
+            expected = estimate_retention("accuracy", labels, [own], [base])
             kept = row.primary.retention
             assert (kept.value, kept.low, kept.high) == tuple(expected)
     assert section.rows[1].primary.retention.value == pytest.approx(330 / 360)
@@ -130,6 +132,28 @@ def test_other_examples_under_the_same_fingerprint_are_not_compared(trio, kit, t
     assert not section_of(trio.runs, tmp_path / "r").find(trio.student.run.id).primary.comparable
 
 
+def test_seeds_of_one_model_are_one_baseline_to_ask_for(store, kit, tmp_path):
+    seeds = [store.add("big", kit.FINETUNE, size=9, parameters=9, seed=seed) for seed in (1, 2, 3)]
+    small = store.add("small", kit.FINETUNE, size=1, parameters=1)
+    for stored in (*seeds, small):
+        store.evaluate(stored, kit.answers(40, stored.run.seed))
+    section = section_of([*seeds, small], tmp_path / "a", baseline="big")
+    assert section.references == tuple(stored.run.id for stored in (seeds[2], seeds[0], seeds[1]))
+    store.measure([(seeds[0], [[2.0], [2.0]]), (small, [[1.0], [1.0]])])
+    section = section_of([*seeds, small], tmp_path / "b", baseline="big")
+    assert section.baseline == seeds[0].run.id  # the one whose times can be compared
+    assert section.timing.find(small.run.id).speedup.value == 2.0
+
+
+def test_a_seed_that_saw_other_examples_is_none_of_the_baseline_s(store, kit, tmp_path):
+    first, second = (store.add("big", kit.FINETUNE, size=9, parameters=9, seed=seed) for seed in (1, 2))
+    store.evaluate(first, kit.answers(40, 1), data="other")
+    store.evaluate(second, kit.answers(40, 2))
+    section = section_of([first, second], tmp_path / "r")
+    assert section.references == (second.run.id,)
+    assert "different-data" in {caveat.kind for caveat in section.caveats}
+
+
 def test_of_several_evaluations_the_one_on_the_baselines_data_is_shown(trio, kit, tmp_path):
     trio.store.evaluate(trio.student, kit.answers(1), key="a-first0", data="another0")
     row = section_of(trio.runs, tmp_path / "r").find(trio.student.run.id)
@@ -188,7 +212,10 @@ def test_a_baseline_no_better_than_a_constant_answer_is_no_measure(kit, store, t
     section = section_of([teacher, student], tmp_path / "r")
     assert section.rows[1].primary.retention is None
     assert "no-retention" in {caveat.kind for caveat in section.caveats}
-    assert section.headline.sentence.endswith("its accuracy is not compared.")
+    why = "the baseline knows no more than a constant answer"
+    assert section.headline.sentence.endswith(f"its accuracy is not compared: {why}.")
+    assert dict(section.headline.certainty)["Score"] == f"Not known: {why}."
+    assert why in render_html(compared([teacher, student], tmp_path / "again"))
 
 
 def test_regressions_are_compared_on_every_row(kit, store, tmp_path):
@@ -201,7 +228,7 @@ def test_regressions_are_compared_on_every_row(kit, store, tmp_path):
     for scale, stored in enumerate(runs, start=1):
         store.evaluate(stored, targets + scale * noise, labels=targets)
     section = section_of(runs, tmp_path / "r")
-    expected = estimate_retention("pearson", targets, targets + 2 * noise, targets + noise)
+    expected = estimate_retention("pearson", targets, [targets + 2 * noise], [targets + noise])
     assert section.rows[1].primary.retention.value == expected.value
 
 
@@ -355,7 +382,7 @@ class TestHeadline:
         section = section_of([trio.teacher, *runs], tmp_path / "r")
         mean = section.groups[0].retention.value
         assert section.headline.runs == tuple(stored.run.id for stored in runs)
-        assert section.headline.retention.value == mean < section.rows[2].primary.retention.value
+        assert mean < section.rows[2].primary.retention.value
         assert section.headline.sentence == (
             f"good is 3.00× smaller than minilm-l6 (their speed was not compared) and keeps {100 * mean:.1f} % "
             "of its accuracy (mean of 3 seeds)."

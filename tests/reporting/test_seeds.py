@@ -122,7 +122,7 @@ def test_what_one_seed_does_not_say_is_a_dash(student):
     assert "Seed" not in told
 
 
-def test_the_baseline_s_seeds_have_a_line_among_the_seeds_alone(store, kit, tmp_path):
+def test_the_baseline_s_seeds_have_one_line(store, kit, tmp_path):
     teachers = [store.add("minilm-l6", kit.FINETUNE, size=90, parameters=9, seed=seed) for seed in WRONG]
     alone = store.add("bert-mini", kit.FINETUNE, size=20, parameters=8)
     for stored, wrong in zip([*teachers, alone], [*WRONG.values(), 90], strict=True):
@@ -131,9 +131,8 @@ def test_the_baseline_s_seeds_have_a_line_among_the_seeds_alone(store, kit, tmp_
     write_report(runs, tmp_path / "report", command="c", baseline=teachers[0].run.id)
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     tables = re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
-    assert [table.count("<tr") for table in tables] == [4, 1, 4]
-    assert "Of several seeds the mean" not in page
-    assert "of several seeds" not in page
+    assert [table.count("<tr") for table in tables] == [2, 1, 2]
+    assert "Of several seeds the mean" in page
 
 
 def test_the_largest_seed_stands_for_the_size_of_all(student, teacher, tmp_path, store, kit):
