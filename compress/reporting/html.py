@@ -20,7 +20,7 @@ from compress.reporting.headline import say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.origins import list_descendants, list_parents
-from compress.reporting.plots import plot_bytes, plot_latency
+from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
 from compress.runs import PARTS
 
@@ -47,6 +47,7 @@ def render_html(report: Report) -> str:
         report=report,
         script=script,
         script_hash=_hash_script(script),
+        means=plot_means(report),
         sections=_list_views(report),
         environments=list_environments(report),
         commands=list_commands(report),

@@ -84,7 +84,7 @@ def _write_interval(found: Interval | None, style: str) -> str:
 
 
 def _render_section(section: Section) -> Iterator[str]:
-    yield f"## Task {escape(section.task)}"
+    yield f"## Task {escape(name_task(section.task))}"
     yield ""
     if section.headline:
         yield f"**{escape(section.headline.sentence)}** {escape(section.headline.reason)}"

@@ -131,8 +131,9 @@ def _add_sentence(overview: Overview, baseline: OverviewRow, seeds: Mapping[str,
 
 @dataclass(frozen=True)
 class _Costs:
-    """Bytes of a model's largest artefact, and how much smaller and faster it is than the baseline of each task."""
+    """A model's runs, the bytes of its largest artefact, and how much smaller and faster it is than each task's baseline."""
 
+    runs: tuple[str, ...]
     bytes: int
     smaller: Interval | None
     faster: Interval | None
@@ -149,6 +150,7 @@ def _count_costs(found: Sequence[tuple[Row, ...] | None], sections: Sequence[Sec
     timings = [find_timing(rows, section.timing) for rows, section in here]
     speedups = [timing.speedup.value for timing in timings if timing and timing.speedup]
     return _Costs(
+        tuple(row.run.id for row in every),
         max(row.bytes for row in every),
         geometric_mean_and_range(smaller),
         geometric_mean_and_range(speedups) if alike and len(speedups) == len(here) else None,
@@ -233,6 +235,7 @@ def _build_row(name: str, draws: Sequence[_Draws | None], costs: _Costs, *, is_b
     whole = _Draws.mean(known) if len(known) == len(draws) else None
     return OverviewRow(
         name=name,
+        runs=costs.runs,
         bytes=costs.bytes,
         smaller=None if is_baseline else costs.smaller,
         faster=None if is_baseline else costs.faster,

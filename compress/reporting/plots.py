@@ -21,8 +21,8 @@ from compress.reporting.marks import (
     Shape,
     place_labels,
 )
-from compress.reporting.points import Point, drop_shared_name, list_points
-from compress.reporting.schema import Interval, Section
+from compress.reporting.points import Point, choose_shape, drop_shared_name, list_points
+from compress.reporting.schema import Interval, Report, Section
 from compress.reporting.wording import format_bytes, format_significant
 
 LEGEND_LINE = 20
@@ -86,7 +86,7 @@ class Plot:
 def plot_bytes(section: Section) -> Plot | None:
     """Score against bytes on disk; None with fewer than two comparable runs."""
     points = list_points(section, _size)
-    return _plot(points, "Bytes on disk (log)", section, lambda value: format_bytes(value, 2))
+    return _plot(points, "Bytes on disk (log)", section.metric, section, _write_size)
 
 
 def plot_latency(section: Section) -> Plot | None:
@@ -98,7 +98,32 @@ def plot_latency(section: Section) -> Plot | None:
         return timing.milliseconds if timing else None
 
     points = list_points(section, measure)
-    return _plot(points, "Milliseconds a batch (log)", section, lambda value: format_significant(value, 2))
+    return _plot(
+        points,
+        "Milliseconds a batch (log)",
+        section.metric,
+        section,
+        lambda value: format_significant(value, 2),
+    )
+
+
+def plot_means(report: Report) -> Plot | None:
+    """The mean over several tasks against the bytes of the largest file; None with fewer than two models on all of them."""
+    if report.overview is None:
+        return None
+    first = next(each for each in report.sections if each.task == report.overview.tasks[0])
+    points = []
+    for row in report.overview.rows:
+        here = [each for each in first.rows if each.run.id in row.runs]
+        if row.mean and row.bytes and here:
+            base = first.baseline in row.runs
+            shape = choose_shape(here[0], base)
+            points.append(Point(row.name, row.bytes, row.mean, None, base, shape, row.runs))
+    return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
+
+
+def _write_size(value: float) -> str:
+    return format_bytes(value, 2)
 
 
 def _size(one: Candidate) -> Interval | None:
@@ -107,13 +132,14 @@ def _size(one: Candidate) -> Interval | None:
 
 
 def _plot(
-    points: Sequence[Point], x_title: str, section: Section, write: Callable[[float], str]
+    points: Sequence[Point], x_title: str, metric: str, section: Section, write: Callable[[float], str]
 ) -> Plot | None:
+    """With the arrows of a section's lineage."""
     if len(points) < 2:
         return None
     places = {run: place for place, point in enumerate(points) for run in point.runs}
     cut, shared = drop_shared_name(points)
-    plot = draw(cut, x_title, section.metric, write, arrows=find_arrows(section, places))
+    plot = draw(cut, x_title, metric, write, arrows=find_arrows(section, places))
     return replace(plot, shared=shared)
 
 

@@ -299,7 +299,7 @@ class Section(Frozen):
 
 
 class OverviewRow(Frozen):
-    """A model on several tasks, each score over its seeds; `name` is its name and how it was made.
+    """A model on several tasks, each score over its seeds; `name` is its name and how it was made, `runs` the ids of all its runs.
 
     `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
     it is where every task's comparison says so under one condition on one machine; both with the range over the tasks.
@@ -309,6 +309,7 @@ class OverviewRow(Frozen):
     """
 
     name: str
+    runs: tuple[str, ...]
     bytes: int
     smaller: Interval | None
     faster: Interval | None

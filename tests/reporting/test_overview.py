@@ -8,6 +8,7 @@ from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
+from compress.reporting.plots import plot_means
 from compress.runs import read_run
 from compress.statistics import METRICS, estimate_over_seeds
 from tests.reporting.test_terminal import printed
@@ -68,6 +69,25 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
     shown = printed(report)
     assert "mean of SST-2 and MRPC" in shown
     assert max(len(line) for line in shown.splitlines() if "!" not in line and "keeps" not in line) <= 100
+
+
+def test_the_means_are_drawn_against_the_largest_files(store, kit, reported):
+    runs = []
+    for task, extra in (("sst2", 0), ("rte", 10)):
+        asked = kit.TASK.model_copy(update={"name": task})
+        for name, size in (("big", 900), ("small", 90)):
+            runs.append(store.add(name, kit.FINETUNE, size=size + extra, parameters=size, task=asked))
+            store.evaluate(runs[-1], kit.answers(size // 10, size))
+    partial = store.add("partial", kit.FINETUNE, size=30, parameters=1, task=runs[0].run.task)
+    store.evaluate(partial, kit.answers(50))
+    report = reported(*runs, partial)
+    plot = plot_means(report)
+    means = {row.name: f"{row.mean.value:.3f}" for row in report.overview.rows if row.mean}
+    assert plot.description == f"big: 910 B, {means['big']}; small: 100 B, {means['small']}."
+    assert {(mark.label, mark.baseline) for mark in plot.marks} == {("big", True), ("small", False)}
+    page = render_html(report)
+    assert page.count("<title id=") == 3
+    assert "mean score against bytes on disk (log)" in page.partition('id="task-0"')[0]
 
 
 def test_without_a_time_there_is_no_column_for_it(add, reported):

@@ -70,10 +70,18 @@ def test_an_overview_stands_before_the_sections(written):
     score = Interval(value=0.8, low=0.75, high=0.85)
     rows = (
         OverviewRow(
-            name="<b>a", bytes=9, smaller=None, faster=None, scores=(score, None), mean=None, kept=None
+            name="<b>a",
+            runs=(),
+            bytes=9,
+            smaller=None,
+            faster=None,
+            scores=(score, None),
+            mean=None,
+            kept=None,
         ),
         OverviewRow(
             name="b",
+            runs=(),
             bytes=5,
             smaller=Interval(value=1.8, low=1.8, high=1.8),
             faster=None,
@@ -82,20 +90,20 @@ def test_an_overview_stands_before_the_sections(written):
             kept=Interval(value=0.97, low=0.9, high=1.0),
         ),
     )
-    report = written.report.model_copy(update={"overview": Overview(tasks=("sst2", "rte"), rows=rows)})
+    report = written.report.model_copy(update={"overview": Overview(tasks=("sample", "rte"), rows=rows)})
     page, text = render_html(report), render_markdown(report)
     assert page.index("All tasks") < page.index("Task sample")
     assert "97.0 %<span>(90.0–100.0)</span>" in page
     assert "<b>" not in page
     scored = "0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) | 97.0 % (90.0–100.0) |"
-    assert "| Model | Size | SST-2 | RTE |" in text
+    assert "| Model | Size | sample | RTE |" in text
     assert f"| b | 5 B | {scored}" in text
     assert "| 0.800 (0.750–0.850) | – | – | – |" in text
 
     fast = rows[1].model_copy(update={"faster": Interval(value=2.0, low=1.9, high=2.1)})
     text = render_markdown(
-        report.model_copy(update={"overview": Overview(tasks=("sst2", "rte"), rows=(rows[0], fast))})
+        report.model_copy(update={"overview": Overview(tasks=("sample", "rte"), rows=(rows[0], fast))})
     )
-    assert "| Model | Size | Faster | SST-2 | RTE |" in text
+    assert "| Model | Size | Faster | sample | RTE |" in text
     assert "| 0.800 (0.750–0.850) | – | – | – |" in text
     assert f"| b | 5 B | 2.00× (1.90–2.10) | {scored}" in text
