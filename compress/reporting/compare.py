@@ -127,7 +127,8 @@ def _names(run: Run) -> tuple[str, str, str]:
 def _choose_baseline(runs: Sequence[RunData], chosen: str | None, known: Known) -> str:
     """The run asked for; else the teacher of most students; else the one with the most parameters.
 
-    Of equals it is one that was measured, and of these the newest. Seeds of one model are one to ask for. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count.
+    Of equals it is one that was measured, and of these the newest. Seeds of one model are one to ask for. Who teaches a
+    model that was pruned or is to be rounded is usually that model as it was: these do not count.
     """
     named = [each for each in runs if chosen in _names(each.run)]
     if len({kind_of(each.run, known, seeds=False) for each in named}) > 1:

@@ -192,8 +192,8 @@ class Ancestor(Frozen):
 class SeedGroup(Frozen):
     """Runs that differ in nothing but their seeds (and those of the runs they were made from).
 
-    `score` is the mean of the section's metric, `retention` that of the share kept, both with 95 % intervals over
-    seeds and examples; `lowest` and `highest` are single seeds' scores.
+    `score` is the mean of the section's metric, `retention` the share that it is of the baseline's mean (None for the baseline
+    itself), both with 95 % intervals over seeds and examples; `lowest` and `highest` are single seeds' scores.
     """
 
     name: str
