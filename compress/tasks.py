@@ -189,6 +189,20 @@ OUTSIDE_MEAN = frozenset({"wnli"})
 """No part of a mean over tasks, as in Devlin et al. (2019, section 4.1): WNLI's validation split answers its train split's
 sentences the other way round, so that models score below a constant answer, and its 71 examples would weigh as much as any task."""
 
+VALIDATION_SIZES = {
+    ("cola", "validation"): 1043,
+    ("sst2", "validation"): 872,
+    ("mrpc", "validation"): 408,
+    ("stsb", "validation"): 1500,
+    ("qqp", "validation"): 40430,
+    ("mnli", "validation_matched"): 9815,
+    ("mnli", "validation_mismatched"): 9832,
+    ("qnli", "validation"): 5463,
+    ("rte", "validation"): 277,
+    ("wnli", "validation"): 71,
+}
+"""GLUE's task and validation split → how many examples it has."""
+
 _SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = Task(
     name="sample",

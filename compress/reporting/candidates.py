@@ -28,17 +28,24 @@ class Candidate:
     Attributes:
         rows: Of all seeds.
         name: Of what they have in common.
+        baseline: The id of the section's, which may be one of these.
         group: Their mean; None for one model.
     """
 
     rows: tuple[Row, ...]
     name: str
+    baseline: str
     group: SeedGroup | None = None
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The ids of all that it stands for."""
         return tuple(row.run.id for row in self.rows)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is what the others are compared with."""
+        return self.baseline in self.runs
 
     @property
     def heaviest(self) -> Row:
@@ -109,8 +116,9 @@ class Candidate:
         )
 
     def find_timing(self, column: TimingColumn | None) -> Timing | None:
-        """The first of its seeds that was measured."""
-        return find_timing(self.rows, column)
+        """The first of its seeds that was measured; of the baseline the one that the others' times are compared with."""
+        compared = column.find(self.baseline) if column and self.is_baseline else None
+        return compared or find_timing(self.rows, column)
 
 
 def list_candidates(section: Section) -> list[Candidate]:
@@ -120,7 +128,7 @@ def list_candidates(section: Section) -> list[Candidate]:
     for row in section.rows:
         group = grouped.get(row.run.id)
         if group is None:
-            found[row.run.id] = Candidate((row,), row.short)
+            found[row.run.id] = Candidate((row,), row.short, section.baseline)
         elif group.runs[0] not in found:
             found[group.runs[0]] = _gather(section, group)
     return list(found.values())
@@ -128,17 +136,17 @@ def list_candidates(section: Section) -> list[Candidate]:
 
 def find_baseline(section: Section) -> Candidate:
     """The candidate that the others are compared with."""
-    return next(each for each in list_candidates(section) if section.baseline in each.runs)
+    return next(each for each in list_candidates(section) if each.is_baseline)
 
 
 def list_rivals(section: Section) -> list[Candidate]:
     """The candidates that are not the baseline."""
-    return [each for each in list_candidates(section) if section.baseline not in each.runs]
+    return [each for each in list_candidates(section) if not each.is_baseline]
 
 
 def _gather(section: Section, group: SeedGroup) -> Candidate:
     rows = tuple(section.find(run) for run in group.runs)
-    return Candidate(rows, name_group(section, group), group)
+    return Candidate(rows, name_group(section, group), section.baseline, group)
 
 
 def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | None:

@@ -1,11 +1,10 @@
 """What the data itself says against trusting a number: each caveat is one rule, with the runs it concerns."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
-from compress.recipes.stages import Distill, Finetune
+from compress.recipes.stages import Distill
 from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.lineage import name_group
@@ -19,6 +18,7 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
 )
+from compress.tasks import VALIDATION_SIZES
 
 Data = Mapping[str, RunData]
 Rule = Callable[[Section, Data], Iterator[Caveat]]
@@ -95,6 +95,22 @@ def _unresolved(section: Section, _: Data) -> Iterator[Caveat]:
                 f"{format_range(kept, 'share')} %, contains 100 %."
             )
             yield from _about(section, "unresolved", rival.rows, text)
+
+
+def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of a task of GLUE, whose splits' sizes are known."""
+    found: dict[tuple[str, int, int], dict[str, Row]] = {}
+    for row in section.rows:
+        source = row.run.answered_task.source
+        for score in row.scores:
+            whole = VALIDATION_SIZES.get((getattr(source, "config", ""), score.split))
+            if whole is not None and score.n != whole:
+                found.setdefault((score.split, score.n, whole), {})[row.run.id] = row
+    for (split, n, whole), rows in found.items():
+        text = (
+            f"Only {n} of the {whole} examples of {split} were answered by {{}}: no score of the whole split."
+        )
+        yield from _about(section, "partial-split", list(rows.values()), text)
 
 
 def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
@@ -189,12 +205,8 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
-    """Trained runs of which no other run differs in nothing but its seed."""
-    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
-    trained = [row for row in section.rows if isinstance(row.run.stage, Finetune | Distill)]
-    for row in trained:
-        seeds[row.run.name, row.run.stage.model_dump_json()].add(row.run.seed)
-    rows = [row for row in trained if len(seeds[row.run.name, row.run.stage.model_dump_json()]) == 1]
+    """What stands alone; other than weights that came from elsewhere all were trained from some seed, here or before."""
+    rows = [row for one in list_candidates(section) if not one.seeds for row in one.rows]
     text = "One seed each was trained of {}: the intervals hold the choice of examples, not that of the seed."
     yield from _about(section, "single-seed", rows, text)
 
@@ -238,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     _different_data,
     _not_evaluated,
     _no_retention,
+    _partial_split,
     _selected_on_validation,
     _below_published,
     _weak_teacher,

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from compress.errors import CompressError
 from compress.kinds import Known, kind_of
@@ -125,20 +125,34 @@ def _names(run: Run) -> tuple[str, str, str]:
 
 
 def _choose_baseline(runs: Sequence[RunData], chosen: str | None, known: Known) -> str:
-    """The run asked for; else the teacher of most students; else the one with the most parameters.
+    """The model asked for; else the teacher of most students; else the one with the most parameters, of equals the newest.
 
-    Of equals it is one that was measured, and of these the newest. Seeds of one model are one to ask for. Who teaches a
-    model that was pruned or is to be rounded is usually that model as it was: these do not count.
+    Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count. Of several
+    seeds it is one that was scored, of these the one that was measured with the most others, then the newest.
     """
-    named = [each for each in runs if chosen in _names(each.run)]
-    if len({kind_of(each.run, known, seeds=False) for each in named}) > 1:
-        ids = ", ".join(sorted(each.run.id for each in named))
+    kinds: dict[Hashable, list[RunData]] = defaultdict(list)
+    for each in runs:
+        kinds[kind_of(each.run, known, seeds=False)].append(each)
+    named = [seeds for seeds in kinds.values() if any(chosen in _names(each.run) for each in seeds)]
+    if len(named) > 1:
+        ids = ", ".join(sorted(each.run.id for seeds in named for each in seeds))
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
+    beside = Counter(session.session for each in runs for session in each.sessions)
 
-    def rank(each: RunData) -> tuple[int, int, bool, str, str]:
-        run = each.run
-        return taught[run.id], run.parameters, bool(each.sessions), run.started, run.id
+    def weigh(seeds: Sequence[RunData]) -> tuple[int, int, str, str]:
+        newest = max(seeds, key=_age).run
+        return sum(taught[each.run.id] for each in seeds), newest.parameters, newest.started, newest.id
 
-    return max(named or runs, key=rank).run.id
+    def prefer(each: RunData) -> tuple[bool, int, tuple[str, str]]:
+        measured = sum(beside[session.session] - 1 for session in each.sessions)
+        return bool(each.evaluations), measured, _age(each)
+
+    model = named[0] if named else max(kinds.values(), key=weigh)
+    asked = [each for each in model if chosen in (each.run.id, each.run.key)]
+    return max(asked or model, key=prefer).run.id
+
+
+def _age(each: RunData) -> tuple[str, str]:
+    return each.run.started, each.run.id

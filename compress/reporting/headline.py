@@ -53,7 +53,8 @@ def choose_smallest(
         size: What they are ordered by.
     """
     best = max(share for _, share in kept)
-    good = [each for each, share in kept if share >= min(WORTHWHILE, best - AS_GOOD)]
+    enough = WORTHWHILE if best >= WORTHWHILE else best - AS_GOOD
+    good = [each for each, share in kept if share >= enough]
     bar = f"{100 * WORTHWHILE:.0f} % of the score"
     reason = f"The smallest model here that keeps at least {bar}."
     if best < WORTHWHILE:

@@ -205,7 +205,7 @@ def _size_figure(row: Row, baseline: Candidate) -> dict[str, str]:
 def _speed_figure(section: Section, one: Candidate) -> dict[str, str]:
     column = section.timing
     own = one.find_timing(column)
-    other = column.find(section.baseline) if column else None
+    other = find_baseline(section).find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
         return _figure("– speed not compared", "no measuring session has both")
     times = [wording.format_significant(timing.milliseconds.value) for timing in (other, own)]

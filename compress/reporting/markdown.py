@@ -161,7 +161,7 @@ def _render_fidelity(section: Section) -> Iterator[str]:
                     escape(one.name),
                     escape(found.split),
                     str(found.n),
-                    describe_agreement(found, base=section.baseline in one.runs),
+                    describe_agreement(found, base=one.is_baseline),
                     "–" if error is None else format_score(error),
                 ]
             )
@@ -228,7 +228,7 @@ def _write_fact(fact: object, write: Callable[[float], str]) -> str:
 
 
 def _list_cells(section: Section, one: Candidate) -> list[str]:
-    row, base = one.heaviest, section.baseline in one.runs
+    row, base = one.heaviest, one.is_baseline
     cells = [escape(one.name), escape(row.made), format_bytes(row.bytes)]
     cells += [
         "baseline" if base else format_change(row.smaller, "smaller", "larger"),

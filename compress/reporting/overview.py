@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class _Draws:
             np.mean([part.base_samples for part in parts], axis=0),
         )
 
+    def shuffled(self, seed: int) -> "_Draws":
+        order = np.random.default_rng(seed).permutation(len(self.samples))
+        return replace(self, samples=self.samples[order], base_samples=self.base_samples[order])
+
 
 def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: Known) -> Overview | None:
     """The overview of a report, None where no two of its tasks share a model.
@@ -55,7 +59,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         runs: Their data.
         known: These runs, and those that they go back to.
     """
-    here = [section for section in sections if section.task not in OUTSIDE_MEAN]
+    here = [section for section in sections if section.task not in OUTSIDE_MEAN and not section.knows_nothing]
     models = _gather_models(here, known)
     counts = Counter(name for told in models.values() for name in told)
     shared = {name for name, count in counts.items() if count > 1}
@@ -72,7 +76,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
     for name in shared:
         found = [models[section.task].get(name) for section in chosen]
         draws = [
-            _draw(rows, section, data, seed=place) if rows else None
+            _draw(rows, section, data, order=place) if rows else None
             for place, (rows, section) in enumerate(zip(found, chosen, strict=True))
         ]
         is_baseline = all(
@@ -81,10 +85,10 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         )
         costs = _count_costs(found, chosen)
         seeds[brief[name]] = [len(rows or ()) for rows in found]
-        told.append((is_baseline, _build_row(brief[name], draws, costs, is_baseline=is_baseline)))
-    told.sort(key=lambda each: (not each[0], *_rank(each[1])))
-    overview = Overview(tasks=tuple(section.task for section in chosen), rows=tuple(row for _, row in told))
-    baselines = [row for is_baseline, row in told if is_baseline]
+        told.append(_build_row(brief[name], draws, costs, is_baseline=is_baseline))
+    told.sort(key=_rank)
+    overview = Overview(tasks=tuple(section.task for section in chosen), rows=tuple(told))
+    baselines = [row for row in told if row.baseline]
     return _add_sentence(overview, baselines[0], seeds) if len(baselines) == 1 else overview
 
 
@@ -157,9 +161,9 @@ def _count_costs(found: Sequence[tuple[Row, ...] | None], sections: Sequence[Sec
     )
 
 
-def _rank(row: OverviewRow) -> tuple[bool, float, str]:
-    """Those with a mean first, the best of them before the others."""
-    return row.mean is None, -row.mean.value if row.mean else 0.0, row.name
+def _rank(row: OverviewRow) -> tuple[bool, bool, float, str]:
+    """The baseline first, then those with a mean, the best of them before the others."""
+    return not row.baseline, row.mean is None, -row.mean.value if row.mean else 0.0, row.name
 
 
 def _gather_models(sections: Sequence[Section], known: Known) -> dict[str, Models]:
@@ -209,8 +213,12 @@ def _name_briefly(
     return {name: unique.get(name, name) for name in names}
 
 
-def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, seed: int) -> _Draws | None:
-    """The task's score, drawn anew with the seeds and the examples; None where one saw other examples than the baseline."""
+def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *, order: int) -> _Draws | None:
+    """The task's score, drawn anew with the seeds and the examples; None where one saw other examples than the baseline.
+
+    They are the section's own draws, so that a page gives one interval for one score; each task has them in another `order`,
+    since what is drawn of one says nothing of what is drawn of the next.
+    """
     models, references = [data[row.run.id] for row in rows], [data[run] for run in section.references]
     first = data[section.baseline]
     parts = []
@@ -219,8 +227,8 @@ def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *,
         if found is None:
             return None
         for metric in first.run.answered_task.metrics:
-            parts.append(_score(metric, found, seed=1000 * seed + place))
-    return _Draws.mean(parts) if parts else None
+            parts.append(_score(metric, found, seed=place))
+    return _Draws.mean(parts).shuffled(order) if parts else None
 
 
 def _score(metric: str, found: Aligned, *, seed: int) -> _Draws:
@@ -236,6 +244,7 @@ def _build_row(name: str, draws: Sequence[_Draws | None], costs: _Costs, *, is_b
     return OverviewRow(
         name=name,
         runs=costs.runs,
+        baseline=is_baseline,
         bytes=costs.bytes,
         smaller=None if is_baseline else costs.smaller,
         faster=None if is_baseline else costs.faster,

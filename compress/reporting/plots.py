@@ -116,9 +116,8 @@ def plot_means(report: Report) -> Plot | None:
     for row in report.overview.rows:
         here = [each for each in first.rows if each.run.id in row.runs]
         if row.mean and row.bytes and here:
-            base = first.baseline in row.runs
-            shape = choose_shape(here[0], base)
-            points.append(Point(row.name, row.bytes, row.mean, None, base, shape, row.runs))
+            shape = choose_shape(here[0], row.baseline)
+            points.append(Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs))
     return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
 
 

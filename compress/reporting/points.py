@@ -56,7 +56,7 @@ def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
     cost = measure(one)
     if cost is None or one.score is None or not one.comparable:
         return None
-    base = section.baseline in one.runs
+    base = one.is_baseline
     return Point(
         label=one.name,
         x=cost.value,

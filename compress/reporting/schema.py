@@ -15,6 +15,7 @@ CaveatKind = Literal[
     "several-evaluations",
     "unresolved",
     "truncated",
+    "partial-split",
     "not-measured",
     "no-common-session",
     "separate-sessions",
@@ -274,6 +275,11 @@ class Section(Frozen):
     headline: Headline | None
 
     @property
+    def knows_nothing(self) -> bool:
+        """Whether the baseline is no better than a constant answer, so that no share of its score is told."""
+        return any(caveat.kind == "no-retention" for caveat in self.caveats)
+
+    @property
     def references(self) -> tuple[str, ...]:
         """The ids of the baseline and its other seeds, whose mean score the others are compared with."""
         group = next((group for group in self.groups if self.baseline in group.runs), None)
@@ -301,7 +307,7 @@ class Section(Frozen):
 class OverviewRow(Frozen):
     """A model on several tasks, each score over its seeds; `name` is its name and how it was made, `runs` the ids of all its runs.
 
-    `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
+    It is the `baseline` where it is so on every task. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
     it is where every task's comparison says so under one condition on one machine; both with the range over the tasks.
     `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
     `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.
@@ -310,6 +316,7 @@ class OverviewRow(Frozen):
 
     name: str
     runs: tuple[str, ...]
+    baseline: bool
     bytes: int
     smaller: Interval | None
     faster: Interval | None
@@ -321,7 +328,8 @@ class OverviewRow(Frozen):
 class Overview(Frozen):
     """Models that answer two tasks or more, and these tasks: GLUE's mean, of the tasks that are here.
 
-    The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out.
+    The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out, and so
+    are the tasks of which the baseline knows no more than a constant answer.
     `sentence` is the answer in ten seconds, and `reason` why it is about that model; None where no mean is compared.
     """
 

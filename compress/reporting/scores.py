@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from compress.reporting.data import Predictions, RunData
 from compress.reporting.schema import Interval, ScoreResult
 from compress.runs import Evaluation
-from compress.statistics import METRICS, Array, estimate_retention
+from compress.statistics import Array, Estimate, estimate_retention, estimate_score
 from compress.tasks import Kind
 
 UNLABELLED = -1
@@ -46,7 +46,7 @@ def score_run(data: RunData, references: Sequence[RunData]) -> tuple[ScoreResult
                     n=score.n,
                     score=Interval(value=score.value, low=score.low, high=score.high),
                     retention=retention,
-                    comparable=own or found is not None,
+                    comparable=data is references[0] or found is not None,
                     evaluation=evaluation.key,
                     engine=evaluation.engine,
                     batches=evaluation.batches,
@@ -169,10 +169,15 @@ def _find_false(data: RunData, evaluation: Evaluation) -> list[str]:
     kept = labelled(predictions, data.run.answered_task.kind)
     labels, answers = predictions.labels[kept], predictions.predictions[kept]
     for score in evaluation.scores:
-        found = METRICS[score.name](labels, answers) if len(labels) else float("nan")
-        if not abs(found - score.value) <= TOLERANCE or score.n != len(labels):
+        found = estimate_score(score.name, labels, answers) if len(labels) else Estimate(*[float("nan")] * 3)
+        told = Estimate(score.value, score.low, score.high)
+        if not np.allclose(found, told, rtol=0, atol=TOLERANCE) or score.n != len(labels):
             problems.append(
-                f"{data.run.id}: {score.name} on {evaluation.split} is recorded as {score.value:.6f} "
-                f"(n = {score.n}), its predictions give {found:.6f} (n = {len(labels)})"
+                f"{data.run.id}: {score.name} on {evaluation.split} is recorded as {_tell(told)} (n = {score.n}), "
+                f"its predictions give {_tell(found)} (n = {len(labels)})"
             )
     return problems
+
+
+def _tell(estimate: Estimate) -> str:
+    return f"{estimate.value:.6f} ({estimate.low:.6f} to {estimate.high:.6f})"

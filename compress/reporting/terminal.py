@@ -115,14 +115,14 @@ def _build_fidelity_table(section: Section) -> "RenderableType":
     for one in list_candidates(section):
         for found in one.fidelity:
             error = "–" if found.calibration_error is None else format_score(found.calibration_error)
-            agreement = describe_agreement(found, base=section.baseline in one.runs)
+            agreement = describe_agreement(found, base=one.is_baseline)
             cells = (one.name, found.split, agreement, error)
             table.add_row(*(Text(show(cell)) for cell in cells))
     return table
 
 
 def _list_cells(section: Section, one: Candidate) -> list[str]:
-    row, base = one.heaviest, section.baseline in one.runs
+    row, base = one.heaviest, one.is_baseline
     made = f"{show(row.made)}{', baseline' if base else ''}"
     size = format_bytes(row.bytes)
     cells = [

@@ -202,7 +202,7 @@ def name_task(task: str) -> str:
 
 
 def explain_overview(report: Report, overview: Overview) -> str:
-    """What the overview's numbers are, and why WNLI is no part of the mean, where the report has it."""
+    """What the overview's numbers are, and which tasks of the report are no part of the mean, and why."""
     tasks = join_names([name_task(task) for task in overview.tasks])
     text = (
         f"Mean: of {tasks}; the score of a task is the mean of its metrics and of its splits. In brackets 95 % intervals over "
@@ -215,5 +215,14 @@ def explain_overview(report: Report, overview: Overview) -> str:
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "
             "score below a constant answer."
+        )
+    unknown = [
+        name_task(section.task)
+        for section in report.sections
+        if section.knows_nothing and section.task not in OUTSIDE_MEAN
+    ]
+    if unknown:
+        text += (
+            f" {join_names(unknown)} left out: the baseline knows no more of it there than a constant answer."
         )
     return text

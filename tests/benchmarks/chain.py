@@ -31,7 +31,7 @@ from pathlib import Path
 import compress
 from compress.runs import StoredRun
 from tests.benchmarks.links import SCALES, Chain, Made, Scale, run_chain, run_further
-from tests.benchmarks.reports import write_report
+from tests.benchmarks.reports import recorded, write_report
 from tests.benchmarks.tables import render_rows
 
 MOST_BYTES = 8_000_000
@@ -186,4 +186,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("tests.benchmarks.chain"):
+        main()

