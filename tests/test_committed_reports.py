@@ -7,18 +7,28 @@ import pytest
 from compress.reporting import check_report
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data
+from compress.reporting.essentials import list_commands
 from compress.reporting.index import INDEX_FILE, list_reports, render_index
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 COMMITTED = [folder for folder in list_reports(REPORTS) if folder.name != "sample"]
 """`make demo` leaves one that is not."""
 PICTURE = "picture.png"
+LARGEST_PAGE = 500_000
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_a_committed_report_follows_from_its_data(folder):
     """Guards pages that a change of ours would word anew, left as they were."""
     assert check_report(folder) == []
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_a_committed_page_is_light_and_says_how_it_is_made(folder):
+    page = folder / "index.html"
+    assert page.stat().st_size < LARGEST_PAGE
+    commands = list_commands(compare(read_data(folder)))
+    assert all(command.startswith(("compress ", "python -m tests.benchmarks.")) for command in commands)
 
 
 def test_the_index_follows_from_the_reports():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compress.recipes.methods import Augmentation
+from compress.reporting.candidates import list_candidates
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
@@ -150,6 +151,34 @@ def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported
     first, second = overview.rows
     assert second.kept.value == pytest.approx(second.mean.value / first.mean.value)
     assert "than big" in overview.sentence
+
+
+def test_a_task_that_the_baseline_does_not_know_is_no_part_of_the_mean(add, reported):
+    """Guards a share of a mean that chance has a part in."""
+    runs = [
+        add(name, task, 200 if (name, task) == ("big", "rte") else 60, parameters=size)
+        for task in ("sst2", "rte", "mrpc")
+        for name, size in (("big", 9), ("small", 1))
+    ]
+    report = reported(*runs)
+    assert report.overview.tasks == ("sst2", "mrpc")
+    note = "RTE left out: the baseline knows no more of it there than a constant answer."
+    assert note in render_markdown(report)
+    assert note in render_html(report)
+
+
+def test_a_page_gives_one_interval_for_one_score(add, reported):
+    """Guards resamples of another seed in the table above than in the tasks'."""
+    runs = [
+        add(name, task, wrong, seed=seed, parameters=size)
+        for task, wrong in (("sst2", 40), ("rte", 70))
+        for name, size, seeds in (("big", 9, (1,)), ("small", 1, (1, 2, 3)))
+        for seed in seeds
+    ]
+    report = reported(*runs)
+    for place, section in enumerate(sorted(report.sections, key=lambda each: each.task != "sst2")):
+        told = {row.name: row.scores[place] for row in report.overview.rows}
+        assert {one.name: one.score for one in list_candidates(section)} == told
 
 
 def test_four_times_and_a_quarter_are_once(store, kit, reported):

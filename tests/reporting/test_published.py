@@ -3,7 +3,7 @@
 import pytest
 
 from compress.recipes.resolve import list_recipes, resolve_teacher
-from compress.reporting import published, write_report
+from compress.reporting import caveats, published, write_report
 from compress.reporting.published import PAPERS
 from compress.runs import Parent
 from compress.tasks import GlueSource
@@ -16,6 +16,7 @@ def whole_splits(kit, monkeypatch):
     """The splits of these tests are whole with 400 examples."""
     sizes = {(task, "validation"): len(kit.LABELS) for task in ("cola", "sst2", "qnli", "rte")}
     monkeypatch.setattr(published, "VALIDATION_SIZES", sizes)
+    monkeypatch.setattr(caveats, "VALIDATION_SIZES", sizes)
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_weights_of_the_hub_are_their_own(told):
 )
 def test_what_may_not_be_compared_is_not(told, changes):
     assert told(**({"origin": PACKAGE} | changes)).published is None
+
+
+def test_a_part_of_a_split_is_told(told, monkeypatch):
+    assert "partial-split" not in {caveat.kind for caveat in told(PACKAGE).caveats}
+    monkeypatch.setitem(published.VALIDATION_SIZES, ("sst2", "validation"), 872)
+    (caveat,) = [caveat for caveat in told(PACKAGE).caveats if caveat.kind == "partial-split"]
+    assert caveat.text.startswith(
+        "Only 400 of the 872 examples of validation were answered by every model here"
+    )
 
 
 def test_a_part_of_a_split_is_not_compared(told, monkeypatch):
