@@ -91,7 +91,7 @@ def _render_section(section: Section) -> Iterator[str]:
         yield ""
         yield from (f"- {name}: {escape(text)}" for name, text in section.headline.certainty)
         yield ""
-    yield "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
+    yield "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in [models.csv](data/models.csv), [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
     yield ""
     yield from _render_table(section)
     yield ""

@@ -36,9 +36,15 @@ def test_writing_twice_gives_the_same_bytes(written, tmp_path):
 def test_one_altered_byte_of_any_file_is_found(report_dir):
     """In each file of the report in turn, at its beginning, in its middle and at its end."""
     files = [path for path in sorted(report_dir.rglob("*")) if path.is_file()]
-    assert {"index.html", "README.md", "SHA256SUMS", "scores.csv", "timings.csv", "run.json"} <= {
-        p.name for p in files
-    }
+    assert {
+        "index.html",
+        "README.md",
+        "SHA256SUMS",
+        "models.csv",
+        "scores.csv",
+        "timings.csv",
+        "run.json",
+    } <= {p.name for p in files}
     for file in files:
         content = file.read_bytes()
         for place in (
@@ -86,7 +92,7 @@ def test_a_sheet_that_does_not_follow_from_the_data_is_found(report_dir):
 
 def test_an_older_report_is_rendered_again_from_its_data(written, report_dir):
     (report_dir / "index.html").write_text("as it was")
-    sheets = [report_dir / "data" / name for name in ("scores.csv", "timings.csv")]
+    sheets = [report_dir / "data" / name for name in ("models.csv", "scores.csv", "timings.csv")]
     for sheet in sheets:
         sheet.unlink()
     sums = report_dir / "data" / "SHA256SUMS"

@@ -4,14 +4,56 @@ import csv
 
 import pytest
 
+from compress.reporting import write_report
+
 
 @pytest.fixture(scope="module")
 def sheets(written):
     found = {}
-    for name in ("scores", "timings"):
+    for name in ("models", "scores", "timings"):
         with (written.path / "data" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
             found[name] = list(csv.DictReader(stream))
     return found
+
+
+def test_a_row_for_each_model(sheets, written):
+    """What the page's table says, with every digit that counts."""
+    (section,) = written.report.sections
+    assert [line["runs"] for line in sheets["models"]] == [row.run.id for row in section.rows]
+    teacher, student = sheets["models"][:2]
+    assert (teacher["baseline"], teacher["kept"], teacher["smaller"]) == ("yes", "", "1")
+    row = section.rows[1]
+    assert (student["baseline"], student["model"], student["seeds"]) == ("no", "albert-tiny", "42")
+    assert (int(student["bytes"]), int(student["parameters"])) == (row.bytes, row.run.parameters)
+    assert float(student["value"]) == pytest.approx(row.primary.score.value, rel=1e-5)
+    assert float(student["kept_high"]) == pytest.approx(row.primary.retention.high, rel=1e-5)
+    speed = section.timing.find(row.run.id).speedup
+    assert float(student["speedup"]) == pytest.approx(speed.value, rel=1e-5)
+
+
+def test_seeds_and_tasks_are_means(store, kit):
+    runs = []
+    for task in ("sst2", "rte"):
+        asked = kit.TASK.model_copy(update={"name": task})
+        for name, size, seeds in (("big", 9, (1,)), ("small", 3, (1, 2))):
+            for seed in seeds:
+                runs.append(store.add(name, kit.FINETUNE, size=size, parameters=size, task=asked, seed=seed))
+                store.evaluate(runs[-1], kit.answers(40 * seed, seed))
+    report = write_report(runs, store.root / "report", command="c")
+    with (store.root / "report" / "data" / "models.csv").open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    assert [(line["task"], line["model"], line["seeds"]) for line in lines] == [
+        ("rte", "big", "1"),
+        ("rte", "small", "1 2"),
+        ("sst2", "big", "1"),
+        ("sst2", "small", "1 2"),
+        ("mean", "big", ""),
+        ("mean", "small", ""),
+    ]
+    kept = report.overview.rows[1].kept
+    assert float(lines[-1]["kept"]) == pytest.approx(kept.value, rel=1e-5)
+    assert lines[-1]["metric"] == "mean of sst2 rte"
+    assert len(lines[-1]["runs"].split()) == 4
 
 
 def test_a_row_for_each_run_split_and_metric(sheets, written):
