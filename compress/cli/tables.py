@@ -114,7 +114,7 @@ def _session_table(records: Sequence[Session]) -> "Table":
     threads = next((m.conditions["threads"] for m in first.measurements if "threads" in m.conditions), None)
     table = _table("model", "shape", "p50 ms (quartiles)", "p95 ms", "texts/s", "GFLOP", "memory")
     table.title = f"Session {first.session}, {threads} thread(s); {describe_machine(first.environment)}"
-    table.caption = "Shape: texts × tokens (task: its own texts). Memory: the most the process held, and what it held before the model."
+    table.caption = "Shape: texts × tokens (task: its own texts). Memory: the most the process held, and what it held before the model; of a GPU the most that was taken."
     if noise := find_noise(records):
         table.caption = f"{table.caption}\n{describe_noise(noise)}"
     table.title_justify = table.caption_justify = "left"
@@ -150,8 +150,8 @@ def _measured_cells(record: Session) -> Iterator[list[str]]:
     yield lines("latency_p95")
     yield lines("throughput")
     yield lines("flops", 1e-9)
-    held = [format_bytes(single[name]) for name in ("peak_memory", "baseline_memory") if name in single]
-    yield [text.format(value) for text, value in zip(("{}", "({})"), held, strict=False)]
+    held = {"peak_memory": "{}", "baseline_memory": "({})", "peak_device_memory": "GPU {}"}
+    yield [text.format(format_bytes(single[name])) for name, text in held.items() if name in single]
 
 
 def list_catalogue(kind: str | None) -> tuple[list[dict[str, Any]], "Group"]:

@@ -10,7 +10,7 @@ from compress.runs import Measurement, Session
 from tests.test_runs import HERE
 
 UNITS = {"latency": "ms", "latency_p95": "ms", "throughput": "texts/s", "flops": "FLOP", "load_time": "s"}
-UNSHOWN = {"file_bytes", "parameters", "part_latency", "peak_device_memory"}
+UNSHOWN = {"file_bytes", "parameters", "part_latency"}
 """For the page: `compress measure` compares times."""
 
 
@@ -56,6 +56,7 @@ WHOLE = {
     ("load_time", None): 0.1712,
     ("peak_memory", None): 705.2e6,
     ("baseline_memory", None): 402.7e6,
+    ("peak_device_memory", None): 91.3e6,
 }
 
 
@@ -72,6 +73,7 @@ def test_every_quantity_is_shown_in_110_columns():
     assert max(map(len, text.splitlines())) <= 110
     assert "sst2/albert-tiny/quantize-a42dc0e0 1 × 128 4.39 (4.35–4.43) 5.11 228 1.29 705 MB" in lines
     assert "onnxruntime, loaded in 0.17 s 32 × 128 1689 (1672–1706) 1801 18.9 41.2 (403 MB)" in lines
+    assert "GPU 91.3 MB" in lines
     assert "2 thread(s)" in text
 
 
