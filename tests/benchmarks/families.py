@@ -262,11 +262,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
     taught, trials = compare_families(Comparison(**given))
-    found = list(trials.values())
+    pretrained = [stored.run for trial, stored in trials.items() if trial.side.beginning == "pretrained"]
     write_report(
-        found,
+        list(trials.values()),
         output,
         title=f"{', '.join(taught)} on {given['task']}: pretrained here, and from random weights",
+        baseline=max(pretrained, key=lambda run: run.parameters).id,
     )
     print(f"{render_learned(taught)}\n\n{render_gains(trials)}")  # noqa: T201
 
