@@ -18,7 +18,7 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
 )
-from compress.tasks import VALIDATION_SIZES
+from compress.tasks import VALIDATION_SIZES, GlueSource
 
 Data = Mapping[str, RunData]
 Rule = Callable[[Section, Data], Iterator[Caveat]]
@@ -102,8 +102,10 @@ def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
     found: dict[tuple[str, int, int], dict[str, Row]] = {}
     for row in section.rows:
         source = row.run.answered_task.source
+        if not isinstance(source, GlueSource):
+            continue
         for score in row.scores:
-            whole = VALIDATION_SIZES.get((getattr(source, "config", ""), score.split))
+            whole = VALIDATION_SIZES.get((source.config, score.split))
             if whole is not None and score.n != whole:
                 found.setdefault((score.split, score.n, whole), {})[row.run.id] = row
     for (split, n, whole), rows in found.items():

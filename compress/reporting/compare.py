@@ -19,7 +19,7 @@ from compress.reporting.parts import read_parts
 from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
 from compress.reporting.scores import find_primary, score_run
-from compress.reporting.seeds import find_references, group_seeds
+from compress.reporting.seeds import group_seeds, list_references
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
 
@@ -51,8 +51,9 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
     models = [each.run for each in runs]
     earlier = {each.run.id: each for each in ancestors}
     known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
-    baseline = _choose_baseline(runs, chosen, known)
-    references = find_references(runs, baseline, known=known)
+    model = _choose_model(runs, chosen, known)
+    references = list_references(_choose_seed(model, runs, chosen), model, known=known)
+    baseline = references[0].run.id
     before = trace_ancestors(models, known)
     shorts = name_runs(models, known)
     told = build_ancestors(before, earlier, known)
@@ -124,11 +125,11 @@ def _names(run: Run) -> tuple[str, str, str]:
     return run.id, run.key, run.name
 
 
-def _choose_baseline(runs: Sequence[RunData], chosen: str | None, known: Known) -> str:
-    """The model asked for; else the teacher of most students; else the one with the most parameters, of equals the newest.
+def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> list[RunData]:
+    """The seeds of the model asked for; else of the teacher of most students; else of the one with the most parameters.
 
-    Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do not count. Of several
-    seeds it is one that was scored, of these the one that was measured with the most others, then the newest.
+    Of equals the newest. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do
+    not count.
     """
     kinds: dict[Hashable, list[RunData]] = defaultdict(list)
     for each in runs:
@@ -139,19 +140,24 @@ def _choose_baseline(runs: Sequence[RunData], chosen: str | None, known: Known) 
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
-    beside = Counter(session.session for each in runs for session in each.sessions)
 
-    def weigh(seeds: Sequence[RunData]) -> tuple[int, int, str, str]:
-        newest = max(seeds, key=_age).run
-        return sum(taught[each.run.id] for each in seeds), newest.parameters, newest.started, newest.id
+    def weigh(seeds: Sequence[RunData]) -> tuple[int, int, tuple[str, str]]:
+        newest = max(seeds, key=_age)
+        return sum(taught[each.run.id] for each in seeds), newest.run.parameters, _age(newest)
+
+    return named[0] if named else max(kinds.values(), key=weigh)
+
+
+def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str | None) -> RunData:
+    """The one asked for; else one that was scored, of these the one that was measured with the most others, then the newest."""
+    beside = Counter(session.session for each in runs for session in each.sessions)
 
     def prefer(each: RunData) -> tuple[bool, int, tuple[str, str]]:
         measured = sum(beside[session.session] - 1 for session in each.sessions)
         return bool(each.evaluations), measured, _age(each)
 
-    model = named[0] if named else max(kinds.values(), key=weigh)
     asked = [each for each in model if chosen in (each.run.id, each.run.key)]
-    return max(asked or model, key=prefer).run.id
+    return max(asked or model, key=prefer)
 
 
 def _age(each: RunData) -> tuple[str, str]:

@@ -121,9 +121,9 @@ def _say_score(section: Section, one: Candidate) -> str:
         return f"Not known: {say_why_not(one)}."
     unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
-    others = len(section.references)
-    against = f" against {others} of the baseline" if others > 1 else ""
-    over = f"{len(one.runs)} seed{'s' * bool(one.group)}{against}, " if one.group or against else ""
+    ours, theirs = len(one.runs), len(section.references)
+    against = f" against {theirs} of the baseline" if theirs > 1 else ""
+    over = f"{ours} seed{'s' * (ours > 1)}{against}, " if ours > 1 or theirs > 1 else ""
     return f"{over}{score.n} examples of {score.split}; paired 95 % interval {format_range(kept, 'share')} %.{verdict}"
 
 

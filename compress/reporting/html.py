@@ -96,7 +96,7 @@ def _list_views(report: Report) -> list[dict[str, Any]]:
 
 
 def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, Any]:
-    candidates = list_candidates(section)
+    candidates, baseline = list_candidates(section), find_baseline(section)
     anchors = {run: f"run-{index}-{place}" for place, one in enumerate(candidates) for run in one.runs}
     kinds = _gather_ancestors(section)
     above = [made for made in kinds if all(each.run.id in told for each in made)]
@@ -109,9 +109,9 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "section": section,
         "index": index,
         "candidates": candidates,
-        "baseline": find_baseline(section),
+        "baseline": baseline,
         "stood_in_for": section.find(section.baseline),
-        "figures": _list_figures(section),
+        "figures": _list_figures(section, candidates, baseline),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "several": any(one.seeds for one in candidates),
         "groups": [
@@ -184,15 +184,16 @@ def _view_ancestors(section: Section, made: Sequence[Ancestor]) -> tuple[Any, ..
     )
 
 
-def _list_figures(section: Section) -> list[dict[str, str]]:
+def _list_figures(
+    section: Section, candidates: Sequence[Candidate], baseline: Candidate
+) -> list[dict[str, str]]:
     """The headline's three numbers, each with what it is and the two values behind it."""
     if section.headline is None:
         return []
-    baseline = find_baseline(section)
-    one = next(each for each in list_candidates(section) if section.headline.run in each.runs)
+    one = next(each for each in candidates if section.headline.run in each.runs)
     return [
         _size_figure(one.heaviest, baseline),
-        _speed_figure(section, one),
+        _speed_figure(section, one, baseline),
         _score_figure(section, one, baseline),
     ]
 
@@ -202,10 +203,10 @@ def _size_figure(row: Row, baseline: Candidate) -> dict[str, str]:
     return _figure(wording.format_change(row.smaller, "smaller", "larger"), text)
 
 
-def _speed_figure(section: Section, one: Candidate) -> dict[str, str]:
+def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
     column = section.timing
     own = one.find_timing(column)
-    other = find_baseline(section).find_timing(column)
+    other = baseline.find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
         return _figure("– speed not compared", "no measuring session has both")
     times = [wording.format_significant(timing.milliseconds.value) for timing in (other, own)]

@@ -38,19 +38,21 @@ def gather_kinds(rows: Sequence[Row], baseline: str, *, known: Known) -> list[di
     return list(kinds.values())
 
 
-def find_references(runs: Sequence[RunData], baseline: str, *, known: Known) -> list[RunData]:
-    """The baseline, and the runs that differ from it in nothing but their seed and answered the same examples."""
-    data = {each.run.id: each for each in runs}
-    base = data[baseline]
-    kind, split = kind_of(base.run, known, seeds=False), next(iter(choose_evaluations(base)), None)
+def list_references(base: RunData, model: Sequence[RunData], *, known: Known) -> list[RunData]:
+    """The baseline, and of its model's other seeds those that answered the same examples.
+
+    Args:
+        base: The baseline.
+        model: The runs that differ from it in nothing but their seed, and itself.
+        known: These, and those that they go back to.
+    """
+    split = next(iter(choose_evaluations(base)), None)
     by_seed = {
         seed_of(each.run, known): each
-        for each in sorted(runs, key=lambda each: _rank(each.run, baseline))
-        if kind_of(each.run, known, seeds=False) == kind
-        and split is not None
-        and align_all([each], references=[base], split=split)
+        for each in sorted(model, key=lambda each: _rank(each.run, base.run.id))
+        if split is not None and align_all([each], references=[base], split=split)
     }
-    return [base, *(each for _, each in sorted(by_seed.items()) if each.run.id != baseline)]
+    return [base, *(each for _, each in sorted(by_seed.items()) if each is not base)]
 
 
 def _rank(run: Run, baseline: str) -> tuple[bool, str]:
