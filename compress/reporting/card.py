@@ -19,7 +19,7 @@ from compress.recipes.stages import (
 from compress.reporting.essentials import list_essentials
 from compress.reporting.lineage import describe_pretraining, describe_pruning
 from compress.reporting.loading import LIBRARIES, format_of, tell_need, write_loading
-from compress.reporting.markdown import escape, fence
+from compress.reporting.markup import escape, fence
 from compress.reporting.wording import (
     describe_versions,
     format_bytes,

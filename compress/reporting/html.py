@@ -19,6 +19,7 @@ from compress.reporting.essentials import (
 from compress.reporting.headline import say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
+from compress.reporting.measured import list_known
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
@@ -75,6 +76,8 @@ def _filters() -> Mapping[str, Any]:
         "share": wording.format_share,
         "bounds": wording.format_range,
         "condition": wording.format_condition,
+        "spread": wording.describe_spread,
+        "quantities": list_known,
         "change": wording.format_change,
         "agreement": wording.describe_agreement,
         "fidelity_note": wording.explain_fidelity,

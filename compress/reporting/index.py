@@ -7,7 +7,7 @@ from compress.errors import CompressError
 from compress.reporting.candidates import find_baseline, list_candidates
 from compress.reporting.checksums import DATA
 from compress.reporting.data import MANIFEST_FILE
-from compress.reporting.markdown import escape
+from compress.reporting.markup import escape
 from compress.reporting.schema import Report, Section
 from compress.reporting.wording import format_range, format_score, name_task
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from compress.artefacts import FORMATS, ONNX_FILE, OPENVINO_FILE, QUANTO_FILE, Format
 from compress.recipes.stages import Head, Quantize, head_of
-from compress.reporting.markdown import fence
+from compress.reporting.markup import fence
 from compress.runs import Run
 
 LIBRARIES: dict[Format, str] = {

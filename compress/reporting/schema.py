@@ -1,5 +1,6 @@
 """What a report says: frozen values, computed once, from which every page, table and card is worded."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from compress.recipes.values import Frozen
@@ -94,15 +95,15 @@ class Condition(Frozen):
 class Timing(Frozen):
     """One model's latency in a column: milliseconds a batch, and how many times faster than the baseline.
 
-    `load_seconds` and `peak_bytes` are medians over the sessions, None where they were not measured.
+    `quantities` are what else was measured under the column's condition (`compress.quantities`), name → its median over the
+    sessions.
     """
 
     run: str
     engine: str
     milliseconds: Interval
     speedup: Interval | None
-    load_seconds: float | None
-    peak_bytes: float | None
+    quantities: Mapping[str, float]
 
 
 class TimingColumn(Frozen):

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from compress.reporting.candidates import list_candidates
+from compress.reporting.measured import QUANTITIES
 from compress.reporting.schema import Interval, Overview, Report, Row, Section
 from compress.reporting.wording import show
 
@@ -22,7 +23,7 @@ MODEL = "task model made run seed"
 SCORES = f"{MODEL} split metric n value low high kept kept_low kept_high engine evaluation truncated"
 TIMINGS = (
     f"{MODEL} engine machine device batch length threads milliseconds low high speedup speedup_low speedup_high "
-    "spread sessions rounds load_seconds peak_bytes"
+    f"spread sessions rounds {' '.join(quantity.column for quantity in QUANTITIES)}"
 )
 
 
@@ -106,7 +107,7 @@ def _list_timings(section: Section) -> Iterator[Sequence[object]]:
                 *_bounds(timing.milliseconds),
                 *_bounds(timing.speedup),
                 *(column.spread, len(column.sessions), column.rounds),
-                *(timing.load_seconds, timing.peak_bytes),
+                *(timing.quantities.get(quantity.name) for quantity in QUANTITIES),
             )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from compress.environment import Environment
 from compress.noise import list_latencies, round_medians
 from compress.reporting.data import RunData
+from compress.reporting.measured import QUANTITIES
 from compress.reporting.schema import Condition, Interval, Timing, TimingColumn
 from compress.reporting.wording import describe_machine, describe_versions
 from compress.runs import Measurement, Session
@@ -97,8 +98,7 @@ def _build_column(
             engine=next(members[run].engine for members in sessions if run in members),
             milliseconds=_pool_milliseconds(list(measured.values())),
             speedup=None if run == baseline else _pool_speedups(measured, reference),
-            load_seconds=_median_of("load_time", run, sessions),
-            peak_bytes=_median_of("peak_memory", run, sessions),
+            quantities=_pool_quantities(run, condition, sessions),
         )
         for run, measured in sorted(taken.items())
     ]
@@ -144,12 +144,14 @@ def _pool(medians: Sequence[float], rounds: Sequence[float]) -> Interval:
     return Interval(value=medians[0], low=summary.low, high=summary.high)
 
 
-def _median_of(name: str, run: str, sessions: Sequence[Members]) -> float | None:
-    values = [
-        measurement.value
-        for members in sessions
-        if run in members
-        for measurement in members[run].measurements
-        if measurement.name == name
-    ]
-    return float(np.median(values)) if values else None
+def _pool_quantities(run: str, condition: Condition, sessions: Sequence[Members]) -> dict[str, float]:
+    """Name → median over the sessions, of what a column tells besides; what a session's record lacks is no condition of it."""
+    wanted = {quantity.name for quantity in QUANTITIES}
+    under = condition.model_dump()
+    found: dict[str, list[float]] = defaultdict(list)
+    for members in sessions:
+        for measurement in members[run].measurements if run in members else ():
+            alike = all(under.get(name) == value for name, value in measurement.conditions.items())
+            if measurement.name in wanted and alike:
+                found[measurement.name].append(measurement.value)
+    return {name: float(np.median(values)) for name, values in found.items()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
-from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report
+from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -139,6 +139,13 @@ def format_condition(condition: Condition) -> str:
         condition.device,
     )
     return ", ".join(part for part in parts if part) or "condition not recorded"
+
+
+def describe_spread(column: TimingColumn) -> str:
+    """What the latencies of a column are, and their brackets."""
+    if column.spread == "sessions":
+        return f"median of {len(column.sessions)} sessions, in brackets the range over sessions"
+    return f"one session of {column.rounds} alternating rounds, in brackets the quartiles over rounds"
 
 
 def _format_length(condition: Condition) -> str | None:

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.environment import Environment
+from compress.quantities import summarize_turns
 from compress.recipes.methods import Masking
 from compress.recipes.pretraining import TokenizerRecipe
 from compress.recipes.quantization import DynamicInt8
@@ -210,12 +211,8 @@ class Store:
         """One session; `rounds` is a list of pairs: a stored run, and its list of timings for each round."""
         shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"} | conditions
         for stored, samples in rounds:
-            flat = [sample for each in samples for sample in each]
-            low, median, high = np.quantile(flat, [0.25, 0.5, 0.75])
             measurements = (
-                measurement(
-                    "latency", "ms", samples, n=len(flat), value=median, low=low, high=high, conditions=shape
-                ),
+                *summarize_turns([tuple(each) for each in samples], batch=shape["batch"], conditions=shape),
                 measurement("load_time", "s", [[0.25]], value=0.25),
                 measurement("peak_memory", "bytes", [[300e6]], value=300e6),
             )

@@ -21,16 +21,22 @@ class Page(HTMLParser):
         self.elements = []
         self.texts = []
         self.rows = []
+        self.within_row = False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         if tag == "tr":
             self.rows.append("")
+            self.within_row = True
+
+    def handle_endtag(self, tag):
+        if tag == "tr":
+            self.within_row = False
 
     def handle_data(self, data):
         self.texts.append(data)
-        if self.rows:
+        if self.within_row:
             self.rows[-1] = " ".join(f"{self.rows[-1]} {data}".split())
 
     @property
@@ -70,6 +76,24 @@ def hostile(kit, store, tmp_path):
     store.measure([(stored, [[1.0]]) for stored in runs], where=changes["environment"], device=HOSTILE)
     report = write_report(runs, tmp_path / "report", title=HOSTILE, command=HOSTILE)
     return report, tmp_path / "report"
+
+
+def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit):
+    """Guards readers of the one against less than readers of the other see."""
+    task = kit.TASK.model_copy(update={"metrics": ("accuracy", "f1")})
+    runs = [store.add(name, kit.FINETUNE, size=9, parameters=9, task=task) for name in ("big", "small")]
+    for stored, wrong in zip(runs, (10, 20), strict=True):
+        store.evaluate(stored, kit.answers(wrong))
+    for batch in (1, 32):
+        store.measure([(stored, kit.steady(10)) for stored in runs], session=f"s{batch}", batch=batch)
+    report = write_report(runs, store.root / "report", command="c")
+    page, text = Page(render_html(report)), render_markdown(report)
+    for title, models, columns in (("All scores", 4, 6), ("All timings", 4, 8)):
+        lines = text.partition(f"### {title}\n")[2].partition("\n### ")[0].splitlines()
+        cells = [line.strip("| ").split(" | ") for line in lines if line.startswith(("| big", "| small"))]
+        assert [len(row) for row in cells] == [columns] * models
+        assert {" ".join(row) for row in cells} <= set(page.rows), title
+    assert "batch 32, 128 tokens, 1 thread, cpu; " in text
 
 
 class TestHtml:

@@ -91,3 +91,8 @@ def test_a_row_for_each_run_and_condition(sheets, written):
         ("1", "128", "1")
     }
     assert {line["peak_bytes"] for line in sheets["timings"]} == {"300000000"}
+    assert {line["device_peak_bytes"] for line in sheets["timings"]} == {""}
+    for line in sheets["timings"]:
+        known = section.timing.find(line["run"]).quantities
+        assert float(line["texts_per_second"]) == pytest.approx(known["throughput"], rel=1e-5)
+        assert float(line["p95_milliseconds"]) == pytest.approx(known["latency_p95"], rel=1e-5)

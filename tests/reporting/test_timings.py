@@ -1,6 +1,7 @@
 import pytest
 
 from compress.reporting.data import read_data, write_data
+from compress.reporting.measured import list_known
 from compress.reporting.timings import compare_timings
 from compress.reporting.wording import format_condition
 
@@ -42,7 +43,42 @@ def test_sessions_are_pooled_by_their_median_with_their_range(pair, tmp_path):
     assert (column.spread, column.sessions) == ("sessions", ("a", "b", "c"))
     own = column.find(teacher.run.id).milliseconds
     assert (own.value, own.low, own.high) == (18, 10, 20)
-    assert (column.find(student.run.id).load_seconds, column.find(student.run.id).peak_bytes) == (0.25, 300e6)
+
+
+def test_what_else_was_measured_is_told_under_its_own_condition(pair, kit, tmp_path):
+    """The median over sessions; neither other shapes nor other threads have a part in it."""
+    store, teacher, student = pair
+    for name, slow in (("a", 16), ("b", 6), ("c", 9)):
+        store.measure([(teacher, [[10]] * 2), (student, [[4, slow]] * 2)], session=name)
+        flops = [
+            kit.measurement(
+                "flops", "FLOP", (), value=batch * 1e9, conditions={"batch": batch, "length": 128}
+            )
+            for batch in (1, 32)
+        ]
+        held = [
+            kit.measurement(
+                "peak_device_memory", "bytes", (), value=threads * 5e8, conditions={"threads": threads}
+            )
+            for threads in (1, 2)
+        ]
+        add(kit, student, name, *flops, *held)
+    (column,) = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert column.find(student.run.id).quantities == {
+        "latency_p95": 9,
+        "throughput": pytest.approx(1000 / 6.5),
+        "flops": 1e9,
+        "load_time": 0.25,
+        "peak_memory": 300e6,
+        "peak_device_memory": 5e8,
+    }
+    assert column.find(teacher.run.id).quantities.keys() == {
+        "latency_p95",
+        "throughput",
+        "load_time",
+        "peak_memory",
+    }
+    assert {each.name for each in list_known(column)} == column.find(student.run.id).quantities.keys()
 
 
 def test_separate_sessions_of_two_models_give_no_ratio(pair, kit, tmp_path):
@@ -107,6 +143,13 @@ def test_the_column_with_the_baseline_comes_before_a_wider_one(trio, kit, tmp_pa
     assert [column.sessions for column in columns] == [("s1",), ("s0",)]
 
 
+def add(kit, stored, session, *more):
+    """Measurements that a session's record holds besides."""
+    record = next(each for each in stored.sessions if each.session == session)
+    record = record.model_copy(update={"measurements": (*more, *record.measurements)})
+    kit.write_record(stored.path / "measurements" / f"{session}.json", record)
+
+
 def test_quantities_that_no_column_shows_change_nothing(pair, kit, tmp_path):
     """Guards pages: what newer sessions record beside the latency is no second latency."""
     store, teacher, student = pair
@@ -114,18 +157,13 @@ def test_quantities_that_no_column_shows_change_nothing(pair, kit, tmp_path):
     before = columns_of([teacher, student], tmp_path / "a", teacher)
     shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"}
     more = (
-        kit.measurement("latency_p95", "ms", [[11.0]], value=11.0, conditions=shape),
-        kit.measurement("throughput", "texts/s", (), value=100.0, conditions=shape),
-        kit.measurement("flops", "FLOP", [[1e9]], value=1e9, conditions={"batch": 1, "length": 128}),
         kit.measurement("baseline_memory", "bytes", [[1e8]], value=1e8),
         kit.measurement("part_latency", "ms", [[4.0]], value=4.0, conditions={**shape, "part": "attention"}),
         kit.measurement("parameters", "parameters", [[9.0]], value=9, conditions={"part": "attention"}),
         kit.measurement("file_bytes", "bytes", [[9.0]], value=9, conditions={"file": "model.onnx"}),
     )
     for stored in (teacher, student):
-        (session,) = stored.sessions
-        record = session.model_copy(update={"measurements": (*more, *session.measurements)})
-        kit.write_record(stored.path / "measurements" / "s1.json", record)
+        add(kit, stored, "s1", *more)
     assert columns_of([teacher, student], tmp_path / "b", teacher) == before
 
 
