@@ -13,7 +13,7 @@ from compress.inference import Prediction, load, texts_of
 from compress.measurement import ROUNDS
 from compress.measurement import measure as measure_runs
 from compress.noise import describe_noise, find_noise
-from compress.pipeline import execute
+from compress.pipeline import execute, renew_card
 from compress.planning import (
     Options,
     plan_export,
@@ -265,7 +265,7 @@ def evaluate(
     runs: Path | str = "runs",
     glue: Path | None = None,
 ) -> list[Evaluation]:
-    """Score a finished model on a task's validation splits; scores of a run are kept beside it.
+    """Score a finished model on a task's validation splits; scores of a run are kept beside it, and told by its model card.
 
     Args:
         model: A run, a directory, a teacher or a Hub id, with a classifier.
@@ -292,6 +292,8 @@ def evaluate(
     align_labels(predictor.labels, asked)
     with telling_failed_writes(directory):
         found = evaluate_predictor(predictor, asked, splits, run=run, directory=directory)
+        if source.run:
+            renew_card(source.run, found)
     if submission is not None:
         with telling_failed_writes(submission):
             for each in found:

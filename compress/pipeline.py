@@ -4,13 +4,11 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compress.encoder import (
-    load_config,
-)
+from compress.encoder import load_config
 from compress.environment import current_command, describe
 from compress.errors import CompressError
 from compress.evaluation import evaluate
@@ -19,7 +17,7 @@ from compress.making import gate_teachers, make_artefact
 from compress.models.placeholder import describe_lacking
 from compress.processes import is_main, require_all_started, wait
 from compress.reporting.card import render_card
-from compress.runs import Ancestor, Run, StoredRun, list_files, read_run, write_atomically
+from compress.runs import Ancestor, Evaluation, Run, StoredRun, list_files, read_run, write_atomically
 from compress.sources import Model, model_of_run
 from compress.steps import Step
 from compress.storage import require_writable, telling_failed_writes
@@ -107,13 +105,23 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             facts=made.facts,
             files=list_files(workspace.path),
         )
-        card = render_card(run, evaluations, lacking=describe_lacking(load_config(workspace.path)))
-        write_atomically(workspace.path / "README.md", card)
+        _write_card(workspace.path, run, evaluations)
         stored = workspace.finish(run)
     for evaluation in evaluations:
         scores = ", ".join(f"{s.name} {s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in evaluation.scores)
         logger.info("%s, %s: %s after %.0f s", step.id, evaluation.split, scores, run.seconds)
     return stored
+
+
+def renew_card(stored: StoredRun, found: Sequence[Evaluation]) -> None:
+    """Write a finished run's model card anew, with these scores in place of earlier ones on the same splits."""
+    latest = {(each.task, each.split): each for each in (*stored.evaluations, *found)}
+    _write_card(stored.path, stored.run, list(latest.values()))
+
+
+def _write_card(directory: Path, run: Run, evaluations: Sequence[Evaluation]) -> None:
+    card = render_card(run, evaluations, lacking=describe_lacking(load_config(directory)))
+    write_atomically(directory / "README.md", card)
 
 
 def _trace(inputs: Mapping[str, Model]) -> tuple[Ancestor, ...]:
@@ -131,7 +139,8 @@ def _score_new_data(step: Step, stored: StoredRun) -> None:
         return
     logger.info("%s: scored on what is new in %s", step.id, ", ".join(split.name for split in changed))
     with telling_failed_writes(step.directory):
-        evaluate(load(step.directory), data.task, changed, run=step.id, directory=step.directory)
+        found = evaluate(load(step.directory), data.task, changed, run=step.id, directory=step.directory)
+        renew_card(stored, found)
 
 
 def _assist(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:

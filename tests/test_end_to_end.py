@@ -197,9 +197,14 @@ def test_teachers_are_gated_before_the_stages_on_documents(chain, house, monkeyp
 
 
 def test_changed_validation_data_is_scored_anew_without_training(chain, house):
-    """Guards scores of a file that is no longer there: the key knows only what training saw."""
+    """Guards scores of a file that is no longer there: the key knows only what training saw.
+
+    The card tells the new score alone; when the file is what it was, `evaluate` makes the card what it was.
+    """
     validation = house / "validation.csv"
     text = validation.read_text()
+    card = house / "runs" / chain["distill"]["id"] / "README.md"
+    before = card.read_text()
     validation.write_text(text.replace(",good", ",bad"))
     try:
         again = json_of("distill", *chain["teacher"])
@@ -207,6 +212,10 @@ def test_changed_validation_data_is_scored_anew_without_training(chain, house):
         scores = {each["data"]: each["scores"][0]["value"] for each in again["evaluations"]}
         assert len(scores) == 2
         assert min(scores.values()) < 0.9 < max(scores.values())
+        told = [
+            line for line in card.read_text().splitlines() if line.startswith("| reviews | validation | acc")
+        ]
+        assert [line.split(" | ")[3] for line in told] == [f"{min(scores.values()):.3f}"]
     finally:
         validation.write_text(text)
         known = {each["key"] for each in chain["distill"]["evaluations"]}
@@ -217,6 +226,8 @@ def test_changed_validation_data_is_scored_anew_without_training(chain, house):
             for file in run.glob("evaluations/*"):
                 if run.name.startswith("distill") and file.stem not in own:
                     file.unlink()
+    json_of("evaluate", f"runs/{chain['distill']['id']}")
+    assert card.read_text() == before
 
 
 def test_runs_task_model_means_the_newest_that_will_do(chain):

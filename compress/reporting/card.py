@@ -68,7 +68,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | N
         "",
         "## Scores",
         "",
-        *(_list_scores(evaluations) if evaluations else ["No evaluation is recorded."]),
+        *(_list_scores(evaluations) if any(each.scores for each in evaluations) else ["None is recorded."]),
         "",
         "## How to load it",
         "",
@@ -111,11 +111,11 @@ def _front_matter(run: Run, evaluations: Sequence[Evaluation]) -> str:
 
 
 def _list_results(run: Run, evaluations: Sequence[Evaluation]) -> "Iterator[EvalResult]":
-    """The scores as they stand in the Hub's index of models."""
+    """The scores as they stand in the Hub's index of models; those on another task, whose data it cannot name, do not."""
     from huggingface_hub import EvalResult
 
     for evaluation in evaluations:
-        for score in evaluation.scores:
+        for score in evaluation.scores if evaluation.task == run.answered_task.name else ():
             metric, arguments = HUB_METRICS[score.name]
             yield EvalResult(
                 task_type=PIPELINES["task"],

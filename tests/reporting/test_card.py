@@ -77,6 +77,16 @@ def test_the_hub_reads_the_scores_of_a_glue_task_in_its_own_words(written, kit):
     ]
 
 
+def test_a_score_on_another_task_is_told_and_kept_out_of_the_index(written):
+    """Guards an index that would give one dataset the score on another."""
+    student = written.trio.student
+    (own,) = student.evaluations
+    card = render_card(student.run, [own, own.model_copy(update={"task": "ax", "split": "test"})])
+    assert "| ax | test | accuracy | 0.825 |" in card
+    (result,) = ModelCard(card).data.eval_results
+    assert (result.dataset_name, result.dataset_split) == ("sample", "validation")
+
+
 def test_every_metric_and_every_format_has_a_name_on_the_hub():
     assert set(HUB_METRICS) == set(get_args(Metric))
     assert set(BUILDERS) == set(READERS)
@@ -103,7 +113,7 @@ def test_an_onnx_card_loads_with_plain_onnxruntime(written):
         "np.int64",
     ):
         assert text in code
-    assert "No evaluation is recorded." in card
+    assert "None is recorded." in card
 
 
 @pytest.mark.parametrize(
