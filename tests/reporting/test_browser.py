@@ -1,5 +1,6 @@
 """The page in a real browser, as it is: its own script and no other runs, and nothing is fetched."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -19,6 +20,10 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u2066<
 TABLE = "document.querySelector('table.wide')"
 ORDER = f"Array.from({TABLE}.tBodies[0].rows, row => row.cells[0].querySelector('bdi').textContent)"
 SORTS = f"Array.from({TABLE}.tHead.rows[0].cells, head => head.getAttribute('aria-sort'))"
+
+
+PAPER = 717
+"""CSS pixels: 210 mm, less 0.4 inches on either side."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,17 @@ def hostile(written, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(render_html(report), encoding="utf-8")
     return path
+
+
+@contextlib.contextmanager
+def emulated(browser, media, scheme):
+    """What a page is shown on, and which colours its reader's system prefers."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", media=media, features=features)
+    try:
+        yield
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="", features=[])
 
 
 def click(browser, title):
@@ -88,6 +104,31 @@ def test_the_theme_goes_round_and_is_remembered(browser, written):
     browser.open(written.path / "index.html")
     assert browser.run("document.getElementById('theme').textContent") == "Theme: light"
     browser.run("localStorage.clear()")
+
+
+def test_a_system_s_preference_for_dark_is_followed_and_paper_stays_white(browser, written):
+    found = {}
+    for scheme in ("light", "dark"):
+        for media in ("screen", "print"):
+            with emulated(browser, media, scheme):
+                browser.open(written.path / "index.html")
+                found[scheme, media] = (
+                    browser.run("getComputedStyle(document.body).backgroundColor"),
+                    browser.run("getComputedStyle(document.getElementById('theme')).display"),
+                )
+    assert found["light", "screen"][0] != found["dark", "screen"][0]
+    assert found["light", "screen"][1] != "none"
+    assert found["light", "print"] == found["dark", "print"] == ("rgb(255, 255, 255)", "none")
+
+
+def test_every_committed_page_fits_on_paper(browser):
+    """Guards numbers that a printer would cut off: nothing is wider than A4 between Chromium's margins."""
+    pages = sorted((Path(__file__).parents[2] / "reports").glob("*/index.html"))
+    with emulated(browser, "print", "light"):
+        for path in pages:
+            browser.open(path, width=PAPER)
+            assert browser.run("document.documentElement.scrollWidth") <= PAPER, path.parent.name
+    assert len(pages) > 5
 
 
 def test_nothing_is_fetched_and_the_console_is_silent(browser, written):
