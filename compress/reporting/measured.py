@@ -26,9 +26,9 @@ class Quantity(NamedTuple):
 
 
 QUANTITIES = (
-    Quantity("latency_p95", "95th percentile, ms", "p95_milliseconds", format_significant),
-    Quantity("throughput", "Texts a second", "texts_per_second", format_significant, more=True),
-    Quantity("flops", "GFLOP a batch", "flop", lambda count: format_significant(count / 1e9)),
+    Quantity("latency_p95", "p95, ms", "p95_milliseconds", format_significant),
+    Quantity("throughput", "Texts/s", "texts_per_second", format_significant, more=True),
+    Quantity("flops", "GFLOP", "flop", lambda count: format_significant(count / 1e9)),
     Quantity("load_time", "Load time", "load_seconds", lambda seconds: f"{format_significant(seconds)} s"),
     Quantity("peak_memory", "Peak memory", "peak_bytes", format_bytes),
     Quantity("peak_device_memory", "Peak GPU memory", "device_peak_bytes", format_bytes),
