@@ -1,5 +1,6 @@
 """Families are compared by the user's own commands; the hold-out alone chooses the rate."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_comparison_goes_through_and_then_finds_all_of_it(tmp_path, task_file,
     assert {(bool(stage.new), stage.training.max_steps) for stage in tuned} == {
         (new, steps) for new in (False, True) for steps in (2, 3)
     }
-    assert (output / "index.html").is_file()
+    baseline = json.loads((output / "data" / "report.json").read_text())["baseline"]
+    assert [run.stage.new for run in runs if run.id == baseline] == [None]
     assert "nsp" in told
     before = {run.id: run.started for run in runs}
     main(arguments)

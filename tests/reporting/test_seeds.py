@@ -135,6 +135,23 @@ def test_the_baseline_s_seeds_have_one_line(store, kit, tmp_path):
     assert "Of several seeds the mean" in page
 
 
+def test_a_baseline_s_seed_that_answered_other_examples_stands_for_no_other_run_of_it(store, kit, tmp_path):
+    """Guards a mean over fewer seeds than there are: the newer of two runs from one seed is of no use here."""
+    teachers = [
+        store.add(
+            "minilm-l6", kit.FINETUNE, size=90, parameters=9, seed=seed, started=f"2026-11-{day}T09:00:00"
+        )
+        for seed, day in ((42, 20), (43, 20), (43, 21))
+    ]
+    for stored, wrong, data in zip(teachers, (40, 60, 0), ("data0000", "data0000", "data0001"), strict=True):
+        store.evaluate(stored, kit.answers(wrong, stored.run.seed), data=data)
+    child = store.add("albert-tiny", kit.FINETUNE, size=20, parameters=8)
+    store.evaluate(child, kit.answers(50, 1))
+    runs = [read_run(stored.path) for stored in (*teachers, child)]
+    (section,) = write_report(runs, tmp_path / "report", command="c", baseline=teachers[0].run.id).sections
+    assert section.find(child.run.id).primary.retention.value == pytest.approx(350 / 350)
+
+
 def test_the_largest_seed_stands_for_the_size_of_all(student, teacher, tmp_path, store, kit):
     """Where a score decides what stays in full precision, seeds differ in bytes."""
     runs = []
