@@ -25,10 +25,15 @@ from compress.reporting.origins import list_parents
 from compress.reporting.schema import Overview, Report, Section
 from compress.reporting.wording import explain_overview, join_names, name_task
 
+FILES = (
+    "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in "
+    "[models.csv](data/models.csv), [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
+)
+
 
 def render_markdown(report: Report) -> str:
     """The `README.md` of a report; the same report always gives the same bytes."""
-    lines = [f"# {escape(report.title)}", ""]
+    lines = [f"# {escape(report.title)}", "", FILES, ""]
     if report.overview:
         lines += [*_render_overview(report.overview, explain_overview(report, report.overview)), ""]
     for section in report.sections:
@@ -56,8 +61,6 @@ def _render_section(section: Section) -> Iterator[str]:
         yield ""
         yield from (f"- {name}: {escape(text)}" for name, text in section.headline.certainty)
         yield ""
-    yield "The page is [index.html](index.html), the data it follows from lie in [data](data), its numbers in [models.csv](data/models.csv), [scores.csv](data/scores.csv) and [timings.csv](data/timings.csv)."
-    yield ""
     yield from tabulate_comparison(section)
     yield ""
     if section.groups:
