@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from compress.data.corpus import Corpus
+from compress.data.task_data import TaskData
 from compress.encoder import load_config
 from compress.environment import current_command, describe
 from compress.errors import CompressError
@@ -17,7 +19,16 @@ from compress.making import gate_teachers, make_artefact
 from compress.models.placeholder import describe_lacking
 from compress.processes import is_main, require_all_started, wait
 from compress.reporting.card import render_card
-from compress.runs import Ancestor, Evaluation, Run, StoredRun, list_files, read_run, write_atomically
+from compress.runs import (
+    Ancestor,
+    Evaluation,
+    Run,
+    StoredRun,
+    TrainSplit,
+    list_files,
+    read_run,
+    write_atomically,
+)
 from compress.sources import Model, model_of_run
 from compress.steps import Step
 from compress.storage import require_writable, telling_failed_writes
@@ -96,6 +107,7 @@ def _make(step: Step, inputs: dict[str, Model], *, force: bool) -> StoredRun:
             lineage=_trace(inputs),
             task=_portable(step.task) if step.task else None,
             subject=step.subject,
+            train_split=_count_train_split(step.data),
             seed=step.seed,
             command=current_command(),
             environment=describe(),
@@ -122,6 +134,12 @@ def renew_card(stored: StoredRun, found: Sequence[Evaluation]) -> None:
 def _write_card(directory: Path, run: Run, evaluations: Sequence[Evaluation]) -> None:
     card = render_card(run, evaluations, lacking=describe_lacking(load_config(directory)))
     write_atomically(directory / "README.md", card)
+
+
+def _count_train_split(data: TaskData | Corpus) -> TrainSplit | None:
+    if not isinstance(data, TaskData):
+        return None
+    return TrainSplit(examples=len(data.train), published=data.published_examples)
 
 
 def _trace(inputs: Mapping[str, Model]) -> tuple[Ancestor, ...]:

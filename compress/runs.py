@@ -83,6 +83,13 @@ class Parent(Frozen):
         return found["id"] if found else None
 
 
+class TrainSplit(Frozen):
+    """How many examples a task's train split had where a run was made, and how many its publisher counts (None: not known)."""
+
+    examples: int
+    published: int | None = None
+
+
 class Ancestor(Frozen):
     """A run that another one goes back to: enough to make it again, wherever it lies."""
 
@@ -91,6 +98,7 @@ class Ancestor(Frozen):
     stage: Stage
     seed: int
     command: str
+    train_split: TrainSplit | None = None
 
 
 class Run(Frozen):
@@ -98,7 +106,7 @@ class Run(Frozen):
 
     `task` is None where documents were learned; `subject` is the task or the corpus as the user named it (a file's
     path, perhaps); `facts` are what the stage measured of itself, by name; `lineage` are the runs that it goes back to,
-    the first one first (records of before there was one have none).
+    the first one first; `train_split` is the task's (records of before there were these have none).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -110,6 +118,7 @@ class Run(Frozen):
     lineage: tuple[Ancestor, ...] = ()
     task: Task | None
     subject: str
+    train_split: TrainSplit | None = None
     seed: int
     command: str
     environment: Environment
@@ -133,7 +142,14 @@ class Run(Frozen):
     @property
     def descent(self) -> tuple[Ancestor, ...]:
         """The lineage of what is made from it: its own, and itself."""
-        own = Ancestor(id=self.id, name=self.name, stage=self.stage, seed=self.seed, command=self.command)
+        own = Ancestor(
+            id=self.id,
+            name=self.name,
+            stage=self.stage,
+            seed=self.seed,
+            command=self.command,
+            train_split=self.train_split,
+        )
         return (*self.lineage, own)
 
     @property

@@ -189,19 +189,28 @@ OUTSIDE_MEAN = frozenset({"wnli"})
 """No part of a mean over tasks, as in Devlin et al. (2019, section 4.1): WNLI's validation split answers its train split's
 sentences the other way round, so that models score below a constant answer, and its 71 examples would weigh as much as any task."""
 
-VALIDATION_SIZES = {
+SPLIT_SIZES = {
+    ("cola", "train"): 8551,
     ("cola", "validation"): 1043,
+    ("sst2", "train"): 67349,
     ("sst2", "validation"): 872,
+    ("mrpc", "train"): 3668,
     ("mrpc", "validation"): 408,
+    ("stsb", "train"): 5749,
     ("stsb", "validation"): 1500,
+    ("qqp", "train"): 363846,
     ("qqp", "validation"): 40430,
+    ("mnli", "train"): 392702,
     ("mnli", "validation_matched"): 9815,
     ("mnli", "validation_mismatched"): 9832,
+    ("qnli", "train"): 104743,
     ("qnli", "validation"): 5463,
+    ("rte", "train"): 2490,
     ("rte", "validation"): 277,
+    ("wnli", "train"): 635,
     ("wnli", "validation"): 71,
 }
-"""GLUE's task and validation split → how many examples it has."""
+"""GLUE's task and split → how many labelled examples it has, as published."""
 
 _SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = Task(

@@ -87,6 +87,8 @@ def test_everything_is_good_and_smaller(chain):
     assert not list(Path(chain["quantize"]["path"]).glob("*.safetensors"))
     assert chain["distill"]["parents"][0]["role"] == "teacher"
     assert chain["quantize"]["parents"][0]["key"] == chain["distill"]["key"]
+    assert chain["distill"]["train_split"] == {"examples": 240, "published": None}
+    assert chain["quantize"]["lineage"][-1]["train_split"] == {"examples": 240, "published": None}
 
 
 def test_records_hold_no_path_of_this_machine(chain, house):

@@ -14,7 +14,7 @@ from compress.data.batching import TokenizedSet
 from compress.data.checking import Labels, Texts, read_labels, read_texts, require_columns, settle_labels
 from compress.data.tables import Table, name_classes, read_table
 from compress.errors import CompressError, InvalidInputError, first_line
-from compress.tasks import GLUE_HUB_ID, FilesSource, GlueSource, Task
+from compress.tasks import GLUE_HUB_ID, SPLIT_SIZES, FilesSource, GlueSource, Task
 
 HOLDOUT_SHARE = 0.1
 HOLDOUT_ROWS = 2000
@@ -69,6 +69,12 @@ class TaskData:
     def fingerprint(self) -> str:
         """A hash of what training can see: the train split."""
         return self.train.fingerprint
+
+    @property
+    def published_examples(self) -> int | None:
+        """How many examples GLUE's train split has as published, of which a clone may hold a part; None of another task."""
+        source = self.task.source
+        return SPLIT_SIZES.get((source.config, self.train.name)) if isinstance(source, GlueSource) else None
 
 
 def load_task_data(task: Task) -> TaskData:

@@ -17,8 +17,9 @@ from compress.reporting.wording import (
     format_share,
     format_significant,
     join_names,
+    name_task,
 )
-from compress.tasks import VALIDATION_SIZES, GlueSource
+from compress.tasks import SPLIT_SIZES, GlueSource
 
 Data = Mapping[str, RunData]
 Rule = Callable[[Section, Data], Iterator[Caveat]]
@@ -105,7 +106,7 @@ def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
         if not isinstance(source, GlueSource):
             continue
         for score in row.scores:
-            whole = VALIDATION_SIZES.get((source.config, score.split))
+            whole = SPLIT_SIZES.get((source.config, score.split))
             if whole is not None and score.n != whole:
                 found.setdefault((score.split, score.n, whole), {})[row.run.id] = row
     for (split, n, whole), rows in found.items():
@@ -113,6 +114,23 @@ def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
             f"Only {n} of the {whole} examples of {split} were answered by {{}}: no score of the whole split."
         )
         yield from _about(section, "partial-split", list(rows.values()), text)
+
+
+def _partial_train_split(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of any run that a row goes back to: a teacher's first task counts, too, and is told of the teacher alone."""
+    found: dict[tuple[str, int, int], dict[str, Row]] = {}
+    for row in section.rows:
+        for ancestor in row.run.descent:
+            split = ancestor.train_split
+            if split and split.published is not None and split.examples != split.published:
+                task = ancestor.id.partition("/")[0]
+                found.setdefault((task, split.examples, split.published), {})[row.run.id] = row
+    for (task, n, whole), rows in found.items():
+        first = [row for row in rows.values() if not any(each.id in rows for each in row.run.lineage)]
+        told = first if len(rows) < len(section.rows) else list(rows.values())
+        text = f"Only {n} of the {whole} training examples of {name_task(task)} stand behind {{}}"
+        text += ", and behind what was made from it." if len(told) < len(rows) else "."
+        yield from _about(section, "partial-split", told, text)
 
 
 def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
@@ -253,6 +271,7 @@ RULES: tuple[Rule, ...] = (
     _not_evaluated,
     _no_retention,
     _partial_split,
+    _partial_train_split,
     _selected_on_validation,
     _below_published,
     _weak_teacher,

@@ -8,6 +8,7 @@ from typing import Any
 from compress.environment import Environment
 from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.stages import (
+    COMPUTED,
     Distill,
     Export,
     Finetune,
@@ -46,11 +47,19 @@ def list_essentials(run: Run) -> tuple[Pair, ...]:
     """Recipe, training and outcome of one run, as term and value."""
     return (
         *_list_recipe(run),
+        *_tell_train_split(run),
         ("Seed", str(run.seed)),
         ("Took", format_seconds(run.seconds)),
         ("Key", run.key),
         *((name.replace("_", " "), value) for name, value in _list_facts(run)),
     )
+
+
+def _tell_train_split(run: Run) -> Iterator[Pair]:
+    split = run.train_split
+    if split and not isinstance(run.stage, COMPUTED):
+        part = split.published not in (None, split.examples)
+        yield "Train split", f"{split.examples:,} examples" + (f" of {split.published:,}" if part else "")
 
 
 def _list_recipe(run: Run) -> Iterator[Pair]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from compress.recipes.stages import Finetune
 from compress.reporting.schema import Published, Row
 from compress.runs import Parent
-from compress.tasks import VALIDATION_SIZES, GlueSource
+from compress.tasks import SPLIT_SIZES, GlueSource
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def find_published(baseline: Row) -> Published | None:
         return None
     paper = next(filter(None, map(_find_paper, run.parents)), None)
     task = run.answered_task.source.config
-    if paper is None or task not in paper.scores or primary.n != VALIDATION_SIZES[task, "validation"]:
+    if paper is None or task not in paper.scores or primary.n != SPLIT_SIZES[task, "validation"]:
         return None
     return Published(model=paper.model, source=paper.source, score=paper.scores[task], same=paper.same)
 

@@ -1,6 +1,7 @@
 """Examples are read as they are, labels aligned by name, mistakes named by file, row and column."""
 
 import json
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from compress.data.task_data import hold_out, load_task_data, tokenize
 from compress.errors import CompressError, InvalidInputError
-from compress.tasks import FilesSource, Task, resolve_task
+from compress.tasks import FilesSource, GlueSource, Task, resolve_task
 
 
 def task_of(tmp_path, suffix=".csv", **changes):
@@ -216,6 +217,17 @@ def test_a_split_without_any_label_is_predicted_only(tmp_path):
     (tmp_path / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InvalidInputError, match=r"validation.jsonl, row 0 .* while other rows have one"):
         load_task_data(task_of(tmp_path, ".jsonl"))
+
+
+def test_a_train_split_knows_how_much_of_it_was_published(tmp_path):
+    write(tmp_path, ROWS)
+    own = load_task_data(task_of(tmp_path, ".jsonl"))
+    assert own.published_examples is None
+    source = GlueSource(config="mnli", clone=None)
+    glue = replace(
+        own, task=own.task.model_copy(update={"source": source}), train=replace(own.train, name="train")
+    )
+    assert glue.published_examples == 392702
 
 
 def test_glue_s_mistakes_name_the_split(tmp_path):

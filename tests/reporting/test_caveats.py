@@ -4,7 +4,7 @@ from compress.noise import find_noise
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.wording import format_share
-from compress.runs import read_run, write_record
+from compress.runs import TrainSplit, read_run, write_record
 
 
 def caveats_of(runs, output_dir):
@@ -69,6 +69,20 @@ def truncate(trio, kit):
     return trio.runs
 
 
+def learn_from_a_part(trio, kit):
+    rewrite(trio.teacher, train_split=TrainSplit(examples=2000, published=2000))
+    rewrite(trio.student, train_split=TrainSplit(examples=2000, published=67349))
+    return trio.runs
+
+
+def descend_from_a_part(trio, kit):
+    before = TrainSplit(examples=12906, published=392702)
+    own = TrainSplit(examples=2000)  # a user's own task: nobody knows of how many
+    (mnli,) = trio.teacher.run.model_copy(update={"id": "mnli/t/finetune-1", "train_split": before}).descent
+    rewrite(trio.student, lineage=(mnli,), train_split=own)
+    return trio.runs
+
+
 def evaluate_on_other_data(trio, kit):
     trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", data="another0")
     return trio.runs
@@ -127,6 +141,16 @@ def leave_teacher_out(trio, kit):
         ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
         ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
         ("truncated", truncate, "17 of 400 texts of validation were cut to 128 tokens when albert-tiny was"),
+        (
+            "partial-split",
+            learn_from_a_part,
+            "Only 2000 of the 67349 training examples of sample stand behind albert-tiny.",
+        ),
+        (
+            "partial-split",
+            descend_from_a_part,
+            "Only 12906 of the 392702 training examples of MNLI stand behind albert-tiny.",
+        ),
         ("different-data", evaluate_on_other_data, "albert-tiny saw other examples than the baseline"),
         (
             "several-evaluations",
@@ -170,6 +194,26 @@ def test_several_seeds_silence_the_single_seed(trio, kit, tmp_path):
     trio.store.evaluate(again, kit.answers(70, 43))
     (caveat,) = [c for c in caveats_of([*trio.runs, again], tmp_path / "r") if c.kind == "single-seed"]
     assert caveat.runs == (trio.teacher.run.id, trio.int8.run.id)  # rounded from one of the two alone
+
+
+def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):
+    """Guards a list of all that it taught; who learned without it is not meant."""
+    part = TrainSplit(examples=12906, published=392702)
+    (mnli,) = trio.teacher.run.model_copy(update={"id": "mnli/t/finetune-1", "train_split": part}).descent
+    rewrite(trio.teacher, lineage=(mnli,))
+    taught = read_run(trio.teacher.path).run.descent
+    rewrite(trio.student, lineage=taught)
+    alone = trio.store.add("alone", kit.FINETUNE, size=9, parameters=1)
+    trio.store.evaluate(alone, kit.answers(70, 5))
+    (told,) = [c for c in caveats_of([*trio.runs, alone], tmp_path / "r") if c.kind == "partial-split"]
+    assert told.text.endswith(
+        f"of MNLI stand behind {trio.teacher.run.name}, and behind what was made from it."
+    )
+    assert told.runs == (trio.teacher.run.id,)
+    for stored in (trio.int8, alone):
+        rewrite(stored, lineage=taught)
+    (told,) = [c for c in caveats_of([*trio.runs, alone], tmp_path / "all") if c.kind == "partial-split"]
+    assert told.text.endswith("of MNLI stand behind every model here.")
 
 
 def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):

