@@ -70,6 +70,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
     )
     if not chosen:
         return None
+    timed = _find_timed(chosen)
     data = {each.run.id: each for each in runs}
     brief = _name_briefly(shared, chosen, models)
     told, seeds = [], dict[str, list[int]]()
@@ -83,11 +84,15 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
             rows is None or section.baseline in {row.run.id for row in rows}
             for rows, section in zip(found, chosen, strict=True)
         )
-        costs = _count_costs(found, chosen)
+        costs = _count_costs(found, chosen, timed)
         seeds[brief[name]] = [len(rows or ()) for rows in found]
         told.append(_build_row(brief[name], draws, costs, is_baseline=is_baseline))
     told.sort(key=_rank)
-    overview = Overview(tasks=tuple(section.task for section in chosen), rows=tuple(told))
+    overview = Overview(
+        tasks=tuple(section.task for section in chosen),
+        timed=tuple(section.task for section in timed),
+        rows=tuple(told),
+    )
     baselines = [row for row in told if row.baseline]
     return _add_sentence(overview, baselines[0], seeds) if len(baselines) == 1 else overview
 
@@ -113,7 +118,7 @@ def _add_sentence(overview: Overview, baseline: OverviewRow, seeds: Mapping[str,
     ]
     names = [name_task(task) for task in overview.tasks]
     compared = f"{row.name} is {' and '.join(changes)} than {baseline.name}" if changes else row.name
-    speed = "" if row.faster else " (their speed was not compared)"
+    speed = _say_whose_speed(overview) if row.faster else " (their speed was not compared)"
     sentence = (
         f"{compared}{speed} and keeps {format_share(share.value)} ({format_range(share, 'share')}) of its mean over "
         f"{join_names(names)}."
@@ -133,6 +138,12 @@ def _add_sentence(overview: Overview, baseline: OverviewRow, seeds: Mapping[str,
     )
 
 
+def _say_whose_speed(overview: Overview) -> str:
+    if overview.timed == overview.tasks:
+        return ""
+    return f" (timed on {join_names([name_task(task) for task in overview.timed])})"
+
+
 @dataclass(frozen=True)
 class _Costs:
     """A model's runs, the bytes of its largest artefact, and how much smaller and faster it is than each task's baseline."""
@@ -143,22 +154,38 @@ class _Costs:
     faster: Interval | None
 
 
-def _count_costs(found: Sequence[tuple[Row, ...] | None], sections: Sequence[Section]) -> _Costs:
-    """Times of several tasks are told together where they were taken under one condition on one machine."""
+def _find_timed(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """The tasks whose times are told together: all taken under one condition on one machine.
+
+    They may be a part of the tasks where texts were given a length: how long so many tokens take is no task's.
+    """
+    timed = tuple(section for section in sections if section.timing)
+    columns = [section.timing for section in timed if section.timing]
+    conditions = {(column.machine, column.condition.model_dump_json()) for column in columns}
+    given = all(isinstance(column.condition.length, int) for column in columns)
+    return timed if len(conditions) == 1 and (given or len(timed) == len(sections)) else ()
+
+
+def _count_costs(
+    found: Sequence[tuple[Row, ...] | None], sections: Sequence[Section], timed: Sequence[Section]
+) -> _Costs:
     here = [(rows, section) for rows, section in zip(found, sections, strict=True) if rows]
     every = [row for rows, _ in here for row in rows]
-    columns = [section.timing for _, section in here]
-    conditions = {(column.machine, column.condition.model_dump_json()) for column in columns if column}
-    alike = len(here) == len(sections) and len(conditions) == 1
     smaller = [min(row.smaller for row in rows) for rows, _ in here]
-    timings = [find_timing(rows, section.timing) for rows, section in here]
-    speedups = [timing.speedup.value for timing in timings if timing and timing.speedup]
+    asked = {section.task for section in timed}
+    timings = [find_timing(rows, section.timing) for rows, section in here if section.task in asked]
+    speedups = [timing.speedup for timing in timings if timing and timing.speedup]
     return _Costs(
         tuple(row.run.id for row in every),
         max(row.bytes for row in every),
         geometric_mean_and_range(smaller),
-        geometric_mean_and_range(speedups) if alike and len(speedups) == len(here) else None,
+        _join_speedups(speedups) if len(speedups) == len(timed) else None,
     )
+
+
+def _join_speedups(speedups: Sequence[Interval]) -> Interval | None:
+    """Of several tasks with the range over them, of one as its own sessions tell it."""
+    return speedups[0] if len(speedups) == 1 else geometric_mean_and_range([each.value for each in speedups])
 
 
 def _rank(row: OverviewRow) -> tuple[bool, bool, float, str]:

@@ -309,7 +309,7 @@ class OverviewRow(Frozen):
     """A model on several tasks, each score over its seeds; `name` is its name and how it was made, `runs` the ids of all its runs.
 
     It is the `baseline` where it is so on every task. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
-    it is where every task's comparison says so under one condition on one machine; both with the range over the tasks.
+    it is on each of the tasks that were timed; both with the range over the tasks, or where one was timed over its sessions.
     `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
     `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.
     All with 95 % intervals, over seeds and examples, drawn anew for each task.
@@ -331,10 +331,12 @@ class Overview(Frozen):
 
     The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out, and so
     are the tasks of which the baseline knows no more than a constant answer.
+    `timed` are the tasks that tell how fast models are: all, or those that were timed, where the texts' length was given.
     `sentence` is the answer in ten seconds, and `reason` why it is about that model; None where no mean is compared.
     """
 
     tasks: tuple[str, ...]
+    timed: tuple[str, ...]
     rows: tuple[OverviewRow, ...]
     sentence: str | None = None
     reason: str | None = None

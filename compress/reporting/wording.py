@@ -208,6 +208,14 @@ def name_task(task: str) -> str:
     return GLUE_TITLES.get(task, task)
 
 
+def _explain_speed(report: Report, overview: Overview) -> str:
+    columns = [section.timing for section in report.sections if section.task in overview.timed]
+    if len(columns) == 1 and columns[0]:
+        where = f"{name_task(overview.timed[0])} ({format_condition(columns[0].condition)})"
+        return f"on {where}, {describe_spread(columns[0])}"
+    return "that of the tasks' own sessions, in brackets the least and the most"
+
+
 def explain_overview(report: Report, overview: Overview) -> str:
     """What the overview's numbers are, and which tasks of the report are no part of the mean, and why."""
     tasks = join_names([name_task(task) for task in overview.tasks])
@@ -217,7 +225,7 @@ def explain_overview(report: Report, overview: Overview) -> str:
     )
     text += " Size: of a model's largest file; times smaller: the geometric mean over the tasks."
     if any(row.faster for row in overview.rows):
-        text += " Times as fast: that of the tasks' own sessions, in brackets the least and the most."
+        text += f" Times as fast: {_explain_speed(report, overview)}."
     if any(section.task in OUTSIDE_MEAN for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "

@@ -138,6 +138,32 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     assert ">4.24×<span>(3.00–6.00)</span>" in render_html(report)
 
 
+@pytest.mark.parametrize("length", [128, "task"])
+def test_one_task_s_times_speak_for_all_where_the_length_was_given(add, kit, store, reported, length):
+    """How long a given number of tokens takes is no task's; how long a task's own texts take is."""
+    made = {
+        (name, task): add(name, task, wrong, parameters=size)
+        for task in ("sst2", "rte")
+        for name, wrong, size in (("big", 40, 9), ("small", 42, 1))
+    }
+    for session, milliseconds in (("s1", 4.0), ("s2", 3.0), ("s3", 2.0)):
+        pair = [(made["big", "rte"], kit.steady(12.0)), (made["small", "rte"], kit.steady(milliseconds))]
+        store.measure(pair, session=session, length=length)
+    report = reported(*(read_run(stored.path) for stored in made.values()))
+    overview = report.overview
+    (_, small) = overview.rows
+    if length == "task":
+        assert (overview.timed, small.faster) == ((), None)
+        assert "(their speed was not compared)" in overview.sentence
+        return
+    assert overview.timed == ("rte",)
+    assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((4.0, 3.0, 6.0))
+    assert "4.00× faster than big (timed on RTE) and keeps" in overview.sentence
+    text = render_markdown(report)
+    assert "| 4.00× (3.00–6.00) |" in text.partition("## Task")[0]
+    assert "on RTE (batch 1, 128 tokens, 1 thread, cpu), median of 3 sessions, in brackets the range" in text
+
+
 def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported):
     """Guards a share of one seed beside the mean of several: what is shown does not divide to what is said."""
     seeds = {1: 40, 2: 70, 3: 70}
