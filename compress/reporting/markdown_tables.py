@@ -29,7 +29,7 @@ BEFORE = ("Steps", "Tokens read", "Minutes", "Hold-out loss", "Hidden words alon
 
 
 def tabulate_overview(overview: Overview) -> Iterator[str]:
-    """A line a model: its score on each task, their mean, and the share that is kept of it."""
+    """A line a model: its mean over the tasks, the share that is kept of it, and its score on each task."""
     timed = any(row.faster for row in overview.rows)
     names = [escape(name_task(task)) for task in overview.tasks]
     rows = [
@@ -37,13 +37,14 @@ def tabulate_overview(overview: Overview) -> Iterator[str]:
             escape(row.name),
             format_bytes(row.bytes),
             *[_write(row.faster, "ratio")][:timed],
-            *(_write(score, "score") for score in (*row.scores, row.mean)),
+            _write(row.mean, "score"),
             _write(row.kept, "share"),
+            *(_write(score, "score") for score in row.scores),
         ]
         for row in overview.rows
     ]
     yield from tabulate(
-        ["Model", "Size", *["Faster"][:timed], *names, "Mean (95 %)", "Share kept (95 %)"], rows
+        ["Model", "Size", *["Faster"][:timed], "Mean (95 %)", "Share kept (95 %)", *names], rows
     )
 
 

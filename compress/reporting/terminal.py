@@ -94,13 +94,13 @@ def _build_overview_table(overview: Overview) -> "RenderableType":
 
     names = [show(name_task(task)) for task in overview.tasks]
     table = _begin_table(f"mean of {join_names(names)} (brackets: 95 % intervals)")
-    for name in (*names, "mean", "share kept"):
+    for name in ("mean", "share kept", *names):
         table.add_column(Text(name), justify="right", overflow="fold")
     for row in overview.rows:
         scores = [format_score(score.value) if score else "–" for score in row.scores]
         mean = _stack(format_score(row.mean.value), row.mean, "score") if row.mean else "–"
         kept = _stack(format_share(row.kept.value), row.kept, "share") if row.kept else "–"
-        table.add_row(*(Text(cell) for cell in (show(row.name), *scores, mean, kept)))
+        table.add_row(*(Text(cell) for cell in (show(row.name), mean, kept, *scores)))
     return table
 
 
