@@ -117,7 +117,7 @@ def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _partial_train_split(section: Section, _: Data) -> Iterator[Caveat]:
-    """Of any run that a row goes back to: a teacher's first task counts, too, and is told of the teacher alone."""
+    """Of any run that a row goes back to: what a teacher learned first counts, and is told of it, not of each of its pupils."""
     found: dict[tuple[str, int, int], dict[str, Row]] = {}
     for row in section.rows:
         for ancestor in row.run.descent:

@@ -15,7 +15,7 @@ from compress.reporting.essentials import list_commands, list_essentials, order_
 from compress.reporting.html import render_html
 from compress.reporting.lineage import describe_making
 from compress.reporting.markdown import render_markdown
-from compress.runs import StoredRun, read_run, write_record
+from compress.runs import StoredRun, TrainSplit, read_run, write_record
 
 
 def write(runs, folder):
@@ -155,6 +155,16 @@ class TestWords:
     def test_what_differs_is_told(self, ancestry, kit, changes, term, value):
         run = ancestry.first.run.model_copy(update={"stage": kit.PRETRAIN.model_copy(update=changes)})
         assert dict(list_essentials(run))[term] == value
+
+    def test_a_part_of_a_train_split_is_told(self, ancestry, trio):
+        def told(run, **split):
+            split = TrainSplit(**split)
+            return dict(list_essentials(run.model_copy(update={"train_split": split}))).get("Train split")
+
+        run = ancestry.teacher.run
+        assert told(run, examples=12906, published=392702) == "12,906 examples of 392,702"
+        assert told(run, examples=2490, published=2490) == told(run, examples=2490) == "2,490 examples"
+        assert told(trio.int8.run, examples=2490) is None  # nothing is learned by rounding
 
     def test_masking_of_whole_words_is_told(self, ancestry, kit):
         masking = kit.Masking(
