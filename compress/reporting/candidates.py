@@ -1,10 +1,9 @@
 """What there is to choose from: single models, and those that differ in their seeds alone as one."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, geometric_mean
-from typing import TypeVar
+from statistics import geometric_mean
 
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import (
@@ -17,8 +16,6 @@ from compress.reporting.schema import (
     Timing,
     TimingColumn,
 )
-
-Result = TypeVar("Result", ScoreResult, Fidelity)
 
 
 @dataclass(frozen=True)
@@ -79,41 +76,13 @@ class Candidate:
 
     @property
     def scores(self) -> tuple[ScoreResult, ...]:
-        """Every metric on every split, where all seeds saw the same examples; of several the mean, the lowest and the highest."""
-        found = _match(
-            [row.scores for row in self.rows],
-            lambda each: (each.split, each.metric, each.n, each.comparable),
-        )
-        return tuple(
-            seeds[0].model_copy(
-                update={
-                    "score": mean_and_range([each.score for each in seeds]),
-                    "retention": mean_and_range([each.retention for each in seeds]),
-                }
-            )
-            if self.group
-            else seeds[0]
-            for seeds in found
-        )
+        """Every metric on every split; of several seeds the means, where all of them saw the same examples."""
+        return (self.group or self.rows[0]).scores
 
     @property
     def fidelity(self) -> tuple[Fidelity, ...]:
-        """How well it stands in for the baseline, by split; of several seeds as the scores, the calibration error a mean."""
-        found = _match(
-            [row.fidelity for row in self.rows],
-            lambda each: (each.split, each.n, each.agreement is None),
-        )
-        return tuple(
-            seeds[0].model_copy(
-                update={
-                    "agreement": mean_and_range([each.agreement for each in seeds]),
-                    "calibration_error": _mean([each.calibration_error for each in seeds]),
-                }
-            )
-            if self.group
-            else seeds[0]
-            for seeds in found
-        )
+        """How well it stands in for the baseline, by split; of several seeds the means, as of the scores."""
+        return (self.group or self.rows[0]).fidelity
 
     def find_timing(self, column: TimingColumn | None) -> Timing | None:
         """The first of its seeds that was measured; of the baseline the one that the others' times are compared with."""
@@ -168,26 +137,11 @@ def find_front(section: Section) -> tuple[str, ...]:
     return tuple(front)
 
 
-def _match(told: Sequence[Sequence[Result]], key: Callable[[Result], Hashable]) -> list[list[Result]]:
-    """What each seed says of the same, in the order of the first; what one of them does not say is left out."""
-    known = [{key(each): each for each in results} for results in told]
-    return [[each[name] for each in known] for name in known[0] if all(name in each for each in known)]
-
-
-def mean_and_range(found: Sequence[Interval | None]) -> Interval | None:
-    """The mean of several values, its bounds the lowest and the highest of them; None where one is missing."""
-    values = [each.value for each in found if each]
-    whole = values and len(values) == len(found)
-    return Interval(value=fmean(values), low=min(values), high=max(values)) if whole else None
-
-
 def geometric_mean_and_range(ratios: Sequence[float]) -> Interval | None:
-    """As `mean_and_range`, of ratios: four times and a quarter are once. None where one is not positive."""
+    """The mean of ratios, by which four times and a quarter are once; its bounds are the lowest and the highest of them.
+
+    None where one is not positive.
+    """
     if not ratios or not all(ratio > 0 for ratio in ratios):
         return None
     return Interval(value=geometric_mean(ratios), low=min(ratios), high=max(ratios))
-
-
-def _mean(found: Sequence[float | None]) -> float | None:
-    values = [each for each in found if each is not None]
-    return fmean(values) if values and len(values) == len(found) else None

@@ -101,7 +101,7 @@ def _build_row(data: RunData, references: Sequence[RunData], known: Known, *, sh
         smaller=max(each.run.artefact_bytes for each in references) / size if size else math.nan,
         primary=find_primary(data, references[0], scores),
         scores=scores,
-        fidelity=judge_fidelity(data, references),
+        fidelity=judge_fidelity([data], references),
         curves=read_curves(data.history),
     )
 

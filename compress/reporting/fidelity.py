@@ -1,52 +1,56 @@
 """How often a model answers as the baseline does, and whether it is as often right as it is sure."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from compress.calibration import expected_calibration_error
 from compress.reporting.data import RunData
 from compress.reporting.schema import Fidelity, Interval
-from compress.reporting.scores import align, choose_evaluations, labelled
+from compress.reporting.scores import Aligned, align_seeds, choose_evaluations, labelled
 from compress.runs import Evaluation
-from compress.statistics import estimate_score
+from compress.statistics import estimate_over_seeds
 
 
-def judge_fidelity(data: RunData, references: Sequence[RunData]) -> tuple[Fidelity, ...]:
-    """Agreement with the baseline and calibration of a run, on each split of its task that has labels.
+def judge_fidelity(seeds: Sequence[RunData], references: Sequence[RunData]) -> tuple[Fidelity, ...]:
+    """Agreement with the baseline and calibration of a model, on each split of its task that has labels.
 
     Args:
-        data: The run.
+        seeds: The model's runs, one or several: told is their mean, of the splits whose examples all of them saw.
         references: The baseline's seeds, which may be the same; it is the first one's answers that are stood in for.
     """
-    reference = references[0]
-    others = {} if data.run.id in {each.run.id for each in references} else choose_evaluations(reference)
+    first, preferred = seeds[0], choose_evaluations(references[0])
+    own = first.run.id in {each.run.id for each in references}
+    aligned = {
+        split: align_seeds(seeds, references=references[:1], split=split)
+        for split in choose_evaluations(first, preferred=preferred)
+    }
     return tuple(
         Fidelity(
             split=split,
-            n=evaluation.scores[0].n,
-            agreement=_agree(data, evaluation, reference, others.get(split)),
-            calibration_error=_calibrate(data, evaluation),
+            n=len(found.labels),
+            agreement=None if own or not found.bases else _agree(first, found),
+            calibration_error=_average([_calibrate(each, split, preferred) for each in seeds]),
         )
-        for split, evaluation in choose_evaluations(data, preferred=choose_evaluations(reference)).items()
+        for split, found in aligned.items()
+        if found
     )
 
 
-def _agree(
-    data: RunData, evaluation: Evaluation, reference: RunData, other: Evaluation | None
-) -> Interval | None:
+def _agree(data: RunData, found: Aligned) -> Interval:
     """The baseline's answers in the gold labels' place: accuracy is then the share that is equal."""
-    if other is None:
-        return None
-    pair = align(data, evaluation, reference=reference, other=other)
-    if pair is None:
-        return None
-    _, own, base = pair
     metric = "pearson" if data.run.answered_task.kind == "regression" else "accuracy"
-    return Interval.of(estimate_score(metric, base, own))
+    return Interval.of(estimate_over_seeds(metric, found.bases[0], found.answers))
 
 
-def _calibrate(data: RunData, evaluation: Evaluation) -> float | None:
-    task, answers = data.run.answered_task, data.predictions[evaluation.key]
+def _calibrate(data: RunData, split: str, preferred: dict[str, Evaluation]) -> float | None:
+    task, evaluation = data.run.answered_task, choose_evaluations(data, preferred=preferred)[split]
+    answers = data.predictions[evaluation.key]
     if task.kind == "regression":
         return None
     kept = labelled(answers, task.kind)
     return expected_calibration_error(answers.labels[kept], answers.logits[kept])
+
+
+def _average(errors: Sequence[float | None]) -> float | None:
+    known = [error for error in errors if error is not None]
+    return fmean(known) if known else None

@@ -9,6 +9,7 @@ from compress.reporting.measured import Quantity, list_known
 from compress.reporting.origins import ENTROPY
 from compress.reporting.schema import Fidelity, Interval, Overview, Section, Timing, TimingColumn
 from compress.reporting.wording import (
+    SEVERAL_SEEDS,
     describe_agreement,
     describe_spread,
     explain_fidelity,
@@ -128,7 +129,7 @@ def tabulate_scores(section: Section) -> Iterator[str]:
     yield from tabulate(["Model", "Split", "Metric", "Score (95 %)", "n", "Share kept (95 %)"], rows, words=3)
     if any(one.seeds for one in candidates):
         yield ""
-        yield "Of several seeds the mean, the lowest and the highest."
+        yield SEVERAL_SEEDS
 
 
 def tabulate_fidelity(section: Section) -> Iterator[str]:
@@ -139,7 +140,7 @@ def tabulate_fidelity(section: Section) -> Iterator[str]:
     yield ""
     note = explain_fidelity(baseline.short, baseline.run.answered_task.kind)
     several = any(one.seeds for one in candidates)
-    yield escape(f"{note} Of several seeds the mean, the lowest and the highest." if several else note)
+    yield escape(f"{note} {SEVERAL_SEEDS}" if several else note)
 
 
 def _tell_fidelity(one: Candidate, found: Fidelity) -> list[str]:

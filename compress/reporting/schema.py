@@ -195,7 +195,8 @@ class SeedGroup(Frozen):
     """Runs that differ in nothing but their seeds (and those of the runs they were made from).
 
     `score` is the mean of the section's metric, `retention` the share that it is of the baseline's mean (None for the baseline
-    itself), both with 95 % intervals over seeds and examples; `lowest` and `highest` are single seeds' scores.
+    itself), both with 95 % intervals over seeds and examples. `scores` are the means of every metric on every split whose
+    examples all seeds saw, `fidelity` is how they stand in for the baseline there, both with such intervals, too.
     """
 
     name: str
@@ -204,9 +205,9 @@ class SeedGroup(Frozen):
     seeds: tuple[int, ...]
     n: int
     score: Interval
-    lowest: float
-    highest: float
     retention: Interval | None
+    scores: tuple[ScoreResult, ...]
+    fidelity: tuple[Fidelity, ...]
 
 
 class Link(Frozen):

@@ -117,6 +117,17 @@ def align_all(models: Sequence[RunData], *, references: Sequence[RunData], split
     return Aligned(labels, [found[1] for found in answers if found], [found[1] for found in bases if found])
 
 
+def align_seeds(seeds: Sequence[RunData], *, references: Sequence[RunData], split: str) -> Aligned | None:
+    """As `align_all`, of runs that differ in their seeds alone; None where these saw different examples.
+
+    Where the first of them saw others than the baseline there are no `bases`.
+    """
+    if align_all(seeds[:1], references=references, split=split):
+        return align_all(seeds, references=references, split=split)
+    alone = align_all(seeds, references=seeds[:1], split=split)
+    return alone and alone._replace(bases=[])
+
+
 def _align(data: RunData, reference: RunData, split: str) -> tuple[Array, Array] | None:
     other = choose_evaluations(reference).get(split)
     if other is None:

@@ -1,12 +1,13 @@
 """Means over seeds: runs of one kind, told together."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compress.kinds import Known, kind_of, seed_of
 from compress.reporting.data import RunData
-from compress.reporting.schema import Interval, Row, SeedGroup
-from compress.reporting.scores import align_all, choose_evaluations, retain
+from compress.reporting.fidelity import judge_fidelity
+from compress.reporting.schema import Interval, Row, ScoreResult, SeedGroup
+from compress.reporting.scores import align_all, align_seeds, choose_evaluations, retain
 from compress.runs import Run
 from compress.statistics import estimate_over_seeds
 
@@ -65,22 +66,37 @@ def _average(
 ) -> SeedGroup | None:
     seeds = tuple(sorted(by_seed))
     rows = [by_seed[seed] for seed in seeds]
-    primary = rows[0].primary
+    models = [data[row.run.id] for row in rows]
+    scores = tuple(_average_scores(rows[0].scores, models, references))
+    primary = next((each for each in scores if _is_primary(each, rows[0])), None)
     if primary is None:
         return None
-    found = align_all([data[row.run.id] for row in rows], references=references, split=primary.split)
-    if found is None:
-        return None
-    scores = [row.primary.score.value for row in rows if row.primary is not None]
-    is_baseline = references[0].run.id in {row.run.id for row in rows}
     return SeedGroup(
         name=rows[0].run.name,
         made=rows[0].made,
         runs=tuple(row.run.id for row in rows),
         seeds=seeds,
         n=primary.n,
-        score=Interval.of(estimate_over_seeds(primary.metric, found.labels, found.answers)),
-        lowest=min(scores),
-        highest=max(scores),
-        retention=None if is_baseline else retain(primary.metric, found),
+        score=primary.score,
+        retention=primary.retention,
+        scores=scores,
+        fidelity=judge_fidelity(models, references),
     )
+
+
+def _average_scores(
+    first: Sequence[ScoreResult], models: Sequence[RunData], references: Sequence[RunData]
+) -> Iterator[ScoreResult]:
+    """The means of what was scored of the first seed, where the others answered the same examples."""
+    own = references[0].run.id in {each.run.id for each in models}
+    for result in first:
+        found = align_seeds(models, references=references, split=result.split)
+        if found:
+            mean = estimate_over_seeds(result.metric, found.labels, found.answers)
+            kept = None if own or not found.bases else retain(result.metric, found)
+            yield result.model_copy(update={"score": Interval.of(mean), "retention": kept})
+
+
+def _is_primary(result: ScoreResult, row: Row) -> bool:
+    primary = row.primary
+    return primary is not None and (result.split, result.metric) == (primary.split, primary.metric)

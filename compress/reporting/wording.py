@@ -10,6 +10,8 @@ from compress.environment import Environment
 from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
+SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
+
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
     r"""
