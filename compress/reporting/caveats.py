@@ -224,6 +224,19 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
     yield from _about(section, "teacher-missing", rows, "The teacher of {} is no run of this report.")
 
 
+def _parent_made_anew(section: Section, _: Data) -> Iterator[Caveat]:
+    """A key knows the recipe, not the machine: the same run made again, elsewhere or by force, has other weights."""
+    rows = {row.run.id: row for row in section.rows}
+    started = {each.run.id: each.run.started for each in (*section.rows, *section.ancestors)}
+    found: dict[str, dict[str, Row]] = {}
+    for link in section.lineage:
+        if link.run and link.child in rows and started[link.child] < started[link.run]:
+            found.setdefault(link.parent, {})[link.child] = rows[link.child]
+    for parent, children in found.items():
+        text = f"{{}} began before {parent}, as it is told of here, was made: what it came from was an earlier making of that run, by the same recipe and seed."
+        yield from _about(section, "parent-made-anew", list(children.values()), text)
+
+
 def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
     """What stands alone; other than weights that came from elsewhere all were trained from some seed, here or before."""
     rows = [row for one in list_candidates(section) if not one.seeds for row in one.rows]
@@ -276,6 +289,7 @@ RULES: tuple[Rule, ...] = (
     _below_published,
     _weak_teacher,
     _teacher_missing,
+    _parent_made_anew,
     _no_common_session,
     _not_measured,
     _timing_spread,

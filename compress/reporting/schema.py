@@ -25,6 +25,7 @@ CaveatKind = Literal[
     "weak-teacher",
     "below-published",
     "teacher-missing",
+    "parent-made-anew",
     "single-seed",
     "uncommitted-changes",
 ]

@@ -128,6 +128,11 @@ def measure_sessions_apart(trio, kit):
     return trio.runs
 
 
+def make_teacher_anew(trio, kit):
+    rewrite(trio.teacher, started="2026-11-21T10:00:00+00:00")
+    return trio.runs
+
+
 def leave_teacher_out(trio, kit):
     return [trio.student, trio.int8]
 
@@ -176,6 +181,7 @@ def leave_teacher_out(trio, kit):
             "varies by 22.2 % between the quartiles of its rounds: 2.70× (2.40–3.00)",
         ),
         ("timing-spread", measure_sessions_apart, "varies by 11.8 % over sessions: 2.83× (2.67–3.00)"),
+        ("parent-made-anew", make_teacher_anew, "albert-tiny began before minilm-l6, as it is told of here,"),
         ("teacher-missing", leave_teacher_out, "The teacher of albert-tiny is no run of this report."),
     ],
 )
