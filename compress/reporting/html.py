@@ -62,7 +62,13 @@ def _hash_script(script: str) -> str:
 
 
 def _show(value: Any) -> Any:
-    """What every value passes on its way into the page: text from outside shows its hidden characters."""
+    """What every value passes on its way into the page.
+
+    Text from outside shows its hidden characters; a number, by which a table sorts, leaves behind the digits in which
+    one machine's sums differ from another's.
+    """
+    if type(value) is float:
+        return f"{value:.9g}"
     return wording.show(value) if type(value) is str else value
 
 
