@@ -38,6 +38,8 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_b
 """The processor's features that decide which kernels run, and with them speed and the last digits."""
 NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 """Those with which bfloat16 products are native."""
+NATIVE_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Those with which an x86 processor adds up products of 8 bits in 32; without, pairs of them in 16, which saturate."""
 
 
 class Environment(BaseModel):
@@ -137,6 +139,11 @@ def multiplies_bfloat16() -> bool:
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(processor()[1] & NATIVE_BFLOAT16)
+
+
+def saturates_int8() -> bool:
+    """Whether sums of 8-bit products may be cut off here; a processor that does not say what it can is taken at its worst."""
+    return platform.machine() in {"x86_64", "AMD64"} and not processor()[1] & NATIVE_INT8
 
 
 def show_path(path: Path) -> str:

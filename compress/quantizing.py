@@ -10,6 +10,7 @@ from compress.recipes.quantization import (
     QuantizationMethod,
     SelectiveMethod,
     require_installed,
+    settle,
 )
 from compress.recipes.stages import Quantize
 from compress.recovery import Recovery, describe_recovery, find_teacher, plan_recovery
@@ -48,6 +49,7 @@ def plan_quantization(
             or in fewer bits.
     """
     require_installed(method)
+    method = settle(method)
     select_on = recovery.options.select_on if recovery else "holdout"
     source, task, data = find_classifier(model, task, workplace, select_on=select_on)
     if recovery is not None:

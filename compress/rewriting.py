@@ -118,6 +118,7 @@ def _static_int8(
         calibration=data.batches(encoder, samples=method.samples),
         batches=data.probes(encoder),
         per_channel=method.per_channel,
+        reduce_range=method.reduce_range,
         graph=method.graph,
         ranges=method.ranges,
         **_choice(method, encoder, data),

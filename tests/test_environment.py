@@ -2,7 +2,27 @@
 
 import sys
 
-from compress.environment import commanded, current_command
+import pytest
+
+from compress.environment import commanded, current_command, saturates_int8
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturates"),
+    [
+        ("x86_64", {"avx2"}, True),
+        ("x86_64", {"avx2", "avx512f"}, True),
+        ("x86_64", {"avx512_vnni"}, False),
+        ("x86_64", {"avx_vnni"}, False),
+        ("AMD64", set(), True),
+        ("aarch64", {"asimd"}, False),
+        ("arm64", set(), False),
+    ],
+)
+def test_sums_of_8_bits_saturate_on_x86_without_vnni(machine, flags, saturates, monkeypatch):
+    monkeypatch.setattr("compress.environment.processor", lambda: ("a processor", frozenset(flags)))
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert saturates_int8() is saturates
 
 
 def test_a_command_is_told_as_it_was_typed(monkeypatch):

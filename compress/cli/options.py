@@ -223,6 +223,11 @@ QUANTIZATION: Group = {
     "per_channel": _quantization(
         bool, "A scale for each output of a layer, or one for all.", "--per-channel/--per-tensor"
     ),
+    "reduce_range": _quantization(
+        bool,
+        "Whether weights take 7 of 8 bits: right on any processor; default where this one's sums saturate.",
+        "--reduce-range/--full-range",
+    ),
     "graph": _quantization(str, "static-int8: qdq or operator.", "--graph"),
     "ranges": _quantization(
         str, "How a range follows from what is seen: minmax, entropy or percentile.", "--ranges"

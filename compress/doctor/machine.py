@@ -42,8 +42,8 @@ def judge_int8(flags: Set[str]) -> Finding:
         return _finding(
             "int8",
             "lacking",
-            "no VNNI, AMX or dot product: quantized models get smaller, hardly faster, and sums of 8-bit products "
-            "may saturate: compare their score on this machine",
+            "no VNNI, AMX or dot product: quantized models get smaller, hardly faster; 8-bit weights made here take 7 "
+            "bits, since sums of products saturate, which those of a file made elsewhere may",
             "Serve them on a processor with AVX512-VNNI, AVX-VNNI, AMX, or Arm's dotprod.",
         )
     return _finding("int8", "good", text)

@@ -12,9 +12,9 @@ from compress.quantization.onnx import Exported, write_quantized
 from compress.quantization.sensitivity import Trial
 from compress.quantization.summary import QuantizationSummary
 from compress.quantization.weights import users_of
-from compress.recipes.quantization import DynamicInt8
+from compress.recipes.quantization import DynamicInt8, settle
 
-DEFAULT = DynamicInt8()
+DEFAULT = settle(DynamicInt8())
 
 PARITY_BOUND = 0.25
 """Largest relative error of the logits by default, beside those of the simulated rounding.
@@ -43,7 +43,7 @@ def quantize_dynamic_int8(
         model: A classifier in fp32.
         directory: Where `model.onnx` goes; made if need be.
         input_names: What the model's tokenizer makes.
-        method: Which scales a weight has, and what stays in fp32.
+        method: Which scales and bits a weight has, and what stays in fp32; by default as suits this machine.
         parity_bound: Largest relative error of the logits, beside those of the simulated rounding.
         trial: Where a score has to hold.
 
@@ -53,16 +53,20 @@ def quantize_dynamic_int8(
 
     def rewrite(exported: Exported, kept: frozenset[str]) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
-            source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-            onnx.save(exported.model, source)
-            quantize_dynamic(
-                source,
-                target,
-                op_types_to_quantize=["MatMul", "Gather"],
-                per_channel=method.per_channel,
-                weight_type=QuantType.QInt8,  # with QUInt8 the kernels take almost twice as long
-                nodes_to_exclude=users_of(exported.weights, kept),
+            source, looked_up, target = (
+                Path(scratch) / f"{name}.onnx" for name in ("fp32", "tables", "int8")
             )
+            onnx.save(exported.model, source)
+            for operator, given, made in (("Gather", source, looked_up), ("MatMul", looked_up, target)):
+                quantize_dynamic(
+                    given,
+                    made,
+                    op_types_to_quantize=[operator],
+                    per_channel=method.per_channel,
+                    reduce_range=bool(method.reduce_range) and operator == "MatMul",  # rows are not added up
+                    weight_type=QuantType.QInt8,  # with QUInt8 the kernels take almost twice as long
+                    nodes_to_exclude=users_of(exported.weights, kept),
+                )
             return onnx.load(target)
 
     return write_quantized(

@@ -10,12 +10,12 @@ SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """Of what is all zeros."""
 
 
-def round_channels(weight: Tensor, *, per_channel: bool) -> Tensor:
-    """A weight `[N, K]` in -127 … 127, a scale for each output or one for all."""
+def round_channels(weight: Tensor, *, per_channel: bool, top: int = 127) -> Tensor:
+    """A weight `[N, K]` in -top … top, a scale for each output or one for all."""
     flat = weight if per_channel else weight.reshape(1, -1)
     largest = flat.detach().abs().amax(1)
     zeros = torch.zeros_like(largest, dtype=torch.int32)
-    rounded = torch.fake_quantize_per_channel_affine(flat, _scale(largest / 127), zeros, 0, -127, 127)
+    rounded = torch.fake_quantize_per_channel_affine(flat, _scale(largest / top), zeros, 0, -top, top)
     return rounded.reshape(weight.shape)
 
 

@@ -60,7 +60,9 @@ def rounding_of(method: Method) -> Rounding:
 @rounding_of.register
 def _dynamic(method: DynamicInt8) -> Rounding:
     return Rounding(
-        weight=partial(round_channels, per_channel=method.per_channel),
+        weight=partial(
+            round_channels, per_channel=method.per_channel, top=64 if method.reduce_range else 127
+        ),
         rows=round_range,
         activation=lambda activation: round_range(activation, activation),
     )

@@ -48,6 +48,7 @@ def quantize_static_int8(
     calibration: Sequence[Inputs],
     batches: Sequence[Inputs],
     per_channel: bool = True,
+    reduce_range: bool | None = None,
     graph: Literal["qdq", "operator"] = "qdq",
     ranges: Literal["minmax", "entropy", "percentile"] = "minmax",
     parity_bound: float = PARITY_BOUND,
@@ -63,6 +64,7 @@ def quantize_static_int8(
         calibration: Batches of the task's texts that the scales are taken from.
         batches: Others, that the logits are compared on.
         per_channel: A scale for each column of a weight, not one for all.
+        reduce_range: Whether weights take 7 of their 8 bits.
         graph: `qdq` marks what is quantized; the runtime chooses the kernels. `operator` names them, and quantizes what
             products give as well as what they take.
         ranges: How an activation's range follows from what was seen.
@@ -95,6 +97,7 @@ def quantize_static_int8(
                     quant_format=FORMATS[graph],
                     op_types_to_quantize=["MatMul"],
                     per_channel=per_channel,
+                    reduce_range=bool(reduce_range),
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     nodes_to_quantize=chosen,  # not those of two activations

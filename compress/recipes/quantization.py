@@ -5,11 +5,11 @@ is a function that is registered for it in `compress.rewriting`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from compress.environment import installed_version
+from compress.environment import installed_version, saturates_int8
 from compress.errors import CompressError, InvalidInputError, UnknownNameError
 from compress.recipes.resolve import explain_validation, suggest
 from compress.recipes.values import Frozen, Number, PositiveInt
@@ -29,6 +29,9 @@ BNB_LEAVES: Mapping[str, str] = {
     "pooler and classifier": "they decide the answer and take few bytes",
 }
 
+
+LATER: Mapping[str, tuple[Any, ...]] = {"keep": ((),), "max_drop": (None,), "reduce_range": (None, False)}
+"""Fields that came later → values with which they are not written, so that what was made before them keeps its key."""
 
 BlockSize = Literal[16, 32, 64, 128, 256]
 
@@ -80,36 +83,39 @@ class SelectiveMethod(Method):
         return self.calibrates or self.max_drop is not None
 
     @model_serializer(mode="wrap")
-    def _what_keeps_nothing_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """These came later: what was made before them keeps its key."""
+    def _what_is_usual_goes_without_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = write(self)
-        usual = {"keep": (), "max_drop": None}
         return {
-            name: value
-            for name, value in fields.items()
-            if name not in usual or getattr(self, name) != usual[name]
+            name: value for name, value in fields.items() if getattr(self, name) not in LATER.get(name, ())
         }
 
 
-class DynamicInt8(SelectiveMethod):
-    """8-bit weights and tables; activations quantized as they come (ONNX Runtime).
+class IntegerMethod(SelectiveMethod):
+    """A method whose products are of 8-bit integers.
 
     Attributes:
         per_channel: A scale for each column of a weight, not one for all.
+        reduce_range: Whether weights take 7 of their 8 bits, so that no processor's sums saturate: 2 · 255 · 64 < 2¹⁵.
+            Decided when the run is planned where it is left open: on where this processor's may (`settle`).
     """
+
+    per_channel: bool = True
+    reduce_range: bool | None = None
+
+
+class DynamicInt8(IntegerMethod):
+    """8-bit weights and tables; activations quantized as they come (ONNX Runtime)."""
 
     makers: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     simulated: ClassVar[bool] = True
 
     kind: Literal["dynamic-int8"] = "dynamic-int8"
-    per_channel: bool = True
 
 
-class StaticInt8(SelectiveMethod):
+class StaticInt8(IntegerMethod):
     """8-bit weights and tables; activations in 8 bits by scales that texts of the task have set (ONNX Runtime).
 
     Attributes:
-        per_channel: A scale for each column of a weight, not one for all.
         graph: `qdq` marks what is quantized and leaves the choice of kernels to the runtime; `operator` names them.
         ranges: How an activation's range follows from what was seen.
         samples: Texts of the train split that the ranges are seen on.
@@ -123,7 +129,6 @@ class StaticInt8(SelectiveMethod):
     calibrates: ClassVar[bool] = True
 
     kind: Literal["static-int8"] = "static-int8"
-    per_channel: bool = True
     graph: Literal["qdq", "operator"] = "qdq"
     ranges: Literal["minmax", "entropy", "percentile"] = "minmax"
     samples: PositiveInt = 256
@@ -307,6 +312,16 @@ def resolve_method(name: str, options: Mapping[str, Any]) -> QuantizationMethod:
         raise InvalidInputError(
             f"These options do not fit {name}: {explain_validation(error, (method,))}", "Mend them."
         ) from None
+
+
+AnyMethod = TypeVar("AnyMethod", bound=Method)
+
+
+def settle(method: AnyMethod) -> AnyMethod:
+    """A method with what this machine decides of it where its recipe leaves that open."""
+    if isinstance(method, IntegerMethod) and method.reduce_range is None:
+        return method.model_copy(update={"reduce_range": saturates_int8()})
+    return method
 
 
 def require_installed(method: Method) -> None:

@@ -25,14 +25,16 @@ from compress.recipes.quantization import (
     DynamicInt8,
     PackedInt4,
     PackedInt8,
+    settle,
 )
 from compress.rewriting import quantize
 from tests.quantization.conftest import SHARING
 from tests.quantization.test_methods import name_of
 
 METHODS_TRIED = (
-    DynamicInt8(),
-    DynamicInt8(per_channel=False),
+    DynamicInt8(reduce_range=True),
+    settle(DynamicInt8()),
+    settle(DynamicInt8(per_channel=False)),
     PackedInt8(),
     PackedInt8(activations="float32"),
     PackedInt4(),

@@ -15,6 +15,7 @@ from compress.recipes.quantization import (
     describe_methods,
     require_installed,
     resolve_method,
+    settle,
 )
 from compress.recipes.stages import Export, Quantize, reads_data
 
@@ -32,6 +33,18 @@ def test_what_is_kept_is_written():
     assert written["keep"] == ["classifier"]
     assert written["max_drop"] == 0.0
     assert Quantize.model_validate({"method": written}) == stage
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+def test_this_machine_decides_what_a_recipe_leaves_open(saturates, monkeypatch):
+    """Guards keys: what is made where sums do not saturate is the run that it was before there was a choice."""
+    monkeypatch.setattr("compress.recipes.quantization.saturates_int8", lambda: saturates)
+    assert settle(DynamicInt8()).reduce_range is saturates
+    assert settle(DynamicInt8(reduce_range=not saturates)).reduce_range is not saturates
+    assert settle(PackedInt4()) == PackedInt4()
+    written = json.loads(Quantize(method=settle(StaticInt8())).model_dump_json())["method"]
+    assert written.get("reduce_range", False) is saturates
+    assert (written == json.loads(StaticInt8().model_dump_json())) is not saturates
 
 
 @pytest.mark.parametrize(
