@@ -1,0 +1,114 @@
+"""Caveats about scores: which examples were answered, how they were cut, and what the intervals do not tell apart."""
+
+from collections.abc import Iterator
+
+from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
+from compress.reporting.raising import Data, list_others, raise_about
+from compress.reporting.schema import Caveat, Row, Section
+from compress.reporting.scores import list_evaluations
+from compress.reporting.wording import format_range, format_score, join_names
+from compress.tasks import SPLIT_SIZES, GlueSource
+
+
+def find_different_data(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who did not answer the baseline's examples."""
+    evaluated = section.find(section.baseline).primary is not None
+    rows = [row for row in list_others(section) if any(not score.comparable for score in row.scores)]
+    text = "{} saw other examples than the baseline: their scores are not compared."
+    yield from raise_about(section, "different-data", rows if evaluated else [], text)
+
+
+def find_not_evaluated(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who has no score."""
+    rows = [row for row in section.rows if row.primary is None]
+    yield from raise_about(
+        section, "not-evaluated", rows, "Without a score on the task's own validation data: {}."
+    )
+
+
+def find_no_retention(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of whom no share is told, since the baseline knows nothing."""
+    scored = [(row, row.primary) for row in list_others(section) if row.primary]
+    rows = [row for row, score in scored if score.comparable and not score.retention]
+    text = "The baseline is no better than the best constant answer, so that a share of its score means nothing; none is given for {}."
+    yield from raise_about(section, "no-retention", rows, text)
+
+
+def find_several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
+    """Who was evaluated more than once on a split: one evaluation is shown."""
+    for row in section.rows:
+        for split, found in list_evaluations(data[row.run.id]).items():
+            shown = next(score.evaluation for score in row.scores if score.split == split)
+            others = [evaluation.key for evaluation in found if evaluation.key != shown]
+            if others:
+                text = f"{{}} was evaluated {len(found)} times on {split}; "
+                text += f"shown is {shown}, not {join_names(others)}."
+                yield from raise_about(section, "several-evaluations", [row], text)
+
+
+def find_partial_split(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of a task of GLUE, whose splits' sizes are known."""
+    found: dict[tuple[str, int, int], dict[str, Row]] = {}
+    for row in section.rows:
+        source = row.run.answered_task.source
+        if not isinstance(source, GlueSource):
+            continue
+        for score in row.scores:
+            whole = SPLIT_SIZES.get((source.config, score.split))
+            if whole is not None and score.n != whole:
+                found.setdefault((score.split, score.n, whole), {})[row.run.id] = row
+    for (split, n, whole), rows in found.items():
+        text = (
+            f"Only {n} of the {whole} examples of {split} were answered by {{}}: no score of the whole split."
+        )
+        yield from raise_about(section, "partial-split", list(rows.values()), text)
+
+
+def find_truncated(section: Section, _: Data) -> Iterator[Caveat]:
+    """Whose texts were cut."""
+    for row in section.rows:
+        counts = {(s.split, s.truncated, s.n, s.batches.max_length) for s in row.scores if s.truncated}
+        for split, truncated, n, length in sorted(counts):
+            text = f"{truncated} of {n} texts of {split} were cut to {length} tokens when {{}} was evaluated."
+            yield from raise_about(section, "truncated", [row], text)
+
+
+def find_selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who was chosen by what it is scored on."""
+    rows = [row for row in section.rows if getattr(row.run.stage, "select_on", "holdout") == "validation"]
+    text = "{} was selected on the validation data that it is scored on, which flatters the score."
+    yield from raise_about(section, "selected-on-validation", rows, text)
+
+
+def find_below_published(section: Section, _: Data) -> Iterator[Caveat]:
+    """A baseline that is worse than what was published of it: what is kept is a share of less."""
+    base, published = find_baseline(section), section.published
+    if published and base.score and base.score.high < published.score:
+        whose = f"what was published of {published.model}" + (
+            "" if published.same else ", other weights of its shape"
+        )
+        text = (
+            f"{{}} scores {format_score(base.score.value)} ({format_range(base.score, 'score')}), less than "
+            f"{whose}: {format_score(published.score)} ({published.source}). What is kept is a share of less."
+        )
+        yield from raise_about(section, "below-published", base.rows, text)
+
+
+def find_unresolved(section: Section, _: Data) -> Iterator[Caveat]:
+    """Of several seeds their mean counts."""
+    for rival in list_rivals(section):
+        kept = rival.retention
+        if kept and kept.low <= 1 <= kept.high:
+            text = (
+                f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
+                f"{format_range(kept, 'share')} %, contains 100 %."
+            )
+            yield from raise_about(section, "unresolved", rival.rows, text)
+
+
+def find_worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
+    """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
+    for one in list_candidates(section):
+        if one.score and one.score.low <= 0:
+            text = f"The score of {{}}, {format_score(one.score.value)}, cannot be told from zero."
+            yield from raise_about(section, "unresolved", one.rows, text)
