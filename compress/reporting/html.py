@@ -85,6 +85,7 @@ def _filters() -> Mapping[str, Any]:
         "environment": lambda run, environments: environments[run][0],
         "task_name": wording.name_task,
         "points": wording.format_points,
+        "constant": wording.say_constant,
     }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 CaveatKind = Literal[
     "different-data",
     "no-retention",
+    "like-constant",
     "not-evaluated",
     "several-evaluations",
     "unresolved",
@@ -262,10 +263,12 @@ class Section(Frozen):
     `front` holds the ids of the runs that no other beats in both bytes and score, smallest first; of several seeds by their
     mean, and then all of them.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
+    `constant` is what the best answer that never looks at a text scores on the baseline's examples; None where it has none.
     """
 
     task: str
     metric: str
+    constant: float | None = None
     baseline: str
     rows: tuple[Row, ...]
     front: tuple[str, ...]

@@ -106,9 +106,13 @@ def find_unresolved(section: Section, _: Data) -> Iterator[Caveat]:
             yield from raise_about(section, "unresolved", rival.rows, text)
 
 
-def find_worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
-    """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
+def find_like_constant(section: Section, _: Data) -> Iterator[Caveat]:
+    """Whose interval reaches what knowing nothing scores: the share that such a model keeps is none of its own."""
+    if section.constant is None:
+        return
+    nothing = f"that of the best constant answer, {format_score(section.constant)}"
     for one in list_candidates(section):
-        if one.score and one.score.low <= 0:
-            text = f"The score of {{}}, {format_score(one.score.value)}, cannot be told from zero."
-            yield from raise_about(section, "unresolved", one.rows, text)
+        if one.score and one.comparable and one.score.low <= section.constant:
+            verdict = "cannot be told from" if one.score.high >= section.constant else "is below"
+            text = f"The score of {{}}, {format_score(one.score.value)}, {verdict} {nothing}."
+            yield from raise_about(section, "like-constant", one.rows, text)

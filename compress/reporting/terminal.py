@@ -1,5 +1,6 @@
 """The report as a table for the terminal: no wider than 100 columns, and clear without colours."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compress.reporting.candidates import Candidate, list_candidates
@@ -17,6 +18,7 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
     name_task,
+    say_constant,
     show,
 )
 
@@ -75,7 +77,7 @@ def _build_table(section: Section) -> "RenderableType":
     column = section.timing
     table = _begin_table(
         f"{section.task} (brackets: 95 % intervals; of times, the spread)",
-        f"{format_condition(column.condition)}; {column.machine}" if column else None,
+        "\n".join(_list_notes(section)) or None,
     )
     table.add_column("size", justify="right", min_width=8)
     table.add_column("params", justify="right", min_width=6)
@@ -86,6 +88,13 @@ def _build_table(section: Section) -> "RenderableType":
     for one in list_candidates(section):
         table.add_row(*(Text(cell) for cell in _list_cells(section, one)))
     return table
+
+
+def _list_notes(section: Section) -> Iterator[str]:
+    if section.constant is not None:
+        yield say_constant(section.constant)
+    if column := section.timing:
+        yield f"{format_condition(column.condition)}; {column.machine}"
 
 
 def _build_overview_table(overview: Overview) -> "RenderableType":

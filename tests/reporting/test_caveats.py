@@ -1,16 +1,24 @@
+import numpy as np
 import pytest
 
 from compress.noise import find_noise
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.html import render_html
+from compress.reporting.markdown import render_markdown
 from compress.reporting.wording import format_share
 from compress.runs import TrainSplit, read_run, write_record
+from tests.reporting.test_terminal import printed
 
 
 def caveats_of(runs, output_dir):
     write_data([read_run(stored.path) for stored in runs], output_dir, title="T", command="c")
     (section,) = compare(read_data(output_dir)).sections
     return section.caveats
+
+
+def texts_of(runs, output_dir, *, kind):
+    return [caveat.text for caveat in caveats_of(runs, output_dir) if caveat.kind == kind]
 
 
 def kinds_of(runs, output_dir):
@@ -226,8 +234,23 @@ def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
     run = store.add("guess", kit.FINETUNE, size=9, parameters=1, task=task)
     store.evaluate(run, kit.np.random.default_rng(1).integers(0, 2, size=kit.N))
-    texts = [caveat.text for caveat in caveats_of([run], tmp_path / "r")]
-    assert any("cannot be told from zero" in text for text in texts)
+    (text,) = texts_of([run], tmp_path / "r", kind="like-constant")
+    assert text.endswith("cannot be told from that of the best constant answer, 0.000.")
+
+
+def test_a_model_that_knows_no_more_than_the_majority_is_told(trio, kit, tmp_path):
+    """Guards "keeps 61 % of the accuracy" of a model that always gives the same answer."""
+    majority = int(kit.LABELS.mean() > 0.5)
+    share = float(np.mean(majority == kit.LABELS))
+    for name, found in (("constant", np.full(kit.N, majority)), ("contrary", 1 - kit.LABELS)):
+        run = trio.store.add(name, kit.FINETUNE, size=9, parameters=1)
+        trio.store.evaluate(run, found)
+    others = [read_run(trio.store.root / made) for made in trio.store.made[3:]]
+    told = texts_of([*trio.runs, *others], tmp_path / "r", kind="like-constant")
+    assert told == [
+        f"The score of constant, {share:.3f}, cannot be told from that of the best constant answer, {share:.3f}.",
+        f"The score of contrary, 0.000, is below that of the best constant answer, {share:.3f}.",
+    ]
 
 
 def test_what_measure_warns_of_the_report_flags(trio, kit, tmp_path):
@@ -238,3 +261,11 @@ def test_what_measure_warns_of_the_report_flags(trio, kit, tmp_path):
     flagged = [each for each in caveats_of(trio.runs, tmp_path / "r") if each.kind == "timing-spread"]
     assert [each.runs for each in flagged] == [(noise.run,)]
     assert f"varies by {format_share(noise.spread)}" in flagged[0].text
+
+
+def test_what_a_constant_answer_scores_stands_once_beside_the_scores(written, kit):
+    (section,) = written.report.sections
+    share = max(float(np.mean(label == kit.LABELS)) for label in (0, 1))
+    assert section.constant == pytest.approx(share)
+    for text in (render_html(written.report), render_markdown(written.report), printed(written.report)):
+        assert text.count(f"The best constant answer scores {share:.3f}.") == 1
