@@ -161,6 +161,7 @@ RULES: tuple[Rule, ...] = (
     scores.find_not_evaluated,
     scores.find_no_retention,
     scores.find_like_constant,
+    scores.find_other_length,
     scores.find_partial_split,
     _partial_train_split,
     scores.find_selected_on_validation,

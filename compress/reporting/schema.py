@@ -17,6 +17,7 @@ CaveatKind = Literal[
     "several-evaluations",
     "unresolved",
     "truncated",
+    "other-length",
     "partial-split",
     "not-measured",
     "no-common-session",

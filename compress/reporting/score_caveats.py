@@ -1,10 +1,10 @@
 """Caveats about scores: which examples were answered, how they were cut, and what the intervals do not tell apart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
 from compress.reporting.raising import Data, list_others, raise_about
-from compress.reporting.schema import Caveat, Row, Section
+from compress.reporting.schema import Caveat, Row, ScoreResult, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import format_range, format_score, join_names
 from compress.tasks import SPLIT_SIZES, GlueSource
@@ -62,6 +62,35 @@ def find_partial_split(section: Section, _: Data) -> Iterator[Caveat]:
             f"Only {n} of the {whole} examples of {split} were answered by {{}}: no score of the whole split."
         )
         yield from raise_about(section, "partial-split", list(rows.values()), text)
+
+
+def find_other_length(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who read more or less of the same texts than the baseline, where that made a difference."""
+    theirs = {score.split: score for score in section.find(section.baseline).scores}
+    found: dict[tuple[str, int], dict[str, tuple[Row, ScoreResult]]] = {}
+    for row in list_others(section):
+        for own in row.scores:
+            base = theirs.get(own.split)
+            if base and own.comparable and _differ_in_length(own, base):
+                found.setdefault((own.split, own.batches.max_length), {})[row.run.id] = (row, own)
+    for (split, length), told in found.items():
+        base = theirs[split]
+        ours = _say_cut([own for _, own in told.values()])
+        text = (
+            f"Of the {base.n} texts of {split} {{}} read up to {length} tokens each ({ours}), the baseline up to "
+            f"{base.batches.max_length} ({_say_cut([base])}): the comparison is not like with like."
+        )
+        yield from raise_about(section, "other-length", [row for row, _ in told.values()], text)
+
+
+def _differ_in_length(own: ScoreResult, base: ScoreResult) -> bool:
+    return own.batches.max_length != base.batches.max_length and bool(own.truncated or base.truncated)
+
+
+def _say_cut(scores: Sequence[ScoreResult]) -> str:
+    """How many texts were cut, of several models from the fewest to the most."""
+    counts = sorted({score.truncated for score in scores})
+    return f"{'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} cut" if any(counts) else "none cut"
 
 
 def find_truncated(section: Section, _: Data) -> Iterator[Caveat]:

@@ -77,6 +77,13 @@ def truncate(trio, kit):
     return trio.runs
 
 
+def read_further(trio, kit):
+    trio.store.evaluate(trio.teacher, kit.answers(40, 1), key="e0000000", truncated=33)
+    longer = kit.Batches(size=32, order="length", max_length=256)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", batches=longer, truncated=1)
+    return trio.runs
+
+
 def learn_from_a_part(trio, kit):
     rewrite(trio.teacher, train_split=TrainSplit(examples=2000, published=2000))
     rewrite(trio.student, train_split=TrainSplit(examples=2000, published=67349))
@@ -154,6 +161,12 @@ def leave_teacher_out(trio, kit):
         ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
         ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
         ("truncated", truncate, "17 of 400 texts of validation were cut to 128 tokens when albert-tiny was"),
+        (
+            "other-length",
+            read_further,
+            "Of the 400 texts of validation albert-tiny read up to 256 tokens each (1 cut), the baseline up to 128 (33 cut): "
+            "the comparison is not like with like.",
+        ),
         (
             "partial-split",
             learn_from_a_part,
@@ -269,3 +282,9 @@ def test_what_a_constant_answer_scores_stands_once_beside_the_scores(written, ki
     assert section.constant == pytest.approx(share)
     for text in (render_html(written.report), render_markdown(written.report), printed(written.report)):
         assert text.count(f"The best constant answer scores {share:.3f}.") == 1
+
+
+def test_another_length_that_cut_no_text_is_none_to_tell(trio, kit, tmp_path):
+    longer = kit.Batches(size=32, order="length", max_length=256)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", batches=longer)
+    assert "other-length" not in kinds_of(trio.runs, tmp_path / "r")
