@@ -1,9 +1,10 @@
 """Caveats about scores: which examples were answered, how they were cut, and what the intervals do not tell apart."""
 
 from collections.abc import Iterator, Sequence
+from math import isclose
 
-from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
-from compress.reporting.raising import Data, list_others, raise_about
+from compress.reporting.candidates import Candidate, find_baseline, list_candidates, list_rivals
+from compress.reporting.raising import Data, list_others, name_rows, raise_about
 from compress.reporting.schema import Caveat, Row, ScoreResult, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import format_range, format_score, join_names
@@ -88,18 +89,27 @@ def _differ_in_length(own: ScoreResult, base: ScoreResult) -> bool:
 
 
 def _say_cut(scores: Sequence[ScoreResult]) -> str:
-    """How many texts were cut, of several models from the fewest to the most."""
-    counts = sorted({score.truncated for score in scores})
-    return f"{'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} cut" if any(counts) else "none cut"
+    return f"{_count_cut(scores)} cut" if any(score.truncated for score in scores) else "none cut"
+
+
+def _count_cut(scores: Sequence[ScoreResult]) -> str:
+    """How many texts were cut: of several models from the fewest to the most."""
+    counts = [score.truncated for score in scores]
+    return "–".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def find_truncated(section: Section, _: Data) -> Iterator[Caveat]:
-    """Whose texts were cut."""
+    """Whose texts were cut, told once of all that were cut alike: seeds differ in nothing here."""
+    found: dict[tuple[str, int, int], dict[str, tuple[Row, ScoreResult]]] = {}
     for row in section.rows:
-        counts = {(s.split, s.truncated, s.n, s.batches.max_length) for s in row.scores if s.truncated}
-        for split, truncated, n, length in sorted(counts):
-            text = f"{truncated} of {n} texts of {split} were cut to {length} tokens when {{}} was evaluated."
-            yield from raise_about(section, "truncated", [row], text)
+        for score in row.scores:
+            if score.truncated:
+                alike = found.setdefault((score.split, score.n, score.batches.max_length), {})
+                alike[row.run.id] = (row, score)
+    for (split, n, length), told in found.items():
+        counts = _count_cut([score for _, score in told.values()])
+        text = f"Cut to {length} tokens: {counts} of the {n} texts of {split}, in the evaluation of {{}}."
+        yield from raise_about(section, "truncated", [row for row, _ in told.values()], text)
 
 
 def find_selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
@@ -124,15 +134,34 @@ def find_below_published(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def find_unresolved(section: Section, _: Data) -> Iterator[Caveat]:
-    """Of several seeds their mean counts."""
-    for rival in list_rivals(section):
-        kept = rival.retention
-        if kept and kept.low <= 1 <= kept.high:
-            text = (
-                f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
-                f"{format_range(kept, 'share')} %, contains 100 %."
-            )
-            yield from raise_about(section, "unresolved", rival.rows, text)
+    """Whom the data do not tell from the baseline, all at once; who answers as it does is no matter of chance."""
+    near = [
+        (one, f"{format_range(kept, 'share')} %")
+        for one in list_rivals(section)
+        if (kept := one.retention) and kept.low <= 1 <= kept.high
+    ]
+    same = [one for one, _ in near if _answers_alike(one)]
+    text = "Every example is answered as the baseline answers it by {}."
+    yield from raise_about(section, "unresolved", _join_rows(same), text)
+    others = [(one, share) for one, share in near if not _answers_alike(one)]
+    if len(others) == 1:
+        text = f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, {others[0][1]}, contains 100 %."
+    else:
+        told = [f"{join_names(name_rows(section, one.rows))} ({share})" for one, share in others]
+        text = f"The data do not tell these from the baseline, as the 95 % interval of what each keeps contains 100 %: {join_names(told)}."
+    yield from raise_about(section, "unresolved", _join_rows([one for one, _ in others]), text)
+
+
+def _join_rows(candidates: Sequence[Candidate]) -> list[Row]:
+    return [row for one in candidates for row in one.rows]
+
+
+def _answers_alike(one: Candidate) -> bool:
+    """Whether each of its seeds gives the baseline's answers, and not only as many right ones."""
+    primary, kept = one.rows[0].primary, one.retention
+    agreed = [each.agreement for each in one.fidelity if primary and each.split == primary.split]
+    bounds = [bound for each in (kept, *agreed) if each for bound in (each.low, each.high)]
+    return len(bounds) == 4 and all(isclose(bound, 1, rel_tol=1e-12) for bound in bounds)
 
 
 def find_like_constant(section: Section, _: Data) -> Iterator[Caveat]:

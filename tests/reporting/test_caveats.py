@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -160,7 +162,11 @@ def leave_teacher_out(trio, kit):
         ("weak-teacher", exempt_task, "allowed for albert-tiny;"),
         ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
         ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
-        ("truncated", truncate, "17 of 400 texts of validation were cut to 128 tokens when albert-tiny was"),
+        (
+            "truncated",
+            truncate,
+            "Cut to 128 tokens: 17 of the 400 texts of validation, in the evaluation of albert-tiny.",
+        ),
         (
             "other-length",
             read_further,
@@ -288,3 +294,33 @@ def test_another_length_that_cut_no_text_is_none_to_tell(trio, kit, tmp_path):
     longer = kit.Batches(size=32, order="length", max_length=256)
     trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", batches=longer)
     assert "other-length" not in kinds_of(trio.runs, tmp_path / "r")
+
+
+def test_whose_texts_were_cut_alike_is_told_once(trio, kit, tmp_path):
+    """Guards a line a seed: eighteen of them hide what matters."""
+    for stored, cut in ((trio.student, 17), (trio.int8, 19)):
+        trio.store.evaluate(stored, kit.answers(70, 2), key="e0000000", truncated=cut)
+    (text,) = texts_of(trio.runs, tmp_path / "r", kind="truncated")
+    assert text == (
+        "Cut to 128 tokens: 17–19 of the 400 texts of validation, in the evaluation of albert-tiny and albert-tiny · int8."
+    )
+
+
+def test_all_that_the_data_do_not_tell_from_the_baseline_are_told_at_once(trio, kit, tmp_path):
+    for stored, wrong in ((trio.student, 42), (trio.int8, 43)):
+        trio.store.evaluate(stored, kit.answers(wrong, 2), key="e0000000")
+    (caveat,) = [c for c in caveats_of(trio.runs, tmp_path / "r") if c.kind == "unresolved"]
+    assert caveat.runs == (trio.student.run.id, trio.int8.run.id)
+    shares = r"albert-tiny \(\d+\.\d–1\d\d\.\d %\) and albert-tiny · int8 \(\d+\.\d–1\d\d\.\d %\)\."
+    assert re.search(
+        f"the baseline, as the 95 % interval of what each keeps contains 100 %: {shares}", caveat.text
+    )
+
+
+def test_who_answers_as_the_baseline_does_is_not_told_to_be_unresolved(trio, kit, tmp_path):
+    """As many right answers, to others, are another thing."""
+    for stored, seed in ((trio.student, 1), (trio.int8, 2)):
+        trio.store.evaluate(stored, kit.answers(40, seed), key="e0000000")
+    same, near = texts_of(trio.runs, tmp_path / "r", kind="unresolved")
+    assert same == "Every example is answered as the baseline answers it by albert-tiny."
+    assert near.startswith("The data do not tell albert-tiny · int8 from the baseline: the 95 % interval")
