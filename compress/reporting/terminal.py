@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.headline import mark_caveats
 from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
@@ -43,7 +44,10 @@ def render_table(report: Report) -> "RenderableType":
         parts.append(_build_table(section))
         if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
             parts.append(_build_fidelity_table(section))
-        parts += [Text(f"! {show(caveat.text)}") for caveat in section.caveats]
+        parts += [
+            Text(" ".join(filter(None, ("!", mark, show(caveat.text)))))
+            for mark, caveat in mark_caveats(section)
+        ]
     if report.overview:
         if report.overview.sentence:
             parts += [Text(show(report.overview.sentence)), Text("")]

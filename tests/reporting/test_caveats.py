@@ -249,6 +249,27 @@ def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):
     assert told.text.endswith("of MNLI stand behind every model here.")
 
 
+def test_a_caveat_of_the_headline_is_marked_and_stands_first(trio, kit, tmp_path):
+    """Guards a number of caveats that nobody finds among the others."""
+    truncate(trio, kit)
+    trio.store.evaluate(trio.int8, kit.answers(42, 2), key="e0000000")
+    write_data(trio.runs, tmp_path / "r", title="T", command="c")
+    report = compare(read_data(tmp_path / "r"))
+    (section,) = report.sections
+    assert section.headline.run == trio.int8.run.id
+    assert dict(section.headline.certainty)["Caveats"].startswith("2 to read before relying on it")
+    marked = ["The data do not tell albert-tiny · int8", "One seed each was trained of every model here"]
+    told, lines = render_markdown(report).partition("### Caveats")[2], printed(report).splitlines()
+    assert told.count("Concerns the headline.") == 2
+    bullets = [line for line in told.splitlines() if line.startswith("- ")][:3]
+    for bullet, text in zip(bullets, marked, strict=False):
+        assert bullet.startswith(f"- **Concerns the headline.** {text}")
+    assert bullets[2].startswith("- Cut to 128 tokens")
+    assert sum(line.startswith("! Concerns the headline. ") for line in lines) == 2
+    assert any(line.startswith("! Cut to 128 tokens") for line in lines)
+    assert render_html(report).count("<li><strong>Concerns the headline.</strong> ") == 2
+
+
 def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
     run = store.add("guess", kit.FINETUNE, size=9, parameters=1, task=task)
