@@ -100,17 +100,29 @@ def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
-    def was_allowed(row: Row) -> bool:
-        """Records of before teachers were counted say no more than whether one would have been."""
-        run = row.run
-        if not isinstance(run.stage, Distill):
-            return False
-        allowed = run.stage.allow_weak_teacher or run.answered_task.weak_teacher_allowed
-        return allowed and run.facts.get("weak_teachers") != 0
-
-    rows = [row for row in section.rows if was_allowed(row)]
+    """Who learned from one, and who would have been let: an allowance that no teacher needed is none to tell."""
+    taught = [row for row in section.rows if isinstance(row.run.stage, Distill)]
+    weak = [row for row in taught if row.run.facts.get("weak_teachers")]
     text = "A teacher no better than a constant answer was allowed for {}; compare its score with chance."
-    yield from raise_about(section, "weak-teacher", rows, text)
+    yield from raise_about(section, "weak-teacher", weak, text)
+    unknown = [row for row in taught if _may_have_had_a_weak_teacher(row, section.constant)]
+    text = "A teacher no better than a constant answer would have been allowed for {}, and the record does not tell that it was better; compare its score with chance."
+    yield from raise_about(section, "weak-teacher", unknown, text)
+
+
+def _may_have_had_a_weak_teacher(row: Row, constant: float | None) -> bool:
+    """Of records of before teachers were counted: unless what the teacher scored on the hold-out is more than a constant has.
+
+    What a constant has on the hold-out they do not say; what it has on the validation examples stands for it.
+    """
+    run = row.run
+    if not isinstance(run.stage, Distill) or "weak_teachers" in run.facts:
+        return False
+    scored = run.facts.get("teacher_holdout_score")
+    scores = scored if isinstance(scored, list) else [scored]
+    known = [score for score in scores if isinstance(score, int | float)]
+    better = constant is not None and len(known) == len(scores) > 0 and min(known) > constant
+    return (run.stage.allow_weak_teacher or run.answered_task.weak_teacher_allowed) and not better
 
 
 def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:

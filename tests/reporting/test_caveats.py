@@ -41,11 +41,23 @@ def test_sound_data_raise_only_the_single_seed(written):
     assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
 
 
-def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path):
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "would have been allowed for albert-tiny, and the record does not tell that it was better;"),
+        ({"teacher_holdout_score": 0.5}, "would have been allowed for albert-tiny,"),
+        ({"teacher_holdout_score": [0.9, 0.5]}, "would have been allowed for albert-tiny,"),
+        ({"teacher_holdout_score": 0.823}, None),
+        ({"teacher_holdout_score": 0.5, "weak_teachers": 0}, None),
+        ({"teacher_holdout_score": 0.5, "weak_teachers": 1}, "was allowed for albert-tiny;"),
+    ],
+)
+def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path, facts, text):
     runs = allow_weak_teacher(trio, kit)
-    assert "weak-teacher" in kinds_of(runs, tmp_path / "before")
-    rewrite(trio.student, stage=read_run(trio.student.path).run.stage, facts={"weak_teachers": 0})
-    assert "weak-teacher" not in kinds_of(runs, tmp_path / "after")
+    rewrite(trio.student, stage=read_run(trio.student.path).run.stage, facts=facts)
+    told = texts_of(runs, tmp_path / "r", kind="weak-teacher")
+    assert len(told) == (text is not None)
+    assert all(text in each for each in told)
 
 
 def select_on_validation(trio, kit):
@@ -158,8 +170,8 @@ def leave_teacher_out(trio, kit):
     ("kind", "spoil", "text"),
     [
         ("selected-on-validation", select_on_validation, "albert-tiny was selected on the validation data"),
-        ("weak-teacher", allow_weak_teacher, "allowed for albert-tiny;"),
-        ("weak-teacher", exempt_task, "allowed for albert-tiny;"),
+        ("weak-teacher", allow_weak_teacher, "allowed for albert-tiny,"),
+        ("weak-teacher", exempt_task, "allowed for albert-tiny,"),
         ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
         ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
         (
