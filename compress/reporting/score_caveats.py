@@ -147,8 +147,7 @@ def find_unresolved(section: Section, _: Data) -> Iterator[Caveat]:
     if len(others) == 1:
         text = f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, {others[0][1]}, contains 100 %."
     else:
-        told = [f"{join_names(name_rows(section, one.rows))} ({share})" for one, share in others]
-        text = f"The data do not tell these from the baseline, as the 95 % interval of what each keeps contains 100 %: {join_names(told)}."
+        text = f"The data do not tell these from the baseline, as the 95 % interval of what each keeps contains 100 %: {_list_with(section, others)}."
     yield from raise_about(section, "unresolved", _join_rows([one for one, _ in others]), text)
 
 
@@ -166,11 +165,27 @@ def _answers_alike(one: Candidate) -> bool:
 
 def find_like_constant(section: Section, _: Data) -> Iterator[Caveat]:
     """Whose interval reaches what knowing nothing scores: the share that such a model keeps is none of its own."""
-    if section.constant is None:
+    constant = section.constant
+    if constant is None:
         return
-    nothing = f"that of the best constant answer, {format_score(section.constant)}"
-    for one in list_candidates(section):
-        if one.score and one.comparable and one.score.low <= section.constant:
-            verdict = "cannot be told from" if one.score.high >= section.constant else "is below"
-            text = f"The score of {{}}, {format_score(one.score.value)}, {verdict} {nothing}."
-            yield from raise_about(section, "like-constant", one.rows, text)
+    nothing = f"that of the best constant answer, {format_score(constant)}"
+    low = [
+        (one, score)
+        for one in list_candidates(section)
+        if (score := one.score) and one.comparable and score.low <= constant
+    ]
+    for verdict, plural, below in (
+        ("is below", "are below", True),
+        ("cannot be told from", "cannot be told from", False),
+    ):
+        found = [(one, format_score(score.value)) for one, score in low if (score.high < constant) is below]
+        if len(found) == 1:
+            text = f"The score of {{}}, {found[0][1]}, {verdict} {nothing}."
+        else:
+            text = f"These scores {plural} {nothing}: {_list_with(section, found)}."
+        yield from raise_about(section, "like-constant", _join_rows([one for one, _ in found]), text)
+
+
+def _list_with(section: Section, told: Sequence[tuple[Candidate, str]]) -> str:
+    """Names, each with its number."""
+    return join_names([f"{join_names(name_rows(section, one.rows))} {number}" for one, number in told])
