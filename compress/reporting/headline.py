@@ -59,10 +59,12 @@ def choose_smallest(
     enough = WORTHWHILE if best >= WORTHWHILE else best - AS_GOOD
     good = [each for each, share in kept if share >= enough]
     bar = f"{100 * WORTHWHILE:.0f} % of the score"
-    reason = f"The smallest model here that keeps at least {bar}."
+    reason = f"The smallest model here whose measured share is at least {bar}."
     if best < WORTHWHILE:
         near = f"{100 * AS_GOOD:.0f} points"
-        reason = f"No model here keeps {bar}; this is the smallest within {near} of the one that keeps most."
+        reason = (
+            f"No model here has a measured share of {bar}; this is the smallest within {near} of the largest."
+        )
     return min(good, key=size), reason
 
 
@@ -143,13 +145,13 @@ def _say_published(section: Section) -> Iterator[tuple[str, str]]:
 
 
 def _say_caveats(section: Section, one: Candidate) -> str:
-    concerned = [caveat for caveat in section.caveats if _concerns(caveat, section, one.runs)]
+    concerned = [caveat for caveat in section.caveats if concerns(caveat, section, one.runs)]
     if not concerned:
         return "The data raise none against this comparison."
     return f"{len(concerned)} to read before relying on it: those marked below."
 
 
-def _concerns(caveat: Caveat, section: Section, runs: Collection[str]) -> bool:
+def concerns(caveat: Caveat, section: Section, runs: Collection[str]) -> bool:
     """Whether it is about these runs, about the baseline that they are compared with, or about the whole."""
     return not caveat.runs or not {*runs, *section.references}.isdisjoint(caveat.runs)
 
@@ -158,7 +160,6 @@ def mark_caveats(section: Section) -> list[tuple[str, Caveat]]:
     """The caveats, those that concern the headline first; each with the words that say so, or with none."""
     runs = section.headline.runs if section.headline else None
     told = [
-        (CONCERNING if runs and _concerns(caveat, section, runs) else "", caveat)
-        for caveat in section.caveats
+        (CONCERNING if runs and concerns(caveat, section, runs) else "", caveat) for caveat in section.caveats
     ]
     return sorted(told, key=lambda each: not each[0])

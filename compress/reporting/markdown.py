@@ -49,6 +49,8 @@ def _render_overview(overview: Overview, note: str) -> Iterator[str]:
     if overview.sentence and overview.reason:
         yield f"**{escape(overview.sentence)}** {escape(overview.reason)}"
         yield ""
+        yield from (f"- {name}: {escape(text)}" for name, text in overview.certainty)
+        yield ""
     yield from tabulate_overview(overview)
     yield ""
     yield escape(note)

@@ -51,6 +51,8 @@ def render_table(report: Report) -> "RenderableType":
     if report.overview:
         if report.overview.sentence:
             parts += [Text(show(report.overview.sentence)), Text("")]
+            parts += [Text(f"{name}: {show(text)}") for name, text in report.overview.certainty]
+            parts.append(Text(""))
         parts.append(_build_overview_table(report.overview))
     return Group(*parts)
 
