@@ -11,6 +11,7 @@ from compress.reporting.wording import (
     format_change,
     format_condition,
     format_range,
+    format_ratio,
     format_share,
     join_names,
     name_task,
@@ -72,9 +73,10 @@ def _join_tasks(tasks: Sequence[str]) -> str:
 
 def _say_size(row: OverviewRow) -> str:
     text = "Bytes on disk of weights and graph, the tokenizer apart, of the largest file of all tasks: exact."
-    if row.smaller is None or row.smaller.low == row.smaller.high:
+    smaller = row.smaller
+    if smaller is None or format_ratio(smaller.low) == format_ratio(smaller.high):
         return text
-    return f"{text} Times smaller: the geometric mean over the tasks, which range over {format_range(row.smaller, 'ratio')}×."
+    return f"{text} Times smaller: the geometric mean over the tasks, which range over {format_range(smaller, 'ratio')}×."
 
 
 def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]) -> str:
@@ -164,7 +166,8 @@ def _describe_origin(made: Sequence[tuple[Run, str]]) -> str:
     """Runs of one kind, their precision, and the tasks that go back to them: general-8c6fc96d (bf16) of CoLA and SST-2."""
     names = dict.fromkeys(run.id.rpartition("/")[2] for run, _ in made)
     training = getattr(made[0][0].stage, "training", None)
-    precision = {True: " (bf16)", False: " (fp32)"}.get(getattr(training, "bf16", None), "")
+    bf16 = getattr(training, "bf16", None)
+    precision = "" if bf16 is None else f" ({'bf16' if bf16 else 'fp32'})"
     return f"{join_names(list(names))}{precision} of {_join_tasks(list(dict.fromkeys(task for _, task in made)))}"
 
 

@@ -138,7 +138,8 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
 def _parent_made_anew(section: Section, _: Data) -> Iterator[Caveat]:
     """A key knows the recipe, not the machine: the same run made again, elsewhere or by force, has other weights."""
     rows = {row.run.id: row for row in section.rows}
-    started = {each.run.id: each.run.started for each in (*section.rows, *section.ancestors)}
+    runs = [*(row.run for row in section.rows), *(made.run for made in section.ancestors)]
+    started = {run.id: run.started for run in runs}
     found: dict[str, dict[str, Row]] = {}
     for link in section.lineage:
         if link.run and link.child in rows and started[link.child] < started[link.run]:
