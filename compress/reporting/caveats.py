@@ -1,119 +1,28 @@
 """What the data itself says against trusting a number: each caveat is one rule, with the runs it concerns."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill
-from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
+from compress.reporting import score_caveats as scores
+from compress.reporting.candidates import list_candidates
 from compress.reporting.data import RunData
-from compress.reporting.lineage import name_group
-from compress.reporting.schema import Caveat, CaveatKind, Row, Section
-from compress.reporting.scores import list_evaluations
+from compress.reporting.raising import Data, Rule, list_others, raise_about
+from compress.reporting.schema import Caveat, Row, Section
 from compress.reporting.wording import (
     format_condition,
     format_range,
-    format_score,
     format_share,
     format_significant,
-    join_names,
     name_task,
 )
-from compress.tasks import SPLIT_SIZES, GlueSource
-
-Data = Mapping[str, RunData]
-Rule = Callable[[Section, Data], Iterator[Caveat]]
 
 
 def find_caveats(section: Section, runs: Sequence[RunData]) -> tuple[Caveat, ...]:
     """Every caveat that a section's numbers and records raise, the gravest rules first."""
     data = {each.run.id: each for each in runs}
     return tuple(chain.from_iterable(rule(section, data) for rule in RULES))
-
-
-def _about(section: Section, kind: CaveatKind, rows: Sequence[Row], text: str) -> Iterator[Caveat]:
-    """One caveat about several rows, none where there is no row; `{}` in the text becomes their names."""
-    if rows:
-        names = join_names(_name(section, rows))
-        yield Caveat(kind=kind, text=text.replace("{}", names), runs=tuple(row.run.id for row in rows))
-
-
-def _name(section: Section, rows: Sequence[Row]) -> list[str]:
-    """What rows are called: all seeds of a model by one name, and all that are compared by none."""
-    ids = {row.run.id for row in rows}
-    if len(rows) == len(section.rows) > 1:
-        return ["every model here"]
-    names: dict[str, str] = {}
-    for group in section.groups:
-        if ids.issuperset(group.runs):
-            names |= dict.fromkeys(group.runs, f"{name_group(section, group)} ({len(group.seeds)} seeds)")
-    return list(dict.fromkeys(names.get(row.run.id, row.short) for row in rows))
-
-
-def _others(section: Section) -> list[Row]:
-    return [row for row in section.rows if row.run.id not in section.references]
-
-
-def _not_evaluated(section: Section, _: Data) -> Iterator[Caveat]:
-    rows = [row for row in section.rows if row.primary is None]
-    yield from _about(
-        section, "not-evaluated", rows, "Without a score on the task's own validation data: {}."
-    )
-
-
-def _different_data(section: Section, _: Data) -> Iterator[Caveat]:
-    evaluated = section.find(section.baseline).primary is not None
-    rows = [row for row in _others(section) if any(not score.comparable for score in row.scores)]
-    text = "{} saw other examples than the baseline: their scores are not compared."
-    yield from _about(section, "different-data", rows if evaluated else [], text)
-
-
-def _no_retention(section: Section, _: Data) -> Iterator[Caveat]:
-    scored = [(row, row.primary) for row in _others(section) if row.primary]
-    rows = [row for row, score in scored if score.comparable and not score.retention]
-    text = "The baseline is no better than the best constant answer, so that a share of its score means nothing; none is given for {}."
-    yield from _about(section, "no-retention", rows, text)
-
-
-def _several_evaluations(section: Section, data: Data) -> Iterator[Caveat]:
-    for row in section.rows:
-        for split, found in list_evaluations(data[row.run.id]).items():
-            shown = next(score.evaluation for score in row.scores if score.split == split)
-            others = [evaluation.key for evaluation in found if evaluation.key != shown]
-            if others:
-                text = f"{{}} was evaluated {len(found)} times on {split}; "
-                text += f"shown is {shown}, not {join_names(others)}."
-                yield from _about(section, "several-evaluations", [row], text)
-
-
-def _unresolved(section: Section, _: Data) -> Iterator[Caveat]:
-    """Of several seeds their mean counts."""
-    for rival in list_rivals(section):
-        kept = rival.retention
-        if kept and kept.low <= 1 <= kept.high:
-            text = (
-                f"The data do not tell {{}} from the baseline: the 95 % interval of what it keeps, "
-                f"{format_range(kept, 'share')} %, contains 100 %."
-            )
-            yield from _about(section, "unresolved", rival.rows, text)
-
-
-def _partial_split(section: Section, _: Data) -> Iterator[Caveat]:
-    """Of a task of GLUE, whose splits' sizes are known."""
-    found: dict[tuple[str, int, int], dict[str, Row]] = {}
-    for row in section.rows:
-        source = row.run.answered_task.source
-        if not isinstance(source, GlueSource):
-            continue
-        for score in row.scores:
-            whole = SPLIT_SIZES.get((source.config, score.split))
-            if whole is not None and score.n != whole:
-                found.setdefault((score.split, score.n, whole), {})[row.run.id] = row
-    for (split, n, whole), rows in found.items():
-        text = (
-            f"Only {n} of the {whole} examples of {split} were answered by {{}}: no score of the whole split."
-        )
-        yield from _about(section, "partial-split", list(rows.values()), text)
 
 
 def _partial_train_split(section: Section, _: Data) -> Iterator[Caveat]:
@@ -130,15 +39,7 @@ def _partial_train_split(section: Section, _: Data) -> Iterator[Caveat]:
         told = first if len(rows) < len(section.rows) else list(rows.values())
         text = f"Only {n} of the {whole} training examples of {name_task(task)} stand behind {{}}"
         text += ", and behind what was made from it." if len(told) < len(rows) else "."
-        yield from _about(section, "partial-split", told, text)
-
-
-def _truncated(section: Section, _: Data) -> Iterator[Caveat]:
-    for row in section.rows:
-        counts = {(s.split, s.truncated, s.n, s.batches.max_length) for s in row.scores if s.truncated}
-        for split, truncated, n, length in sorted(counts):
-            text = f"{truncated} of {n} texts of {split} were cut to {length} tokens when {{}} was evaluated."
-            yield from _about(section, "truncated", [row], text)
+        yield from raise_about(section, "partial-split", told, text)
 
 
 def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
@@ -148,7 +49,7 @@ def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
         if not any(one.find_timing(column) for column in section.timings)
         for row in one.rows
     ]
-    yield from _about(section, "not-measured", rows, "Without a measured latency: {}.")
+    yield from raise_about(section, "not-measured", rows, "Without a measured latency: {}.")
 
 
 def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
@@ -156,10 +57,12 @@ def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
         timings = (column.find(row.run.id) for column in section.timings)
         return any(timing and timing.speedup for timing in timings)
 
-    measured = [row for row in _others(section) if any(column.find(row.run.id) for column in section.timings)]
+    measured = [
+        row for row in list_others(section) if any(column.find(row.run.id) for column in section.timings)
+    ]
     rows = [row for row in measured if not compared(row)]
     text = "Never measured in one session with the baseline, so that no speed-up is given: {}."
-    yield from _about(section, "no-common-session", rows, text)
+    yield from raise_about(section, "no-common-session", rows, text)
 
 
 def _separate_sessions(section: Section, _: Data) -> Iterator[Caveat]:
@@ -191,27 +94,35 @@ def _timing_spread(section: Section, _: Data) -> Iterator[Caveat]:
             over = "over sessions" if column.spread == "sessions" else "between the quartiles of its rounds"
             value = f"{format_significant(interval.value)}{unit} ({format_range(interval, 'ratio')})"
             text = f"The {name} of {{}} varies by {format_share(spread)} {over}: {value} at "
-            yield from _about(section, "timing-spread", [row], f"{text}{format_condition(column.condition)}.")
-
-
-def _selected_on_validation(section: Section, _: Data) -> Iterator[Caveat]:
-    rows = [row for row in section.rows if getattr(row.run.stage, "select_on", "holdout") == "validation"]
-    text = "{} was selected on the validation data that it is scored on, which flatters the score."
-    yield from _about(section, "selected-on-validation", rows, text)
+            yield from raise_about(
+                section, "timing-spread", [row], f"{text}{format_condition(column.condition)}."
+            )
 
 
 def _weak_teacher(section: Section, _: Data) -> Iterator[Caveat]:
-    def was_allowed(row: Row) -> bool:
-        """Records of before teachers were counted say no more than whether one would have been."""
-        run = row.run
-        if not isinstance(run.stage, Distill):
-            return False
-        allowed = run.stage.allow_weak_teacher or run.answered_task.weak_teacher_allowed
-        return allowed and run.facts.get("weak_teachers") != 0
-
-    rows = [row for row in section.rows if was_allowed(row)]
+    """Who learned from one, and who would have been let: an allowance that no teacher needed is none to tell."""
+    taught = [row for row in section.rows if isinstance(row.run.stage, Distill)]
+    weak = [row for row in taught if row.run.facts.get("weak_teachers")]
     text = "A teacher no better than a constant answer was allowed for {}; compare its score with chance."
-    yield from _about(section, "weak-teacher", rows, text)
+    yield from raise_about(section, "weak-teacher", weak, text)
+    unknown = [row for row in taught if _may_have_had_a_weak_teacher(row, section.constant)]
+    text = "A teacher no better than a constant answer would have been allowed for {}, and the record does not tell that it was better; compare its score with chance."
+    yield from raise_about(section, "weak-teacher", unknown, text)
+
+
+def _may_have_had_a_weak_teacher(row: Row, constant: float | None) -> bool:
+    """Of records of before teachers were counted: unless what the teacher scored on the hold-out is more than a constant has.
+
+    What a constant has on the hold-out they do not say; what it has on the validation examples stands for it.
+    """
+    run = row.run
+    if not isinstance(run.stage, Distill) or "weak_teachers" in run.facts:
+        return False
+    scored = run.facts.get("teacher_holdout_score")
+    scores = scored if isinstance(scored, list) else [scored]
+    known = [score for score in scores if isinstance(score, int | float)]
+    better = constant is not None and len(known) == len(scores) > 0 and min(known) > constant
+    return (run.stage.allow_weak_teacher or run.answered_task.weak_teacher_allowed) and not better
 
 
 def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
@@ -221,27 +132,28 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
         for row in section.rows
         if any(parent.role == "teacher" and parent.run_id not in here for parent in row.run.parents)
     ]
-    yield from _about(section, "teacher-missing", rows, "The teacher of {} is no run of this report.")
+    yield from raise_about(section, "teacher-missing", rows, "The teacher of {} is no run of this report.")
 
 
 def _parent_made_anew(section: Section, _: Data) -> Iterator[Caveat]:
     """A key knows the recipe, not the machine: the same run made again, elsewhere or by force, has other weights."""
     rows = {row.run.id: row for row in section.rows}
-    started = {each.run.id: each.run.started for each in (*section.rows, *section.ancestors)}
+    runs = [*(row.run for row in section.rows), *(made.run for made in section.ancestors)]
+    started = {run.id: run.started for run in runs}
     found: dict[str, dict[str, Row]] = {}
     for link in section.lineage:
         if link.run and link.child in rows and started[link.child] < started[link.run]:
             found.setdefault(link.parent, {})[link.child] = rows[link.child]
     for parent, children in found.items():
         text = f"{{}} began before {parent}, as it is told of here, was made: what it came from was an earlier making of that run, by the same recipe and seed."
-        yield from _about(section, "parent-made-anew", list(children.values()), text)
+        yield from raise_about(section, "parent-made-anew", list(children.values()), text)
 
 
 def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
     """What stands alone; other than weights that came from elsewhere all were trained from some seed, here or before."""
     rows = [row for one in list_candidates(section) if not one.seeds for row in one.rows]
     text = "One seed each was trained of {}: the intervals hold the choice of examples, not that of the seed."
-    yield from _about(section, "single-seed", rows, text)
+    yield from raise_about(section, "single-seed", rows, text)
 
 
 def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
@@ -254,50 +166,29 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
 
     rows = [row for row in section.rows if changed(row)]
     text = "The code had uncommitted changes when {} was made or measured."
-    yield from _about(section, "uncommitted-changes", rows, text)
-
-
-def _below_published(section: Section, _: Data) -> Iterator[Caveat]:
-    """A baseline that is worse than what was published of it: what is kept is a share of less."""
-    base, published = find_baseline(section), section.published
-    if published and base.score and base.score.high < published.score:
-        whose = f"what was published of {published.model}" + (
-            "" if published.same else ", other weights of its shape"
-        )
-        text = (
-            f"{{}} scores {format_score(base.score.value)} ({format_range(base.score, 'score')}), less than "
-            f"{whose}: {format_score(published.score)} ({published.source}). What is kept is a share of less."
-        )
-        yield from _about(section, "below-published", base.rows, text)
-
-
-def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
-    """A score whose interval reaches zero, which for the correlations is what knowing nothing scores."""
-    for one in list_candidates(section):
-        if one.score and one.score.low <= 0:
-            text = f"The score of {{}}, {format_score(one.score.value)}, cannot be told from zero."
-            yield from _about(section, "unresolved", one.rows, text)
+    yield from raise_about(section, "uncommitted-changes", rows, text)
 
 
 RULES: tuple[Rule, ...] = (
-    _different_data,
-    _not_evaluated,
-    _no_retention,
-    _partial_split,
+    scores.find_different_data,
+    scores.find_not_evaluated,
+    scores.find_no_retention,
+    scores.find_like_constant,
+    scores.find_other_length,
+    scores.find_partial_split,
     _partial_train_split,
-    _selected_on_validation,
-    _below_published,
+    scores.find_selected_on_validation,
+    scores.find_below_published,
     _weak_teacher,
     _teacher_missing,
     _parent_made_anew,
     _no_common_session,
     _not_measured,
     _timing_spread,
-    _unresolved,
-    _worse_than_nothing,
+    scores.find_unresolved,
     _single_seed,
-    _truncated,
-    _several_evaluations,
+    scores.find_truncated,
+    scores.find_several_evaluations,
     _separate_sessions,
     _uncommitted_changes,
 )

@@ -18,7 +18,7 @@ from compress.reporting.overview import find_overview
 from compress.reporting.parts import read_parts
 from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
-from compress.reporting.scores import find_primary, score_run
+from compress.reporting.scores import find_primary, score_constant, score_run
 from compress.reporting.seeds import group_seeds, list_references
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
@@ -65,6 +65,7 @@ def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Seq
     section = Section(
         task=rows[0].run.answered_task.name,
         metric=rows[0].run.answered_task.primary_metric,
+        constant=score_constant(references[0]),
         baseline=baseline,
         rows=tuple(rows),
         front=(),

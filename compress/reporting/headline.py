@@ -1,10 +1,10 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, list_rivals
-from compress.reporting.schema import Headline, Section, Timing, TimingColumn
+from compress.reporting.schema import Caveat, Headline, Section, Timing, TimingColumn
 from compress.reporting.wording import (
     format_change,
     format_condition,
@@ -19,6 +19,9 @@ WORTHWHILE = 0.95
 """The headline is about the smallest model that keeps so much of the baseline's score ..."""
 AS_GOOD = 0.02
 """... or, where none does, about the smallest that keeps as much as the best one but for this share."""
+
+CONCERNING = "Concerns the headline."
+"""What a caveat begins with that is to be read before relying on it."""
 
 
 def find_headline(section: Section) -> Headline | None:
@@ -56,10 +59,12 @@ def choose_smallest(
     enough = WORTHWHILE if best >= WORTHWHILE else best - AS_GOOD
     good = [each for each, share in kept if share >= enough]
     bar = f"{100 * WORTHWHILE:.0f} % of the score"
-    reason = f"The smallest model here that keeps at least {bar}."
+    reason = f"The smallest model here whose measured share is at least {bar}."
     if best < WORTHWHILE:
         near = f"{100 * AS_GOOD:.0f} points"
-        reason = f"No model here keeps {bar}; this is the smallest within {near} of the one that keeps most."
+        reason = (
+            f"No model here has a measured share of {bar}; this is the smallest within {near} of the largest."
+        )
     return min(good, key=size), reason
 
 
@@ -140,7 +145,21 @@ def _say_published(section: Section) -> Iterator[tuple[str, str]]:
 
 
 def _say_caveats(section: Section, one: Candidate) -> str:
-    concerned = [c for c in section.caveats if not c.runs or {*one.runs, *section.references} & set(c.runs)]
+    concerned = [caveat for caveat in section.caveats if concerns(caveat, section, one.runs)]
     if not concerned:
         return "The data raise none against this comparison."
-    return f"{len(concerned)} to read before relying on it (below)."
+    return f"{len(concerned)} to read before relying on it: those marked below."
+
+
+def concerns(caveat: Caveat, section: Section, runs: Collection[str]) -> bool:
+    """Whether it is about these runs, about the baseline that they are compared with, or about the whole."""
+    return not caveat.runs or not {*runs, *section.references}.isdisjoint(caveat.runs)
+
+
+def mark_caveats(section: Section) -> list[tuple[str, Caveat]]:
+    """The caveats, those that concern the headline first; each with the words that say so, or with none."""
+    runs = section.headline.runs if section.headline else None
+    told = [
+        (CONCERNING if runs and concerns(caveat, section, runs) else "", caveat) for caveat in section.caveats
+    ]
+    return sorted(told, key=lambda each: not each[0])

@@ -16,7 +16,7 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
-from compress.reporting.headline import say_why_not
+from compress.reporting.headline import mark_caveats, say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.measured import list_known
@@ -91,6 +91,7 @@ def _filters() -> Mapping[str, Any]:
         "environment": lambda run, environments: environments[run][0],
         "task_name": wording.name_task,
         "points": wording.format_points,
+        "constant": wording.say_constant,
     }
 
 
@@ -122,6 +123,7 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "stood_in_for": section.find(section.baseline),
         "figures": _list_figures(section, candidates, baseline),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
+        "caveats": mark_caveats(section),
         "several": any(one.seeds for one in candidates),
         "groups": [
             (name_group(section, group), group, [section.find(run) for run in group.runs])

@@ -10,6 +10,7 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
+from compress.reporting.headline import mark_caveats
 from compress.reporting.markdown_tables import (
     tabulate_ancestors,
     tabulate_comparison,
@@ -48,6 +49,8 @@ def _render_overview(overview: Overview, note: str) -> Iterator[str]:
     if overview.sentence and overview.reason:
         yield f"**{escape(overview.sentence)}** {escape(overview.reason)}"
         yield ""
+        yield from (f"- {name}: {escape(text)}" for name, text in overview.certainty)
+        yield ""
     yield from tabulate_overview(overview)
     yield ""
     yield escape(note)
@@ -77,7 +80,12 @@ def _render_section(section: Section) -> Iterator[str]:
     if section.ancestors:
         yield from _under("Before the task", tabulate_ancestors(section))
     if section.caveats:
-        yield from _under("Caveats", [f"- {escape(caveat.text)}" for caveat in section.caveats])
+        yield from _under("Caveats", _list_caveats(section))
+
+
+def _list_caveats(section: Section) -> Iterator[str]:
+    for mark, caveat in mark_caveats(section):
+        yield f"- **{mark}** {escape(caveat.text)}" if mark else f"- {escape(caveat.text)}"
 
 
 def _under(title: str, *blocks: Iterable[str]) -> Iterator[str]:

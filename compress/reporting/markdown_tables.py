@@ -23,6 +23,7 @@ from compress.reporting.wording import (
     format_share,
     format_significant,
     name_task,
+    say_constant,
 )
 
 BEFORE = ("Steps", "Tokens read", "Minutes", "Hold-out loss", "Hidden words alone", "Unigram entropy")
@@ -60,6 +61,8 @@ def tabulate_comparison(section: Section) -> Iterator[str]:
     note = "Size: weights and graph on disk. Share kept: of the baseline's score, paired interval."
     if any(one.seeds for one in candidates):
         note += " Of several seeds the mean and the largest file; intervals over seeds and examples."
+    if section.constant is not None:
+        note += f" {say_constant(section.constant)}"
     if column:
         note += (
             f" Latency: {format_condition(column.condition)}; {column.machine}; {describe_spread(column)}."

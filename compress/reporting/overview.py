@@ -7,20 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compress.kinds import Known
+from compress.reporting.answer import add_answer
 from compress.reporting.candidates import find_timing, geometric_mean_and_range, list_candidates
 from compress.reporting.data import RunData
-from compress.reporting.headline import choose_smallest
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import Aligned, align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
-from compress.reporting.wording import (
-    format_change,
-    format_range,
-    format_share,
-    join_names,
-    name_task,
-)
 from compress.statistics import Array, draw_means, mean_score, percentile_interval
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
@@ -73,7 +66,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
     timed = _find_timed(chosen)
     data = {each.run.id: each for each in runs}
     brief = _name_briefly(shared, chosen, models)
-    told, seeds = [], dict[str, list[int]]()
+    told = []
     for name in shared:
         found = [models[section.task].get(name) for section in chosen]
         draws = [
@@ -85,7 +78,6 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
             for rows, section in zip(found, chosen, strict=True)
         )
         costs = _count_costs(found, chosen, timed)
-        seeds[brief[name]] = [len(rows or ()) for rows in found]
         told.append(_build_row(brief[name], draws, costs, is_baseline=is_baseline))
     told.sort(key=_rank)
     overview = Overview(
@@ -93,55 +85,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         timed=tuple(section.task for section in timed),
         rows=tuple(told),
     )
-    baselines = [row for row in told if row.baseline]
-    return _add_sentence(overview, baselines[0], seeds) if len(baselines) == 1 else overview
-
-
-def _add_sentence(overview: Overview, baseline: OverviewRow, seeds: Mapping[str, Sequence[int]]) -> Overview:
-    """The answer of all tasks, and what a mean hides: the task of which least is kept, and tasks of one seed.
-
-    Args:
-        overview: Without it.
-        baseline: What the others are compared with.
-        seeds: Model's name → how many each task has.
-    """
-    kept = [(row, row.kept) for row in overview.rows if row.kept]
-    if not kept:
-        return overview
-    (row, share), reason = choose_smallest(
-        [(each, each[1].value) for each in kept], lambda each: (each[0].bytes, each[0].name)
-    )
-    changes = [
-        format_change(change.value, *words)
-        for change, words in ((row.smaller, ("smaller", "larger")), (row.faster, ("faster", "slower")))
-        if change
-    ]
-    names = [name_task(task) for task in overview.tasks]
-    compared = f"{row.name} is {' and '.join(changes)} than {baseline.name}" if changes else row.name
-    speed = _say_whose_speed(overview) if row.faster else " (their speed was not compared)"
-    sentence = (
-        f"{compared}{speed} and keeps {format_share(share.value)} ({format_range(share, 'share')}) of its mean over "
-        f"{join_names(names)}."
-    )
-    shares = {
-        name: own.value / base.value
-        for name, own, base in zip(names, row.scores, baseline.scores, strict=True)
-        if own and base and base.value > 0
-    }
-    least = min(shares, key=shares.__getitem__)
-    few = [name for name, count in zip(names, seeds[row.name], strict=True) if count == 1]
-    reason += f" Of single tasks it keeps least on {least}: {format_share(shares[least])}."
-    if few:
-        reason += f" One seed was trained for {join_names(few)}."
-    return overview.model_copy(
-        update={"sentence": sentence, "reason": f"{reason} Each task has caveats of its own."}
-    )
-
-
-def _say_whose_speed(overview: Overview) -> str:
-    if overview.timed == overview.tasks:
-        return ""
-    return f" (timed on {join_names([name_task(task) for task in overview.timed])})"
+    return add_answer(overview, chosen, known)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 CaveatKind = Literal[
     "different-data",
     "no-retention",
+    "like-constant",
     "not-evaluated",
     "several-evaluations",
     "unresolved",
     "truncated",
+    "other-length",
     "partial-split",
     "not-measured",
     "no-common-session",
@@ -262,10 +264,12 @@ class Section(Frozen):
     `front` holds the ids of the runs that no other beats in both bytes and score, smallest first; of several seeds by their
     mean, and then all of them.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
+    `constant` is what the best answer that never looks at a text scores on the baseline's examples; None where it has none.
     """
 
     task: str
     metric: str
+    constant: float | None = None
     baseline: str
     rows: tuple[Row, ...]
     front: tuple[str, ...]
@@ -334,7 +338,8 @@ class Overview(Frozen):
     The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out, and so
     are the tasks of which the baseline knows no more than a constant answer.
     `timed` are the tasks that tell how fast models are: all, or those that were timed, where the texts' length was given.
-    `sentence` is the answer in ten seconds, and `reason` why it is about that model; None where no mean is compared.
+    `sentence` is the answer in ten seconds, `reason` why it is about that model, `certainty` how sure each part is; None and
+    empty where no mean is compared.
     """
 
     tasks: tuple[str, ...]
@@ -342,6 +347,7 @@ class Overview(Frozen):
     rows: tuple[OverviewRow, ...]
     sentence: str | None = None
     reason: str | None = None
+    certainty: tuple[tuple[str, str], ...] = ()
 
 
 class Report(Frozen):

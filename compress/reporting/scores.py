@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from compress.reporting.data import Predictions, RunData
 from compress.reporting.schema import Interval, ScoreResult
 from compress.runs import Evaluation
-from compress.statistics import Array, Estimate, estimate_retention, estimate_score
+from compress.statistics import Array, Estimate, best_constant_score, estimate_retention, estimate_score
 from compress.tasks import Kind
 
 UNLABELLED = -1
@@ -63,6 +63,16 @@ def find_primary(data: RunData, reference: RunData, scores: Sequence[ScoreResult
     split = next(iter(choose_evaluations(reference) or choose_evaluations(data)), None)
     wanted = (split, data.run.answered_task.primary_metric)
     return next((result for result in scores if (result.split, result.metric) == wanted), None)
+
+
+def score_constant(reference: RunData) -> float | None:
+    """What the best constant answer scores where `find_primary` looks: on the baseline's examples; None where it has none."""
+    evaluation = next(iter(choose_evaluations(reference).values()), None)
+    if evaluation is None:
+        return None
+    task, answers = reference.run.answered_task, reference.predictions[evaluation.key]
+    labels = answers.labels[labelled(answers, task.kind)]
+    return best_constant_score(task.primary_metric, labels) if len(labels) else None
 
 
 def list_evaluations(data: RunData) -> dict[str, list[Evaluation]]:

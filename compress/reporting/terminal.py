@@ -1,8 +1,10 @@
 """The report as a table for the terminal: no wider than 100 columns, and clear without colours."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.headline import mark_caveats
 from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
@@ -17,6 +19,7 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
     name_task,
+    say_constant,
     show,
 )
 
@@ -41,10 +44,15 @@ def render_table(report: Report) -> "RenderableType":
         parts.append(_build_table(section))
         if len(section.rows) > 1 and any(row.fidelity for row in section.rows):
             parts.append(_build_fidelity_table(section))
-        parts += [Text(f"! {show(caveat.text)}") for caveat in section.caveats]
+        parts += [
+            Text(" ".join(filter(None, ("!", mark, show(caveat.text)))))
+            for mark, caveat in mark_caveats(section)
+        ]
     if report.overview:
         if report.overview.sentence:
             parts += [Text(show(report.overview.sentence)), Text("")]
+            parts += [Text(f"{name}: {show(text)}") for name, text in report.overview.certainty]
+            parts.append(Text(""))
         parts.append(_build_overview_table(report.overview))
     return Group(*parts)
 
@@ -75,7 +83,7 @@ def _build_table(section: Section) -> "RenderableType":
     column = section.timing
     table = _begin_table(
         f"{section.task} (brackets: 95 % intervals; of times, the spread)",
-        f"{format_condition(column.condition)}; {column.machine}" if column else None,
+        "\n".join(_list_notes(section)) or None,
     )
     table.add_column("size", justify="right", min_width=8)
     table.add_column("params", justify="right", min_width=6)
@@ -86,6 +94,13 @@ def _build_table(section: Section) -> "RenderableType":
     for one in list_candidates(section):
         table.add_row(*(Text(cell) for cell in _list_cells(section, one)))
     return table
+
+
+def _list_notes(section: Section) -> Iterator[str]:
+    if section.constant is not None:
+        yield say_constant(section.constant)
+    if column := section.timing:
+        yield f"{format_condition(column.condition)}; {column.machine}"
 
 
 def _build_overview_table(overview: Overview) -> "RenderableType":

@@ -205,6 +205,11 @@ def explain_fidelity(baseline: str, kind: str) -> str:
     )
 
 
+def say_constant(score: float) -> str:
+    """What a score is to be measured against besides the baseline's."""
+    return f"The best constant answer scores {format_score(score)}."
+
+
 def name_task(task: str) -> str:
     """What papers call a task of GLUE; another goes by its own name."""
     return GLUE_TITLES.get(task, task)

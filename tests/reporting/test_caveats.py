@@ -1,16 +1,26 @@
+import re
+
+import numpy as np
 import pytest
 
 from compress.noise import find_noise
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.html import render_html
+from compress.reporting.markdown import render_markdown
 from compress.reporting.wording import format_share
 from compress.runs import TrainSplit, read_run, write_record
+from tests.reporting.test_terminal import printed
 
 
 def caveats_of(runs, output_dir):
     write_data([read_run(stored.path) for stored in runs], output_dir, title="T", command="c")
     (section,) = compare(read_data(output_dir)).sections
     return section.caveats
+
+
+def texts_of(runs, output_dir, *, kind):
+    return [caveat.text for caveat in caveats_of(runs, output_dir) if caveat.kind == kind]
 
 
 def kinds_of(runs, output_dir):
@@ -31,11 +41,23 @@ def test_sound_data_raise_only_the_single_seed(written):
     assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
 
 
-def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path):
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "would have been allowed for albert-tiny, and the record does not tell that it was better;"),
+        ({"teacher_holdout_score": 0.5}, "would have been allowed for albert-tiny,"),
+        ({"teacher_holdout_score": [0.9, 0.5]}, "would have been allowed for albert-tiny,"),
+        ({"teacher_holdout_score": 0.823}, None),
+        ({"teacher_holdout_score": 0.5, "weak_teachers": 0}, None),
+        ({"teacher_holdout_score": 0.5, "weak_teachers": 1}, "was allowed for albert-tiny;"),
+    ],
+)
+def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path, facts, text):
     runs = allow_weak_teacher(trio, kit)
-    assert "weak-teacher" in kinds_of(runs, tmp_path / "before")
-    rewrite(trio.student, stage=read_run(trio.student.path).run.stage, facts={"weak_teachers": 0})
-    assert "weak-teacher" not in kinds_of(runs, tmp_path / "after")
+    rewrite(trio.student, stage=read_run(trio.student.path).run.stage, facts=facts)
+    told = texts_of(runs, tmp_path / "r", kind="weak-teacher")
+    assert len(told) == (text is not None)
+    assert all(text in each for each in told)
 
 
 def select_on_validation(trio, kit):
@@ -66,6 +88,13 @@ def evaluate_with_changes(trio, kit):
 
 def truncate(trio, kit):
     trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", truncated=17)
+    return trio.runs
+
+
+def read_further(trio, kit):
+    trio.store.evaluate(trio.teacher, kit.answers(40, 1), key="e0000000", truncated=33)
+    longer = kit.Batches(size=32, order="length", max_length=256)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", batches=longer, truncated=1)
     return trio.runs
 
 
@@ -141,11 +170,21 @@ def leave_teacher_out(trio, kit):
     ("kind", "spoil", "text"),
     [
         ("selected-on-validation", select_on_validation, "albert-tiny was selected on the validation data"),
-        ("weak-teacher", allow_weak_teacher, "allowed for albert-tiny;"),
-        ("weak-teacher", exempt_task, "allowed for albert-tiny;"),
+        ("weak-teacher", allow_weak_teacher, "allowed for albert-tiny,"),
+        ("weak-teacher", exempt_task, "allowed for albert-tiny,"),
         ("uncommitted-changes", leave_changes, "uncommitted changes when albert-tiny was"),
         ("uncommitted-changes", evaluate_with_changes, "uncommitted changes when albert-tiny was"),
-        ("truncated", truncate, "17 of 400 texts of validation were cut to 128 tokens when albert-tiny was"),
+        (
+            "truncated",
+            truncate,
+            "Cut to 128 tokens: 17 of the 400 texts of validation, in the evaluation of albert-tiny.",
+        ),
+        (
+            "other-length",
+            read_further,
+            "Of the 400 texts of validation albert-tiny read up to 256 tokens each (1 cut), the baseline up to 128 (33 cut): "
+            "the comparison is not like with like.",
+        ),
         (
             "partial-split",
             learn_from_a_part,
@@ -222,12 +261,54 @@ def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):
     assert told.text.endswith("of MNLI stand behind every model here.")
 
 
+def test_a_caveat_of_the_headline_is_marked_and_stands_first(trio, kit, tmp_path):
+    """Guards a number of caveats that nobody finds among the others."""
+    truncate(trio, kit)
+    trio.store.evaluate(trio.int8, kit.answers(42, 2), key="e0000000")
+    write_data(trio.runs, tmp_path / "r", title="T", command="c")
+    report = compare(read_data(tmp_path / "r"))
+    (section,) = report.sections
+    assert section.headline.run == trio.int8.run.id
+    assert dict(section.headline.certainty)["Caveats"].startswith("2 to read before relying on it")
+    marked = ["The data do not tell albert-tiny · int8", "One seed each was trained of every model here"]
+    told, lines = render_markdown(report).partition("### Caveats")[2], printed(report).splitlines()
+    assert told.count("Concerns the headline.") == 2
+    bullets = [line for line in told.splitlines() if line.startswith("- ")][:3]
+    for bullet, text in zip(bullets, marked, strict=False):
+        assert bullet.startswith(f"- **Concerns the headline.** {text}")
+    assert bullets[2].startswith("- Cut to 128 tokens")
+    assert sum(line.startswith("! Concerns the headline. ") for line in lines) == 2
+    assert any(line.startswith("! Cut to 128 tokens") for line in lines)
+    assert render_html(report).count("<li><strong>Concerns the headline.</strong> ") == 2
+
+
 def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
     run = store.add("guess", kit.FINETUNE, size=9, parameters=1, task=task)
     store.evaluate(run, kit.np.random.default_rng(1).integers(0, 2, size=kit.N))
-    texts = [caveat.text for caveat in caveats_of([run], tmp_path / "r")]
-    assert any("cannot be told from zero" in text for text in texts)
+    (text,) = texts_of([run], tmp_path / "r", kind="like-constant")
+    assert text.endswith("cannot be told from that of the best constant answer, 0.000.")
+
+
+def test_a_model_that_knows_no_more_than_the_majority_is_told(trio, kit, tmp_path):
+    """Guards "keeps 61 % of the accuracy" of a model that always gives the same answer."""
+    majority = int(kit.LABELS.mean() > 0.5)
+    share = float(np.mean(majority == kit.LABELS))
+    made = [
+        trio.store.add(name, kit.FINETUNE, size=9, parameters=1) for name in ("constant", "contrary", "both")
+    ]
+    for stored, found in zip(made, (np.full(kit.N, majority), 1 - kit.LABELS, 1 - kit.LABELS), strict=True):
+        trio.store.evaluate(stored, found)
+    nothing = f"that of the best constant answer, {share:.3f}"
+    alone = f"The score of constant, {share:.3f}, cannot be told from {nothing}."
+    assert texts_of([*trio.runs, *made[:2]], tmp_path / "two", kind="like-constant") == [
+        f"The score of contrary, 0.000, is below {nothing}.",
+        alone,
+    ]
+    assert texts_of([*trio.runs, *made], tmp_path / "three", kind="like-constant") == [
+        f"These scores are below {nothing}: both 0.000 and contrary 0.000.",
+        alone,
+    ]
 
 
 def test_what_measure_warns_of_the_report_flags(trio, kit, tmp_path):
@@ -238,3 +319,47 @@ def test_what_measure_warns_of_the_report_flags(trio, kit, tmp_path):
     flagged = [each for each in caveats_of(trio.runs, tmp_path / "r") if each.kind == "timing-spread"]
     assert [each.runs for each in flagged] == [(noise.run,)]
     assert f"varies by {format_share(noise.spread)}" in flagged[0].text
+
+
+def test_what_a_constant_answer_scores_stands_once_beside_the_scores(written, kit):
+    (section,) = written.report.sections
+    share = max(float(np.mean(label == kit.LABELS)) for label in (0, 1))
+    assert section.constant == pytest.approx(share)
+    for text in (render_html(written.report), render_markdown(written.report), printed(written.report)):
+        assert text.count(f"The best constant answer scores {share:.3f}.") == 1
+
+
+def test_another_length_that_cut_no_text_is_none_to_tell(trio, kit, tmp_path):
+    longer = kit.Batches(size=32, order="length", max_length=256)
+    trio.store.evaluate(trio.student, kit.answers(70, 2), key="e0000000", batches=longer)
+    assert "other-length" not in kinds_of(trio.runs, tmp_path / "r")
+
+
+def test_whose_texts_were_cut_alike_is_told_once(trio, kit, tmp_path):
+    """Guards a line a seed: eighteen of them hide what matters."""
+    for stored, cut in ((trio.student, 17), (trio.int8, 19)):
+        trio.store.evaluate(stored, kit.answers(70, 2), key="e0000000", truncated=cut)
+    (text,) = texts_of(trio.runs, tmp_path / "r", kind="truncated")
+    assert text == (
+        "Cut to 128 tokens: 17–19 of the 400 texts of validation, in the evaluation of albert-tiny and albert-tiny · int8."
+    )
+
+
+def test_all_that_the_data_do_not_tell_from_the_baseline_are_told_at_once(trio, kit, tmp_path):
+    for stored, wrong in ((trio.student, 42), (trio.int8, 43)):
+        trio.store.evaluate(stored, kit.answers(wrong, 2), key="e0000000")
+    (caveat,) = [c for c in caveats_of(trio.runs, tmp_path / "r") if c.kind == "unresolved"]
+    assert caveat.runs == (trio.student.run.id, trio.int8.run.id)
+    shares = r"albert-tiny \d+\.\d–1\d\d\.\d % and albert-tiny · int8 \d+\.\d–1\d\d\.\d %\."
+    assert re.search(
+        f"the baseline, as the 95 % interval of what each keeps contains 100 %: {shares}", caveat.text
+    )
+
+
+def test_who_answers_as_the_baseline_does_is_not_told_to_be_unresolved(trio, kit, tmp_path):
+    """As many right answers, to others, are another thing."""
+    for stored, seed in ((trio.student, 1), (trio.int8, 2)):
+        trio.store.evaluate(stored, kit.answers(40, seed), key="e0000000")
+    same, near = texts_of(trio.runs, tmp_path / "r", kind="unresolved")
+    assert same == "Every example is answered as the baseline answers it by albert-tiny."
+    assert near.startswith("The data do not tell albert-tiny · int8 from the baseline: the 95 % interval")

@@ -119,10 +119,11 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
         "small is 9.54× smaller than big (their speed was not compared) and keeps 97.2 % ("
     )
     assert silent.sentence.endswith(") of its mean over SST-2 and RTE.")
-    assert silent.reason.startswith(
-        "The smallest model here that keeps at least 95 % of the score. Of single"
-    )
-    assert "One seed was trained for SST-2 and RTE." in silent.reason
+    assert silent.reason == "The smallest model here whose measured share is at least 95 % of the score."
+    told = dict(silent.certainty)
+    assert told["Size"].endswith("which range over 9.10–10.0×.")
+    assert told["Speed"] == "Not known: the two were not timed alike on the tasks."
+    assert told["Kept least on"] == "SST-2: 97.2 %."
     for number, (task, milliseconds) in enumerate(speeds.items()):
         pair = [(made["big", task], kit.steady(12.0)), (made["small", task], kit.steady(milliseconds))]
         store.measure(pair, session=f"s{number}")
@@ -132,6 +133,8 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((18**0.5, 3.0, 6.0))
     assert "9.54× smaller and 4.24× faster than big and keeps" in report.overview.sentence
     assert report.overview.sentence in " ".join(printed(report).split())
+    speed = "Timed on SST-2 and RTE; range over the tasks 3.00–6.00×. At batch 1, 128 tokens, 1 thread, cpu, on Intel"
+    assert dict(report.overview.certainty)["Speed"].startswith(speed)
     text = render_markdown(report)
     assert "| Model | Size | Faster | Mean (95 %) |" in text
     assert text.count("| 4.24× (3.00–6.00) |") == 1
@@ -159,6 +162,8 @@ def test_one_task_s_times_speak_for_all_where_the_length_was_given(add, kit, sto
     assert overview.timed == ("rte",)
     assert (small.faster.value, small.faster.low, small.faster.high) == pytest.approx((4.0, 3.0, 6.0))
     assert "4.00× faster than big (timed on RTE) and keeps" in overview.sentence
+    speed = "Timed on RTE alone, in 3 sessions; range over sessions 3.00–6.00×. At batch 1, 128 tokens"
+    assert dict(overview.certainty)["Speed"].startswith(speed)
     text = render_markdown(report)
     assert "| 4.00× (3.00–6.00) |" in text.partition("## Task")[0]
     assert "on RTE (batch 1, 128 tokens, 1 thread, cpu), median of 3 sessions, in brackets the range" in text
@@ -222,7 +227,7 @@ def test_four_times_and_a_quarter_are_once(store, kit, reported):
 def test_where_none_keeps_enough_that_is_said(add, reported):
     runs = [add("big", task, 40, parameters=9) for task in ("sst2", "rte")]
     overview = reported(*runs, *(add("small", task, 150) for task in ("sst2", "rte"))).overview
-    assert overview.reason.startswith("No model here keeps 95 % of the score")
+    assert overview.reason.startswith("No model here has a measured share of 95 % of the score;")
 
 
 def test_both_splits_of_mnli_are_one_task(store, kit, reported, add):
@@ -317,3 +322,79 @@ def test_models_that_other_tasks_call_the_same_keep_their_long_names(add, report
 def test_one_task_or_nothing_shared_has_none(add, reported, written):
     assert written.report.overview is None
     assert reported(add("a", "sst2", 40), add("b", "mrpc", 40)).overview is None
+
+
+SEEDS = {
+    ((1, 1), (1, 1)): "Both have one seed on every task: intervals do not hold the choice of the seed.",
+    (
+        (1, 1),
+        (2, 2),
+    ): "It has 2 seeds on every task. The baseline has one seed on every task: intervals do not hold the choice "
+    "of the seed.",
+    (
+        (2, 2),
+        (1, 3),
+    ): "It has one seed on SST-2 and 3 seeds on RTE; where it is one, intervals do not hold the choice of the "
+    "seed. The baseline has 2 seeds on every task.",
+}
+"""How many seeds on SST-2 and RTE the baseline and another model have → what is told of it."""
+
+
+@pytest.mark.parametrize(("counts", "text"), SEEDS.items())
+def test_the_seeds_of_both_are_told_by_the_task(add, reported, counts, text):
+    """Guards a share of one teacher's luck: its one seed was told of no task."""
+    runs = [
+        add(name, task, wrong + seed, seed=seed, parameters=size)
+        for (name, wrong, size), of in zip((("big", 40, 9), ("small", 60, 1)), counts, strict=True)
+        for task, count in zip(("sst2", "rte"), of, strict=True)
+        for seed in range(count)
+    ]
+    report = reported(*runs)
+    assert dict(report.overview.certainty)["Score"].startswith(f"{text} Paired 95 % interval ")
+
+
+def test_how_sure_the_answer_is_stands_on_every_page(add, reported):
+    runs = [
+        add(name, task, wrong, parameters=size)
+        for task in ("sst2", "rte")
+        for name, wrong, size in (("big", 40, 9), ("small", 90, 1), ("other", 130, 1))
+    ]
+    report = reported(*runs)
+    certainty = dict(report.overview.certainty)
+    assert list(certainty) == ["Size", "Speed", "Score", "Kept least on", "Caveats"]
+    assert (
+        certainty["Caveats"]
+        == "Each task has its own; of them concern this comparison: 2 of SST-2, 2 of RTE."
+    )
+    page, text, shown = render_html(report), render_markdown(report), printed(report)
+    for name, told in certainty.items():
+        assert f"<dt>{name}</dt><dd>{told}</dd>" in page.partition('id="task-0"')[0]
+        assert f"- {name}: {told}" in text.partition("## Task")[0]
+        assert f"{name}: {told}" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("bf16", [None, True])
+def test_other_weights_behind_some_of_the_tasks_are_told(store, kit, reported, bf16):
+    """Guards a mean over models of another general stage; another seed of the same is what seeds are."""
+    weights = {"size": 9, "parameters": 1, "task": None, "place": "wiki"}
+    training = kit.GENERAL.training.model_copy(update={"bf16": bf16})
+    general = {
+        "sst2": store.add("small", kit.GENERAL, **weights),
+        "rte": store.add("small", kit.GENERAL.model_copy(update={"training": training}), seed=2, **weights),
+    }
+    runs = []
+    for task in ("sst2", "rte"):
+        asked = kit.TASK.model_copy(update={"name": task})
+        runs.append(store.add("big", kit.FINETUNE, size=90, parameters=9, task=asked))
+        parents = [kit.child_of(runs[-1], "teacher"), kit.child_of(general[task], "student")]
+        runs.append(store.add("small", kit.DISTILL, size=9, parameters=1, task=asked, parents=parents))
+        for stored, wrong in zip(runs[-2:], (40, 60), strict=True):
+            store.evaluate(stored, kit.answers(wrong, wrong))
+    told = dict(reported(*runs).overview.certainty).get("Origin")
+    first, second = (made.path.name for made in general.values())
+    assert told == (
+        f"Two general stages of small stand behind it, so that its tasks do not go back to the same weights: {first} of SST-2; "
+        f"{second} (bf16) of RTE."
+        if bf16
+        else None
+    )

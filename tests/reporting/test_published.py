@@ -3,7 +3,7 @@
 import pytest
 
 from compress.recipes.resolve import list_recipes, resolve_teacher
-from compress.reporting import caveats, published, write_report
+from compress.reporting import published, score_caveats, write_report
 from compress.reporting.published import PAPERS
 from compress.runs import Parent
 from compress.tasks import GlueSource
@@ -16,7 +16,7 @@ def whole_splits(kit, monkeypatch):
     """The splits of these tests are whole with 400 examples."""
     sizes = {(task, "validation"): len(kit.LABELS) for task in ("cola", "sst2", "qnli", "rte")}
     monkeypatch.setattr(published, "SPLIT_SIZES", sizes)
-    monkeypatch.setattr(caveats, "SPLIT_SIZES", sizes)
+    monkeypatch.setattr(score_caveats, "SPLIT_SIZES", sizes)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_the_table_prints_the_numbers_computed_by_hand(written):
     ):
         assert number in text
     assert "baseline" in text
-    assert "! One seed each" in text
+    assert "! Concerns the headline. One seed each" in text
 
 
 @pytest.mark.parametrize("width", [100, 140])

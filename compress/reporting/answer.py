@@ -1,0 +1,182 @@
+"""The answer of several tasks in ten seconds: which model, how much smaller and faster, and how sure each part is."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+from compress.kinds import Known, kind_of
+from compress.reporting.headline import choose_smallest, concerns
+from compress.reporting.origins import trace_ancestors
+from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
+from compress.reporting.wording import (
+    format_change,
+    format_condition,
+    format_range,
+    format_ratio,
+    format_share,
+    join_names,
+    name_task,
+)
+from compress.runs import Run
+
+NUMBERS = {2: "Two", 3: "Three", 4: "Four"}
+STAGES = {"general": "general stages", "pretrain": "pretrainings"}
+"""What several runs of a stage before the task are called."""
+
+
+def add_answer(overview: Overview, sections: Sequence[Section], known: Known) -> Overview:
+    """An overview with its sentence, why it is about that model, and how sure it is; as it was where no mean is compared.
+
+    Args:
+        overview: Without them.
+        sections: Of its tasks, in its order.
+        known: Their runs, and those that they go back to.
+    """
+    baselines = [row for row in overview.rows if row.baseline]
+    kept = [(row, row.kept) for row in overview.rows if row.kept]
+    if len(baselines) != 1 or not kept:
+        return overview
+    baseline = baselines[0]
+    (row, share), reason = choose_smallest(
+        [(each, each[1].value) for each in kept], lambda each: (each[0].bytes, each[0].name)
+    )
+    certainty = (
+        ("Size", _say_size(row)),
+        ("Speed", _say_speed(row, overview, sections)),
+        ("Score", _say_score(row, baseline, share, sections)),
+        *_say_least(row, baseline, sections),
+        *_say_origins(row, sections, known),
+        ("Caveats", _say_caveats(row, sections)),
+    )
+    sentence = _word_sentence(row, baseline, share, overview)
+    return overview.model_copy(update={"sentence": sentence, "reason": reason, "certainty": certainty})
+
+
+def _word_sentence(row: OverviewRow, baseline: OverviewRow, share: Interval, overview: Overview) -> str:
+    changes = [
+        format_change(change.value, *words)
+        for change, words in ((row.smaller, ("smaller", "larger")), (row.faster, ("faster", "slower")))
+        if change
+    ]
+    compared = f"{row.name} is {' and '.join(changes)} than {baseline.name}" if changes else row.name
+    speed = " (their speed was not compared)"
+    if row.faster:
+        speed = "" if overview.timed == overview.tasks else f" (timed on {_join_tasks(overview.timed)})"
+    return (
+        f"{compared}{speed} and keeps {format_share(share.value)} ({format_range(share, 'share')}) of its mean over "
+        f"{_join_tasks(overview.tasks)}."
+    )
+
+
+def _join_tasks(tasks: Sequence[str]) -> str:
+    return join_names([name_task(task) for task in tasks])
+
+
+def _say_size(row: OverviewRow) -> str:
+    text = "Bytes on disk of weights and graph, the tokenizer apart, of the largest file of all tasks: exact."
+    smaller = row.smaller
+    if smaller is None or format_ratio(smaller.low) == format_ratio(smaller.high):
+        return text
+    return f"{text} Times smaller: the geometric mean over the tasks, which range over {format_range(smaller, 'ratio')}×."
+
+
+def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]) -> str:
+    columns = [section.timing for section in sections if section.task in overview.timed and section.timing]
+    if row.faster is None or not columns:
+        return "Not known: the two were not timed alike on the tasks."
+    bounds = f"{format_range(row.faster, 'ratio')}×"
+    where = f"At {format_condition(columns[0].condition)}, on {columns[0].machine}."
+    timed = _join_tasks(overview.timed)
+    if len(columns) > 1:
+        return f"Timed on {timed}; range over the tasks {bounds}. {where}"
+    told = (
+        f"{len(columns[0].sessions)} sessions; range over sessions"
+        if columns[0].spread == "sessions"
+        else "one session; quartiles over rounds"
+    )
+    return f"Timed on {timed} alone, in {told} {bounds}. {where}"
+
+
+def _say_score(row: OverviewRow, baseline: OverviewRow, share: Interval, sections: Sequence[Section]) -> str:
+    ours, theirs = _count_seeds(row, sections), _count_seeds(baseline, sections)
+    told = (
+        [_say_seeds("Both have", ours)]
+        if ours == theirs
+        else [_say_seeds("It has", ours), _say_seeds("The baseline has", theirs)]
+    )
+    verdict = " The two cannot be told apart." if share.low <= 1 <= share.high else ""
+    return f"{' '.join(told)} Paired 95 % interval {format_range(share, 'share')} %.{verdict}"
+
+
+def _count_seeds(row: OverviewRow, sections: Sequence[Section]) -> dict[str, int]:
+    """Task → how many of the row's runs answer it."""
+    return {name_task(section.task): len(_find_rows(row, section)) for section in sections}
+
+
+def _find_rows(row: OverviewRow, section: Section) -> list[Row]:
+    return [each for each in section.rows if each.run.id in row.runs]
+
+
+def _say_seeds(who: str, counts: Mapping[str, int]) -> str:
+    """How many on which task: where there is one, the intervals lack what another seed would have changed."""
+    tasks: dict[int, list[str]] = defaultdict(list)
+    for name, count in counts.items():
+        tasks[count].append(name)
+    told = [
+        f"{'one seed' if count == 1 else f'{count} seeds'} on {join_names(names) if len(tasks) > 1 else 'every task'}"
+        for count, names in sorted(tasks.items())
+    ]
+    text = f"{who} {join_names(told)}"
+    if 1 not in tasks:
+        return f"{text}."
+    if len(tasks) == 1:
+        return f"{text}: intervals do not hold the choice of the seed."
+    return f"{text}; where it is one, intervals do not hold the choice of the seed."
+
+
+def _say_least(
+    row: OverviewRow, baseline: OverviewRow, sections: Sequence[Section]
+) -> Iterator[tuple[str, str]]:
+    """What a mean hides: the task of which least is kept."""
+    shares = {
+        section.task: own.value / base.value
+        for section, own, base in zip(sections, row.scores, baseline.scores, strict=True)
+        if own and base and base.value > 0
+    }
+    if shares:
+        least = min(shares, key=shares.__getitem__)
+        yield "Kept least on", f"{name_task(least)}: {format_share(shares[least])}."
+
+
+def _say_origins(row: OverviewRow, sections: Sequence[Section], known: Known) -> Iterator[tuple[str, str]]:
+    """Where its tasks go back to other weights of a stage before the task: by another recipe, not by another seed."""
+    found: dict[tuple[str, str], dict[Hashable, list[tuple[Run, str]]]] = {}
+    for section in sections:
+        for made in trace_ancestors([each.run for each in _find_rows(row, section)], known):
+            if made.stage.kind in STAGES:
+                kinds = found.setdefault((made.name, made.stage.kind), {})
+                kinds.setdefault(kind_of(made, known, seeds=False), []).append((made, section.task))
+    for (name, stage), kinds in found.items():
+        if len({tuple(dict.fromkeys(task for _, task in made)) for made in kinds.values()}) > 1:
+            count = NUMBERS.get(len(kinds), str(len(kinds)))
+            text = f"{count} {STAGES[stage]} of {name} stand behind it, so that its tasks do not go back to the same weights: "
+            yield "Origin", f"{text}{'; '.join(_describe_origin(made) for made in kinds.values())}."
+
+
+def _describe_origin(made: Sequence[tuple[Run, str]]) -> str:
+    """Runs of one kind, their precision, and the tasks that go back to them: general-8c6fc96d (bf16) of CoLA and SST-2."""
+    names = dict.fromkeys(run.id.rpartition("/")[2] for run, _ in made)
+    training = getattr(made[0][0].stage, "training", None)
+    bf16 = getattr(training, "bf16", None)
+    precision = "" if bf16 is None else f" ({'bf16' if bf16 else 'fp32'})"
+    return f"{join_names(list(names))}{precision} of {_join_tasks(list(dict.fromkeys(task for _, task in made)))}"
+
+
+def _say_caveats(row: OverviewRow, sections: Sequence[Section]) -> str:
+    counts = {
+        name_task(section.task): sum(concerns(caveat, section, row.runs) for caveat in section.caveats)
+        for section in sections
+    }
+    told = [f"{count} of {name}" for name, count in counts.items() if count]
+    if not told:
+        return "The data raise none against this comparison."
+    return f"Each task has its own; of them concern this comparison: {', '.join(told)}."
