@@ -7,10 +7,12 @@ from compress.reporting.candidates import Candidate, find_baseline, list_rivals
 from compress.reporting.schema import Headline, Section, Timing, TimingColumn
 from compress.reporting.wording import (
     format_change,
+    format_change_range,
     format_condition,
     format_range,
     format_score,
     format_share,
+    is_worse,
 )
 
 Choice = TypeVar("Choice")
@@ -105,14 +107,16 @@ def say_why_not(one: Candidate) -> str:
 def _say_speed(column: TimingColumn | None, timing: Timing | None) -> str:
     if column is None or timing is None or timing.speedup is None:
         return "Not known: the two were never measured in one session whose rounds alternated."
-    bounds = format_range(timing.speedup, "ratio")
+    bounds = f"{format_change_range(timing.speedup)}×"
+    if is_worse(timing.speedup.value):
+        bounds += " slower"
     return f"{_say_sessions(column, bounds)} At {format_condition(column.condition)}, on {column.machine}."
 
 
 def _say_sessions(column: TimingColumn, bounds: str) -> str:
     if column.spread == "sessions":
-        return f"{len(column.sessions)} sessions of alternating rounds; range over sessions {bounds}×."
-    return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}×."
+        return f"{len(column.sessions)} sessions of alternating rounds; range over sessions {bounds}."
+    return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}."
 
 
 def _say_score(section: Section, one: Candidate) -> str:

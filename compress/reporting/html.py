@@ -79,6 +79,7 @@ def _filters() -> Mapping[str, Any]:
         "spread": wording.describe_spread,
         "quantities": list_known,
         "change": wording.format_change,
+        "change_with_range": wording.format_change_with_range,
         "agreement": wording.describe_agreement,
         "fidelity_note": wording.explain_fidelity,
         "overview_note": wording.explain_overview,

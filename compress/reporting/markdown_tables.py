@@ -15,6 +15,7 @@ from compress.reporting.wording import (
     explain_fidelity,
     format_bytes,
     format_change,
+    format_change_with_range,
     format_condition,
     format_count,
     format_range,
@@ -95,8 +96,7 @@ def _compare_speed(timing: Timing | None, *, base: bool) -> list[str]:
     times = _write(timing.milliseconds, "milliseconds")
     if timing.speedup is None:
         return [times, "baseline" if base else "not compared"]
-    faster = format_change(timing.speedup.value, "faster", "slower")
-    return [times, f"{faster} ({format_range(timing.speedup, 'ratio')})"]
+    return [times, format_change_with_range(timing.speedup, "faster", "slower")]
 
 
 def tabulate_seeds(section: Section) -> Iterator[str]:

@@ -8,6 +8,8 @@ from compress.reporting.wording import (
     describe_agreement,
     format_bytes,
     format_change,
+    format_change_range,
+    format_change_with_range,
     format_condition,
     format_count,
     format_difference,
@@ -148,8 +150,8 @@ def _describe_timing(section: Section, one: Candidate) -> str:
     times = format_significant(timing.milliseconds.value)
     if timing.speedup is None:
         return _stack(times, timing.milliseconds, "milliseconds")
-    faster = format_change(timing.speedup.value, "faster", "slower")
-    return f"{times}\n{_stack(faster, timing.speedup, 'ratio')}"
+    faster = format_change_with_range(timing.speedup, "faster", "slower", between="\n")
+    return f"{times}\n{faster}"
 
 
 def _stack(value: str, interval: Interval, style: str) -> str:
@@ -222,7 +224,7 @@ def _list_savings(pair: "TaskPair") -> list[str]:
     for speed in pair.speeds:
         faster = format_change(speed.faster.value, "faster", "slower")
         spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
-        bounds = format_range(speed.faster, "ratio")
+        bounds = format_change_range(speed.faster)
         lines.append(
             f"A is {faster} than B ({spread} {bounds}): {format_condition(speed.condition)}; {speed.machine}."
         )

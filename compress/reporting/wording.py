@@ -131,6 +131,31 @@ def format_change(ratio: float, better: str, worse: str) -> str:
     return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"
 
 
+def is_worse(ratio: float) -> bool:
+    """Whether `format_change` tells a ratio upside down."""
+    return ratio < 0.995
+
+
+def format_change_range(interval: Interval) -> str:
+    """The bounds of a ratio, in the sense in which `format_change` tells its value: of 1.11× slower 1.02–1.23."""
+    if not is_worse(interval.value):
+        return format_range(interval, "ratio")
+    low, high = (1 / bound if bound else math.inf for bound in (interval.high, interval.low))
+    return format_range(Interval(value=1 / interval.value, low=low, high=high), "ratio")
+
+
+def format_change_with_range(interval: Interval, better: str, worse: str, *, between: str = " ") -> str:
+    """A ratio in words with its bounds, both in the same sense: 1.11× slower (1.02–1.23).
+
+    Args:
+        interval: The ratio.
+        better: Where it is greater than 1.
+        worse: Where it is less.
+        between: What stands before the brackets.
+    """
+    return f"{format_change(interval.value, better, worse)}{between}({format_change_range(interval)})"
+
+
 def format_condition(condition: Condition) -> str:
     """A measuring condition in words: batch 1, 128 tokens, 1 thread, cpu."""
     plural = "" if condition.threads == 1 else "s"
