@@ -17,6 +17,7 @@ from compress.reporting.wording import (
     format_share,
     format_significant,
     join_names,
+    name_runtime,
     name_task,
 )
 from compress.tasks import SPLIT_SIZES, GlueSource
@@ -279,6 +280,19 @@ def _worse_than_nothing(section: Section, _: Data) -> Iterator[Caveat]:
             yield from _about(section, "unresolved", one.rows, text)
 
 
+def _other_engine(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who computes is a part of what is compared: a runtime may be the faster one for the very same model."""
+    base = find_baseline(section)
+    found: dict[str, list[Row]] = {}
+    for one in list_candidates(section):
+        if timing := one.find_timing(section.timing):
+            found.setdefault(name_runtime(timing.engine), []).extend(one.rows)
+    first, *others = found or {"": []}
+    for engine in others:
+        text = f"{base.name} was timed in {first}, {{}} in {engine}: what is told of speed is model and engine together."
+        yield from _about(section, "other-engine", found[engine], text)
+
+
 RULES: tuple[Rule, ...] = (
     _different_data,
     _not_evaluated,
@@ -300,4 +314,5 @@ RULES: tuple[Rule, ...] = (
     _several_evaluations,
     _separate_sessions,
     _uncommitted_changes,
+    _other_engine,
 )

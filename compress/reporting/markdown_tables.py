@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, list_candidates, list_engines
 from compress.reporting.lineage import name_group
 from compress.reporting.markup import escape, tabulate
 from compress.reporting.measured import Quantity, list_known
@@ -11,6 +11,7 @@ from compress.reporting.schema import Fidelity, Interval, Overview, Section, Tim
 from compress.reporting.wording import (
     SEVERAL_SEEDS,
     describe_agreement,
+    describe_engines,
     describe_spread,
     explain_fidelity,
     format_bytes,
@@ -23,6 +24,7 @@ from compress.reporting.wording import (
     format_score,
     format_share,
     format_significant,
+    name_engine,
     name_task,
 )
 
@@ -63,7 +65,8 @@ def tabulate_comparison(section: Section) -> Iterator[str]:
         note += " Of several seeds the mean and the largest file; intervals over seeds and examples."
     if column:
         note += (
-            f" Latency: {format_condition(column.condition)}; {column.machine}; {describe_spread(column)}."
+            f" Latency: {format_condition(column.condition)}; {column.machine}; {describe_spread(column)}. "
+            f"Timed {describe_engines(list_engines(section))}."
         )
     yield escape(note)
 
@@ -162,7 +165,7 @@ def tabulate_timings(section: Section, column: TimingColumn) -> Iterator[str]:
     rows = [
         [
             escape(row.short),
-            escape(timing.engine),
+            escape(name_engine(timing.engine)),
             _write(timing.milliseconds, "milliseconds"),
             "baseline" if row.run.id == section.baseline else _write(timing.speedup, "ratio"),
             *(_write_known(timing, quantity) for quantity in quantities),

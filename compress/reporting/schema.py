@@ -28,6 +28,7 @@ CaveatKind = Literal[
     "parent-made-anew",
     "single-seed",
     "uncommitted-changes",
+    "other-engine",
 ]
 
 

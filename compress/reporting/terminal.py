@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, list_candidates, list_engines
 from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
+    describe_engines,
+    describe_two_engines,
     format_bytes,
     format_change,
     format_change_range,
@@ -77,7 +79,9 @@ def _build_table(section: Section) -> "RenderableType":
     column = section.timing
     table = _begin_table(
         f"{section.task} (brackets: 95 % intervals; of times, the spread)",
-        f"{format_condition(column.condition)}; {column.machine}" if column else None,
+        f"{format_condition(column.condition)}; {column.machine}; timed {describe_engines(list_engines(section))}"
+        if column
+        else None,
     )
     table.add_column("size", justify="right", min_width=8)
     table.add_column("params", justify="right", min_width=6)
@@ -225,7 +229,8 @@ def _list_savings(pair: "TaskPair") -> list[str]:
         faster = format_change(speed.faster.value, "faster", "slower")
         spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
         bounds = format_change_range(speed.faster)
-        lines.append(
-            f"A is {faster} than B ({spread} {bounds}): {format_condition(speed.condition)}; {speed.machine}."
-        )
+        ours, theirs = speed.engines
+        engines = describe_two_engines(("A", ours), ("B", theirs))
+        where = f"{format_condition(speed.condition)}; {speed.machine}; {engines}"
+        lines.append(f"A is {faster} than B ({spread} {bounds}): {where}.")
     return lines if pair.speeds else [*lines, "No measuring session has both: their speed is not compared."]

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
@@ -12,6 +12,13 @@ from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
 
+_ENGINES = {
+    "pytorch": "PyTorch",
+    "pytorch-bf16": "PyTorch (bfloat16)",
+    "quanto": "PyTorch (quanto)",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
     r"""
@@ -168,6 +175,38 @@ def format_condition(condition: Condition) -> str:
     return ", ".join(part for part in parts if part) or "condition not recorded"
 
 
+def name_engine(engine: str) -> str:
+    """What its makers call an engine."""
+    return _ENGINES.get(engine, engine)
+
+
+def name_runtime(engine: str) -> str:
+    """The engine's name without what it computes in or with."""
+    return name_engine(engine).partition(" (")[0]
+
+
+def describe_engines(timed: Sequence[tuple[str, str]]) -> str:
+    """In which engines models were timed: in PyTorch, but a and b in ONNX Runtime.
+
+    Args:
+        timed: A model's name and its engine, first of the one that the others are compared with.
+    """
+    models: dict[str, list[str]] = {}
+    for name, engine in dict.fromkeys(timed):
+        models.setdefault(name_engine(engine), []).append(name)
+    first, *others = models
+    told = ", ".join(f"{join_names(models[engine])} in {engine}" for engine in others)
+    return f"in {first}, but {told}" if told else f"in {first}"
+
+
+def describe_two_engines(one: tuple[str, str], other: tuple[str, str]) -> str:
+    """The same of two models: a in PyTorch, b in ONNX Runtime; or both in PyTorch."""
+    engines = [name_engine(engine) for _, engine in (one, other)]
+    if engines[0] == engines[1]:
+        return f"both in {engines[0]}"
+    return f"{one[0]} in {engines[0]}, {other[0]} in {engines[1]}"
+
+
 def describe_spread(column: TimingColumn) -> str:
     """What the latencies of a column are, and their brackets."""
     if column.spread == "sessions":
@@ -243,6 +282,14 @@ def _explain_speed(report: Report, overview: Overview) -> str:
     return "that of the tasks' own sessions, in brackets the least and the most"
 
 
+def _list_engines(report: Report, overview: Overview) -> Iterator[tuple[str, str]]:
+    """A model's name and its engine, of each of its timings that the overview tells."""
+    columns = [section.timing for section in report.sections if section.task in overview.timed]
+    for row in overview.rows:
+        timings = [column.find(run) for column in columns if column for run in row.runs]
+        yield from ((row.name, timing.engine) for timing in timings if timing)
+
+
 def explain_overview(report: Report, overview: Overview) -> str:
     """What the overview's numbers are, and which tasks of the report are no part of the mean, and why."""
     tasks = join_names([name_task(task) for task in overview.tasks])
@@ -253,6 +300,8 @@ def explain_overview(report: Report, overview: Overview) -> str:
     text += " Size: of a model's largest file; times smaller: the geometric mean over the tasks."
     if any(row.faster for row in overview.rows):
         text += f" Times as fast: {_explain_speed(report, overview)}."
+        if engines := list(_list_engines(report, overview)):
+            text += f" Timed {describe_engines(engines)}."
     if any(section.task in OUTSIDE_MEAN for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "

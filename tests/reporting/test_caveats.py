@@ -28,7 +28,7 @@ def change_stage(trio, **changes):
 
 def test_sound_data_raise_only_the_single_seed(written):
     (section,) = written.report.sections
-    assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
+    assert {caveat.kind for caveat in section.caveats} == {"single-seed", "other-engine"}
 
 
 def test_an_allowance_that_no_teacher_needed_is_none_to_tell(trio, kit, tmp_path):
@@ -200,6 +200,17 @@ def test_several_seeds_silence_the_single_seed(trio, kit, tmp_path):
     trio.store.evaluate(again, kit.answers(70, 43))
     (caveat,) = [c for c in caveats_of([*trio.runs, again], tmp_path / "r") if c.kind == "single-seed"]
     assert caveat.runs == (trio.teacher.run.id, trio.int8.run.id)  # rounded from one of the two alone
+
+
+def test_a_speed_up_between_engines_is_of_both(written, trio, kit, tmp_path):
+    """Guards a runtime's speed that is taken for the model's; only of what is compared, and only where engines differ."""
+    (text,) = (each.text for each in written.report.sections[0].caveats if each.kind == "other-engine")
+    assert text == (
+        "minilm-l6 was timed in PyTorch, albert-tiny · int8 in ONNX Runtime: what is told of speed is model and engine together."
+    )
+    (path,) = trio.int8.path.glob("measurements/*.json")
+    path.write_text(path.read_text().replace("onnxruntime", "pytorch-bf16", 1))
+    assert "other-engine" not in kinds_of(trio.runs, tmp_path / "r")
 
 
 def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):

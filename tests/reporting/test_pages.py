@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from compress.reporting import write_report
+from compress.reporting.data import read_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
-from compress.reporting.pairwise import compare_stored
+from compress.reporting.pairwise import compare_in_report, compare_stored
 from compress.reporting.terminal import render_pairwise, render_table
 from compress.runs import Parent, read_run
 
@@ -98,6 +99,24 @@ def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit):
         assert [len(row) for row in cells] == [columns] * models
         assert {" ".join(row) for row in cells} <= set(page.rows), title
     assert "batch 32, 128 tokens, 1 thread, cpu; " in text
+
+
+def test_a_speed_up_is_told_with_both_engines(written):
+    """Guards a runtime's speed that is taken for the model's."""
+    page, text = render_html(written.report), render_markdown(written.report)
+    printed = io.StringIO()
+    Console(file=printed, width=100, color_system=None).print(render_table(written.report))
+    for told in (page, text):
+        assert "; minilm-l6 in PyTorch, albert-tiny · int8 in ONNX Runtime." in told
+        assert "Timed in PyTorch, but albert-tiny · int8 in ONNX Runtime." in told
+    assert "12.2 ms in PyTorch → 1.53 ms in ONNX Runtime, batch 1" in page
+    assert "but albert-tiny · int8 in ONNX Runtime" in " ".join(printed.getvalue().split())
+    assert "| albert-tiny · int8 | ONNX Runtime |" in text
+    same = written.trio.student.run.id, written.trio.teacher.run.id
+    (pair,) = compare_in_report(read_data(written.path), *same).tasks
+    (other,) = compare_in_report(read_data(written.path), written.trio.int8.run.id, same[1]).tasks
+    assert pair.speeds[0].engines == ("pytorch", "pytorch")
+    assert other.speeds[0].engines == ("onnxruntime", "pytorch")
 
 
 def test_a_slowdown_and_its_range_are_told_in_one_sense(kit, store, tmp_path):

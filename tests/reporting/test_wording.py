@@ -90,6 +90,19 @@ def test_a_ratio_and_its_bounds_are_told_in_one_sense(bounds, text):
     assert wording.format_change_with_range(interval, "faster", "slower") == text
 
 
+def test_engines_go_by_their_makers_names():
+    timed = [
+        ("a", "pytorch"),
+        ("b", "pytorch"),
+        ("c", "onnxruntime"),
+        ("d", "openvino"),
+        ("e", "onnxruntime"),
+    ]
+    assert wording.describe_engines(timed) == "in PyTorch, but c and e in ONNX Runtime, d in OpenVINO"
+    assert wording.describe_engines(timed[:2]) == "in PyTorch"
+    assert wording.name_engine("tensorrt") == "tensorrt"
+
+
 def test_ranges():
     interval = Interval(value=0.9, low=-0.0501, high=0.951)
     assert wording.format_range(interval, "score") == "−0.050–0.951"
