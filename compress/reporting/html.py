@@ -42,7 +42,7 @@ def render_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(_filters())
-    environment.globals.update(frame=FRAME, several_seeds=wording.SEVERAL_SEEDS)
+    environment.globals.update(frame=FRAME, several_seeds=wording.SEVERAL_SEEDS, profiled=wording.PROFILED)
     script = (TEMPLATES / SCRIPT_FILE).read_text(encoding="utf-8")
     page = environment.get_template("page.html.j2").render(
         report=report,

@@ -9,6 +9,7 @@ from compress.reporting.measured import Quantity, list_known
 from compress.reporting.origins import ENTROPY
 from compress.reporting.schema import Fidelity, Interval, Overview, Section, Timing, TimingColumn
 from compress.reporting.wording import (
+    PROFILED,
     SEVERAL_SEEDS,
     describe_agreement,
     describe_engines,
@@ -191,6 +192,9 @@ def tabulate_parts(section: Section) -> Iterator[str]:
             times = [f"{each.part} {format_significant(each.value)}" for each in row.parts.milliseconds]
             rows.append([escape(row.short), *(escape(", ".join(told) or "–") for told in (counts, times))])
     yield from tabulate(["Model", "Parameters", "Milliseconds"], rows, words=3)
+    if any(row.parts and row.parts.milliseconds for row in section.rows):
+        yield ""
+        yield escape(f"At {format_condition(section.timings[0].condition)}. {PROFILED}")
 
 
 def tabulate_ancestors(section: Section) -> Iterator[str]:

@@ -19,6 +19,7 @@ _ENGINES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
+PROFILED = "Milliseconds are profiled part by part, which itself costs time: read the shares, not the sum, which may exceed the latency."
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
     r"""
