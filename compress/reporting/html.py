@@ -19,7 +19,7 @@ from compress.reporting.essentials import (
 from compress.reporting.headline import say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
-from compress.reporting.measured import list_known
+from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
@@ -79,6 +79,7 @@ def _filters() -> Mapping[str, Any]:
         "spread": wording.describe_spread,
         "engine": wording.name_engine,
         "quantities": list_known,
+        "quantities_note": explain_known,
         "change": wording.format_change,
         "change_with_range": wording.format_change_with_range,
         "agreement": wording.describe_agreement,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from compress.reporting.candidates import Candidate, list_candidates, list_engines
 from compress.reporting.lineage import name_group
 from compress.reporting.markup import escape, tabulate
-from compress.reporting.measured import Quantity, list_known
+from compress.reporting.measured import Quantity, explain_known, list_known
 from compress.reporting.origins import ENTROPY
 from compress.reporting.schema import Fidelity, Interval, Overview, Section, Timing, TimingColumn
 from compress.reporting.wording import (
@@ -176,6 +176,9 @@ def tabulate_timings(section: Section, column: TimingColumn) -> Iterator[str]:
     ]
     titles = ["Model", "Engine", "ms a batch", "Times as fast", *(quantity.title for quantity in quantities)]
     yield from tabulate(titles, rows, words=2)
+    if note := explain_known(column):
+        yield ""
+        yield escape(note)
 
 
 def _write_known(timing: Timing, quantity: Quantity) -> str:
