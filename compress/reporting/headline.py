@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, list_rivals
-from compress.reporting.schema import Headline, Section, Timing, TimingColumn
+from compress.reporting.schema import Headline, Section, Timing
 from compress.reporting.wording import (
+    describe_sessions,
     describe_two_engines,
     format_change,
     format_change_range,
@@ -118,13 +119,7 @@ def _say_speed(section: Section, one: Candidate) -> str:
         for each in (find_baseline(section), one)
         if (found := each.find_timing(column))
     ]
-    return f"{_say_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
-
-
-def _say_sessions(column: TimingColumn, bounds: str) -> str:
-    if column.spread == "sessions":
-        return f"{len(column.sessions)} sessions of alternating rounds; range over sessions {bounds}."
-    return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}."
+    return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
 
 
 def _say_score(section: Section, one: Candidate) -> str:

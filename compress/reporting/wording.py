@@ -12,6 +12,10 @@ from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
 
+FEWEST_SESSIONS = 3
+"""Of fewer a range is no interval: another session is as likely to lie beyond it as within, or likelier."""
+_ONE_SESSION = "say nothing of how sessions differ"
+_TWO_SESSIONS = "hardly tells the noise"
 _ENGINES = {
     "pytorch": "PyTorch",
     "pytorch-bf16": "PyTorch (bfloat16)",
@@ -196,7 +200,7 @@ def describe_engines(timed: Sequence[tuple[str, str]]) -> str:
     for name, engine in dict.fromkeys(timed):
         models.setdefault(name_engine(engine), []).append(name)
     first, *others = models
-    told = ", ".join(f"{join_names(models[engine])} in {engine}" for engine in others)
+    told = "; ".join(f"{join_names(models[engine])} in {engine}" for engine in others)
     return f"in {first}, but {told}" if told else f"in {first}"
 
 
@@ -210,9 +214,23 @@ def describe_two_engines(one: tuple[str, str], other: tuple[str, str]) -> str:
 
 def describe_spread(column: TimingColumn) -> str:
     """What the latencies of a column are, and their brackets."""
-    if column.spread == "sessions":
-        return f"median of {len(column.sessions)} sessions, in brackets the range over sessions"
-    return f"one session of {column.rounds} alternating rounds, in brackets the quartiles over rounds"
+    if column.spread == "rounds":
+        told = f"one session of {column.rounds} alternating rounds, in brackets the quartiles over rounds"
+        return f"{told}, which {_ONE_SESSION}"
+    count = len(column.sessions)
+    if count < FEWEST_SESSIONS:
+        return f"median of {count} sessions, in brackets the range of the two, which {_TWO_SESSIONS}"
+    return f"median of {count} sessions, in brackets the range over sessions"
+
+
+def describe_sessions(column: TimingColumn, bounds: str) -> str:
+    """The sessions of a column, and the bounds of what was found in them."""
+    if column.spread == "rounds":
+        told = f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}"
+        return f"{told}, which {_ONE_SESSION}."
+    count = len(column.sessions)
+    told = f"{count} sessions of alternating rounds; range over sessions {bounds}"
+    return f"{told}, which {_TWO_SESSIONS}." if count < FEWEST_SESSIONS else f"{told}."
 
 
 def _format_length(condition: Condition) -> str | None:

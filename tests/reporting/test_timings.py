@@ -52,6 +52,34 @@ def test_sessions_are_pooled_by_their_median_with_their_range(pair, tmp_path):
     assert (own.value, own.low, own.high) == (18, 10, 20)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "note", "headline"),
+    [
+        (
+            "a",
+            "quartiles over rounds, which say nothing of how sessions differ",
+            "3.00–3.00×, which say nothing",
+        ),
+        (
+            "ab",
+            "the range of the two, which hardly tells the noise",
+            "3.00–3.00×, which hardly tells the noise.",
+        ),
+        ("abc", "in brackets the range over sessions.", "range over sessions 3.00–3.00×. At"),
+    ],
+)
+def test_a_range_of_fewer_than_three_sessions_is_told_to_be_none(trio, kit, sessions, note, headline):
+    """Guards a reader who takes two numbers for an interval."""
+    (trio.int8.path / "measurements" / "s1.json").unlink()
+    (trio.student.path / "measurements" / "s1.json").unlink()
+    for name in sessions:
+        trio.store.measure([(trio.teacher, kit.steady(12.0)), (trio.student, kit.steady(4.0))], session=name)
+    report = write_report(trio.runs[:2], trio.store.root.parent / "r", command="c")
+    for text in (render_html(report), render_markdown(report)):
+        assert note in text
+        assert headline in text
+
+
 def test_what_else_was_measured_is_told_under_its_own_condition(pair, kit, tmp_path):
     """The median over sessions; neither other shapes nor other threads have a part in it."""
     store, teacher, student = pair

@@ -98,7 +98,7 @@ def test_engines_go_by_their_makers_names():
         ("d", "openvino"),
         ("e", "onnxruntime"),
     ]
-    assert wording.describe_engines(timed) == "in PyTorch, but c and e in ONNX Runtime, d in OpenVINO"
+    assert wording.describe_engines(timed) == "in PyTorch, but c and e in ONNX Runtime; d in OpenVINO"
     assert wording.describe_engines(timed[:2]) == "in PyTorch"
     assert wording.name_engine("tensorrt") == "tensorrt"
 
