@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
-from compress.recipes.stages import Distill
+from compress.recipes.stages import Distill, Export
 from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import Caveat, CaveatKind, Row, Section
 from compress.reporting.scores import list_evaluations
 from compress.reporting.wording import (
+    format_change_with_range,
     format_condition,
     format_range,
     format_score,
@@ -293,6 +294,22 @@ def _other_engine(section: Section, _: Data) -> Iterator[Caveat]:
         yield from _about(section, "other-engine", found[engine], text)
 
 
+def _timing_control(section: Section, _: Data) -> Iterator[Caveat]:
+    """An export in the baseline's own format is the baseline: what its time differs by is what times differ by at no cause."""
+    base = section.find(section.baseline)
+    column = section.timing
+    other = column.find(base.run.id) if column else None
+    for row in _others(section):
+        stage, parents = row.run.stage, {parent.run_id for parent in row.run.parents}
+        copied = row.run.facts.get("layers_copied") is True
+        same = isinstance(stage, Export) and stage.format == "transformers" and not copied
+        own = column.find(row.run.id) if column and same and base.run.id in parents else None
+        if own and other and own.speedup and own.engine == other.engine:
+            found = format_change_with_range(own.speedup, "faster", "slower")
+            text = f"{{}} has the weights and the engine of {base.short} and was timed as {found}: differences of that size mean nothing."
+            yield from _about(section, "timing-spread", [row], text)
+
+
 RULES: tuple[Rule, ...] = (
     _different_data,
     _not_evaluated,
@@ -315,4 +332,5 @@ RULES: tuple[Rule, ...] = (
     _separate_sessions,
     _uncommitted_changes,
     _other_engine,
+    _timing_control,
 )

@@ -1,6 +1,7 @@
 import pytest
 
 from compress.noise import find_noise
+from compress.recipes.stages import Export
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.wording import format_share
@@ -211,6 +212,20 @@ def test_a_speed_up_between_engines_is_of_both(written, trio, kit, tmp_path):
     (path,) = trio.int8.path.glob("measurements/*.json")
     path.write_text(path.read_text().replace("onnxruntime", "pytorch-bf16", 1))
     assert "other-engine" not in kinds_of(trio.runs, tmp_path / "r")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_same_model_s_other_time_is_told_as_noise(kit, store, tmp_path, copied):
+    """Guards what machines do by themselves against being read as a gain; copied layers are another model's work."""
+    whole = store.add("whole", kit.FINETUNE, size=90, parameters=10)
+    changes = {"parents": [kit.child_of(whole, "model")], "facts": {"layers_copied": copied}}
+    again = store.add("whole", Export(format="transformers"), size=90, parameters=9, **changes)
+    for stored in (whole, again):
+        store.evaluate(stored, kit.answers(40))
+    store.measure([(whole, kit.steady(10.0)), (again, kit.steady(12.0))])
+    texts = [each.text for each in caveats_of([whole, again], tmp_path / "r") if each.kind == "timing-spread"]
+    told = "whole · for transformers has the weights and the engine of whole and was timed as 1.20× slower (1.20–1.20)"
+    assert [text.partition(":")[0] for text in texts] == ([] if copied else [told])
 
 
 def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):
