@@ -124,6 +124,12 @@ def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | No
     return next((timing for timing in found if timing), None)
 
 
+def list_engines(section: Section) -> list[tuple[str, str]]:
+    """Name and engine of every candidate that the comparison has a latency of, the baseline first."""
+    timed = [(one, one.find_timing(section.timing)) for one in list_candidates(section)]
+    return [(one.name, timing.engine) for one, timing in timed if timing]
+
+
 def find_front(section: Section) -> tuple[str, ...]:
     """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
     scored = [(each, each.score) for each in list_candidates(section) if each.comparable]

@@ -4,17 +4,19 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from compress.noise import WIDEST_SPREAD, relative_spread
-from compress.recipes.stages import Distill
+from compress.recipes.stages import Distill, Export
 from compress.reporting import score_caveats as scores
-from compress.reporting.candidates import list_candidates
+from compress.reporting.candidates import find_baseline, list_candidates
 from compress.reporting.data import RunData
 from compress.reporting.raising import Data, Rule, list_others, raise_about
 from compress.reporting.schema import Caveat, Row, Section
 from compress.reporting.wording import (
+    format_change_with_range,
     format_condition,
     format_range,
     format_share,
     format_significant,
+    name_runtime,
     name_task,
 )
 
@@ -169,6 +171,35 @@ def _uncommitted_changes(section: Section, data: Data) -> Iterator[Caveat]:
     yield from raise_about(section, "uncommitted-changes", rows, text)
 
 
+def _other_engine(section: Section, _: Data) -> Iterator[Caveat]:
+    """Who computes is a part of what is compared: a runtime may be the faster one for the very same model."""
+    base = find_baseline(section)
+    found: dict[str, list[Row]] = {}
+    for one in list_candidates(section):
+        if timing := one.find_timing(section.timing):
+            found.setdefault(name_runtime(timing.engine), []).extend(one.rows)
+    first, *others = found or {"": []}
+    for engine in others:
+        text = f"{base.name} was timed in {first}, {{}} in {engine}: what is told of speed is model and engine together."
+        yield from raise_about(section, "other-engine", found[engine], text)
+
+
+def _timing_control(section: Section, _: Data) -> Iterator[Caveat]:
+    """An export in the baseline's own format is the baseline: what its time differs by is what times differ by at no cause."""
+    base = section.find(section.baseline)
+    column = section.timing
+    other = column.find(base.run.id) if column else None
+    for row in list_others(section):
+        stage, parents = row.run.stage, {parent.run_id for parent in row.run.parents}
+        copied = row.run.facts.get("layers_copied") is True
+        same = isinstance(stage, Export) and stage.format == "transformers" and not copied
+        own = column.find(row.run.id) if column and same and base.run.id in parents else None
+        if own and other and own.speedup and own.engine == other.engine:
+            found = format_change_with_range(own.speedup, "faster", "slower")
+            text = f"{{}} has the weights and the engine of {base.short} and was timed as {found}: differences of that size mean nothing."
+            yield from raise_about(section, "timing-spread", [row], text)
+
+
 RULES: tuple[Rule, ...] = (
     scores.find_different_data,
     scores.find_not_evaluated,
@@ -191,4 +222,6 @@ RULES: tuple[Rule, ...] = (
     scores.find_several_evaluations,
     _separate_sessions,
     _uncommitted_changes,
+    _other_engine,
+    _timing_control,
 )

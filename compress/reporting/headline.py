@@ -4,13 +4,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, list_rivals
-from compress.reporting.schema import Caveat, Headline, Section, Timing, TimingColumn
+from compress.reporting.schema import Caveat, Headline, Section, Timing
 from compress.reporting.wording import (
+    describe_sessions,
+    describe_two_engines,
     format_change,
+    format_change_range,
     format_condition,
     format_range,
     format_score,
     format_share,
+    is_worse,
 )
 
 Choice = TypeVar("Choice")
@@ -38,7 +42,7 @@ def find_headline(section: Section) -> Headline | None:
         sentence=_word_sentence(section, one, timing),
         certainty=(
             ("Size", "Bytes on disk of weights and graph, the tokenizer apart: exact."),
-            ("Speed", _say_speed(section.timing, timing)),
+            ("Speed", _say_speed(section, one)),
             ("Score", _say_score(section, one)),
             *_say_published(section),
             ("Caveats", _say_caveats(section, one)),
@@ -107,17 +111,20 @@ def say_why_not(one: Candidate) -> str:
     )
 
 
-def _say_speed(column: TimingColumn | None, timing: Timing | None) -> str:
+def _say_speed(section: Section, one: Candidate) -> str:
+    column, timing = section.timing, one.find_timing(section.timing)
     if column is None or timing is None or timing.speedup is None:
         return "Not known: the two were never measured in one session whose rounds alternated."
-    bounds = format_range(timing.speedup, "ratio")
-    return f"{_say_sessions(column, bounds)} At {format_condition(column.condition)}, on {column.machine}."
-
-
-def _say_sessions(column: TimingColumn, bounds: str) -> str:
-    if column.spread == "sessions":
-        return f"{len(column.sessions)} sessions of alternating rounds; range over sessions {bounds}×."
-    return f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}×."
+    bounds = f"{format_change_range(timing.speedup)}×"
+    if is_worse(timing.speedup.value):
+        bounds += " slower"
+    where = f"At {format_condition(column.condition)}, on {column.machine}"
+    engines = [
+        (each.name, found.engine)
+        for each in (find_baseline(section), one)
+        if (found := each.find_timing(column))
+    ]
+    return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
 
 
 def _say_score(section: Section, one: Candidate) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.candidates import Candidate, find_baseline, list_candidates
+from compress.reporting.candidates import Candidate, find_baseline, list_candidates, list_engines
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -19,7 +19,7 @@ from compress.reporting.essentials import (
 from compress.reporting.headline import mark_caveats, say_why_not
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
-from compress.reporting.measured import list_known
+from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
@@ -42,7 +42,7 @@ def render_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(_filters())
-    environment.globals.update(frame=FRAME, several_seeds=wording.SEVERAL_SEEDS)
+    environment.globals.update(frame=FRAME, several_seeds=wording.SEVERAL_SEEDS, profiled=wording.PROFILED)
     script = (TEMPLATES / SCRIPT_FILE).read_text(encoding="utf-8")
     page = environment.get_template("page.html.j2").render(
         report=report,
@@ -83,8 +83,11 @@ def _filters() -> Mapping[str, Any]:
         "bounds": wording.format_range,
         "condition": wording.format_condition,
         "spread": wording.describe_spread,
+        "engine": wording.name_engine,
         "quantities": list_known,
+        "quantities_note": explain_known,
         "change": wording.format_change,
+        "change_with_range": wording.format_change_with_range,
         "agreement": wording.describe_agreement,
         "fidelity_note": wording.explain_fidelity,
         "overview_note": wording.explain_overview,
@@ -124,6 +127,7 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "figures": _list_figures(section, candidates, baseline),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "caveats": mark_caveats(section),
+        "engines": wording.describe_engines(list_engines(section)) if section.timing else None,
         "several": any(one.seeds for one in candidates),
         "groups": [
             (name_group(section, group), group, [section.find(run) for run in group.runs])
@@ -220,8 +224,10 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
     other = baseline.find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
         return _figure("– speed not compared", "no measuring session has both")
-    times = [wording.format_significant(timing.milliseconds.value) for timing in (other, own)]
-    text = f"{times[0]} → {times[1]} ms, {wording.format_condition(column.condition)}"
+    before, after = (wording.format_significant(timing.milliseconds.value) for timing in (other, own))
+    engine, another = (wording.name_engine(timing.engine) for timing in (own, other))
+    text = f"{before} ms{'' if engine == another else f' in {another}'} → {after} ms in {engine}"
+    text += f", {wording.format_condition(column.condition)}"
     return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
 
 

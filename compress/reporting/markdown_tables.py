@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterator
 
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, list_candidates, list_engines
 from compress.reporting.lineage import name_group
 from compress.reporting.markup import escape, tabulate
-from compress.reporting.measured import Quantity, list_known
+from compress.reporting.measured import Quantity, explain_known, list_known
 from compress.reporting.origins import ENTROPY
 from compress.reporting.schema import Fidelity, Interval, Overview, Section, Timing, TimingColumn
 from compress.reporting.wording import (
+    PROFILED,
     SEVERAL_SEEDS,
     describe_agreement,
+    describe_engines,
     describe_spread,
     explain_fidelity,
     format_bytes,
     format_change,
+    format_change_with_range,
     format_condition,
     format_count,
     format_range,
@@ -22,6 +25,7 @@ from compress.reporting.wording import (
     format_score,
     format_share,
     format_significant,
+    name_engine,
     name_task,
     say_constant,
 )
@@ -65,7 +69,8 @@ def tabulate_comparison(section: Section) -> Iterator[str]:
         note += f" {say_constant(section.constant)}"
     if column:
         note += (
-            f" Latency: {format_condition(column.condition)}; {column.machine}; {describe_spread(column)}."
+            f" Latency: {format_condition(column.condition)}; {column.machine}; {describe_spread(column)}. "
+            f"Timed {describe_engines(list_engines(section))}."
         )
     yield escape(note)
 
@@ -98,8 +103,7 @@ def _compare_speed(timing: Timing | None, *, base: bool) -> list[str]:
     times = _write(timing.milliseconds, "milliseconds")
     if timing.speedup is None:
         return [times, "baseline" if base else "not compared"]
-    faster = format_change(timing.speedup.value, "faster", "slower")
-    return [times, f"{faster} ({format_range(timing.speedup, 'ratio')})"]
+    return [times, format_change_with_range(timing.speedup, "faster", "slower")]
 
 
 def tabulate_seeds(section: Section) -> Iterator[str]:
@@ -165,7 +169,7 @@ def tabulate_timings(section: Section, column: TimingColumn) -> Iterator[str]:
     rows = [
         [
             escape(row.short),
-            escape(timing.engine),
+            escape(name_engine(timing.engine)),
             _write(timing.milliseconds, "milliseconds"),
             "baseline" if row.run.id == section.baseline else _write(timing.speedup, "ratio"),
             *(_write_known(timing, quantity) for quantity in quantities),
@@ -175,6 +179,9 @@ def tabulate_timings(section: Section, column: TimingColumn) -> Iterator[str]:
     ]
     titles = ["Model", "Engine", "ms a batch", "Times as fast", *(quantity.title for quantity in quantities)]
     yield from tabulate(titles, rows, words=2)
+    if note := explain_known(column):
+        yield ""
+        yield escape(note)
 
 
 def _write_known(timing: Timing, quantity: Quantity) -> str:
@@ -191,6 +198,9 @@ def tabulate_parts(section: Section) -> Iterator[str]:
             times = [f"{each.part} {format_significant(each.value)}" for each in row.parts.milliseconds]
             rows.append([escape(row.short), *(escape(", ".join(told) or "–") for told in (counts, times))])
     yield from tabulate(["Model", "Parameters", "Milliseconds"], rows, words=3)
+    if any(row.parts and row.parts.milliseconds for row in section.rows):
+        yield ""
+        yield escape(f"At {format_condition(section.timings[0].condition)}. {PROFILED}")
 
 
 def tabulate_ancestors(section: Section) -> Iterator[str]:

@@ -60,11 +60,12 @@ class SplitPair(Frozen):
 
 
 class SpeedPair(Frozen):
-    """How many times faster the first is than the second, where a measuring session has both."""
+    """How many times faster the first is than the second, where a measuring session has both; the engines of the two."""
 
     machine: str
     condition: Condition
     faster: Interval
+    engines: tuple[str, str]
     spread: Literal["sessions", "rounds"]
 
 
@@ -257,16 +258,17 @@ def _compare_speeds(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple
     for other in theirs:
         columns = compare_timings([*ours, *theirs], other.run.id)
         for own in ours:
-            timings = [(column, column.find(own.run.id)) for column in columns]
+            timings = [(column, column.find(own.run.id), column.find(other.run.id)) for column in columns]
             speeds = tuple(
                 SpeedPair(
                     machine=column.machine,
                     condition=column.condition,
                     faster=timing.speedup,
+                    engines=(timing.engine, reference.engine),
                     spread=column.spread,
                 )
-                for column, timing in timings
-                if timing and timing.speedup
+                for column, timing, reference in timings
+                if timing and reference and timing.speedup
             )
             if speeds:
                 return speeds

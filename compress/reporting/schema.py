@@ -30,6 +30,7 @@ CaveatKind = Literal[
     "parent-made-anew",
     "single-seed",
     "uncommitted-changes",
+    "other-engine",
 ]
 
 

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, list_candidates, list_engines
 from compress.reporting.headline import mark_caveats
 from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
+    describe_engines,
+    describe_two_engines,
     format_bytes,
     format_change,
+    format_change_range,
+    format_change_with_range,
     format_condition,
     format_count,
     format_difference,
@@ -100,7 +104,8 @@ def _list_notes(section: Section) -> Iterator[str]:
     if section.constant is not None:
         yield say_constant(section.constant)
     if column := section.timing:
-        yield f"{format_condition(column.condition)}; {column.machine}"
+        engines = describe_engines(list_engines(section))
+        yield f"{format_condition(column.condition)}; {column.machine}; timed {engines}"
 
 
 def _build_overview_table(overview: Overview) -> "RenderableType":
@@ -163,8 +168,8 @@ def _describe_timing(section: Section, one: Candidate) -> str:
     times = format_significant(timing.milliseconds.value)
     if timing.speedup is None:
         return _stack(times, timing.milliseconds, "milliseconds")
-    faster = format_change(timing.speedup.value, "faster", "slower")
-    return f"{times}\n{_stack(faster, timing.speedup, 'ratio')}"
+    faster = format_change_with_range(timing.speedup, "faster", "slower", between="\n")
+    return f"{times}\n{faster}"
 
 
 def _stack(value: str, interval: Interval, style: str) -> str:
@@ -237,8 +242,9 @@ def _list_savings(pair: "TaskPair") -> list[str]:
     for speed in pair.speeds:
         faster = format_change(speed.faster.value, "faster", "slower")
         spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
-        bounds = format_range(speed.faster, "ratio")
-        lines.append(
-            f"A is {faster} than B ({spread} {bounds}): {format_condition(speed.condition)}; {speed.machine}."
-        )
+        bounds = format_change_range(speed.faster)
+        ours, theirs = speed.engines
+        engines = describe_two_engines(("A", ours), ("B", theirs))
+        where = f"{format_condition(speed.condition)}; {speed.machine}; {engines}"
+        lines.append(f"A is {faster} than B ({spread} {bounds}): {where}.")
     return lines if pair.speeds else [*lines, "No measuring session has both: their speed is not compared."]

@@ -13,7 +13,7 @@ import numpy as np
 from compress.environment import Environment
 from compress.noise import list_latencies, round_medians
 from compress.reporting.data import RunData
-from compress.reporting.measured import QUANTITIES
+from compress.reporting.measured import tell_all
 from compress.reporting.schema import Condition, Interval, Timing, TimingColumn
 from compress.reporting.wording import describe_machine, describe_versions
 from compress.runs import Measurement, Session
@@ -146,12 +146,14 @@ def _pool(medians: Sequence[float], rounds: Sequence[float]) -> Interval:
 
 def _pool_quantities(run: str, condition: Condition, sessions: Sequence[Members]) -> dict[str, float]:
     """Name → median over the sessions, of what a column tells besides; what a session's record lacks is no condition of it."""
-    wanted = {quantity.name for quantity in QUANTITIES}
     under = condition.model_dump()
     found: dict[str, list[float]] = defaultdict(list)
     for members in sessions:
-        for measurement in members[run].measurements if run in members else ():
-            alike = all(under.get(name) == value for name, value in measurement.conditions.items())
-            if measurement.name in wanted and alike:
-                found[measurement.name].append(measurement.value)
+        recorded = {
+            measurement.name: measurement.value
+            for measurement in (members[run].measurements if run in members else ())
+            if all(under.get(name) == value for name, value in measurement.conditions.items())
+        }
+        for name, value in tell_all(recorded).items():
+            found[name].append(value)
     return {name: float(np.median(values)) for name, values in found.items()}

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
@@ -12,6 +12,18 @@ from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
 SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
 
+FEWEST_SESSIONS = 3
+"""Of fewer a range is no interval: another session is as likely to lie beyond it as within, or likelier."""
+_ONE_SESSION = "say nothing of how sessions differ"
+_TWO_SESSIONS = "hardly tells the noise"
+_ENGINES = {
+    "pytorch": "PyTorch",
+    "pytorch-bf16": "PyTorch (bfloat16)",
+    "quanto": "PyTorch (quanto)",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+PROFILED = "Milliseconds are profiled part by part, which itself costs time: read the shares, not the sum, which may exceed the latency."
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
     r"""
@@ -131,6 +143,31 @@ def format_change(ratio: float, better: str, worse: str) -> str:
     return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"
 
 
+def is_worse(ratio: float) -> bool:
+    """Whether `format_change` tells a ratio upside down."""
+    return ratio < 0.995
+
+
+def format_change_range(interval: Interval) -> str:
+    """The bounds of a ratio, in the sense in which `format_change` tells its value: of 1.11× slower 1.02–1.23."""
+    if not is_worse(interval.value):
+        return format_range(interval, "ratio")
+    low, high = (1 / bound if bound else math.inf for bound in (interval.high, interval.low))
+    return format_range(Interval(value=1 / interval.value, low=low, high=high), "ratio")
+
+
+def format_change_with_range(interval: Interval, better: str, worse: str, *, between: str = " ") -> str:
+    """A ratio in words with its bounds, both in the same sense: 1.11× slower (1.02–1.23).
+
+    Args:
+        interval: The ratio.
+        better: Where it is greater than 1.
+        worse: Where it is less.
+        between: What stands before the brackets.
+    """
+    return f"{format_change(interval.value, better, worse)}{between}({format_change_range(interval)})"
+
+
 def format_condition(condition: Condition) -> str:
     """A measuring condition in words: batch 1, 128 tokens, 1 thread, cpu."""
     plural = "" if condition.threads == 1 else "s"
@@ -143,11 +180,57 @@ def format_condition(condition: Condition) -> str:
     return ", ".join(part for part in parts if part) or "condition not recorded"
 
 
+def name_engine(engine: str) -> str:
+    """What its makers call an engine."""
+    return _ENGINES.get(engine, engine)
+
+
+def name_runtime(engine: str) -> str:
+    """The engine's name without what it computes in or with."""
+    return name_engine(engine).partition(" (")[0]
+
+
+def describe_engines(timed: Sequence[tuple[str, str]]) -> str:
+    """In which engines models were timed: in PyTorch, but a and b in ONNX Runtime.
+
+    Args:
+        timed: A model's name and its engine, first of the one that the others are compared with.
+    """
+    models: dict[str, list[str]] = {}
+    for name, engine in dict.fromkeys(timed):
+        models.setdefault(name_engine(engine), []).append(name)
+    first, *others = models
+    told = "; ".join(f"{join_names(models[engine])} in {engine}" for engine in others)
+    return f"in {first}, but {told}" if told else f"in {first}"
+
+
+def describe_two_engines(one: tuple[str, str], other: tuple[str, str]) -> str:
+    """The same of two models: a in PyTorch, b in ONNX Runtime; or both in PyTorch."""
+    engines = [name_engine(engine) for _, engine in (one, other)]
+    if engines[0] == engines[1]:
+        return f"both in {engines[0]}"
+    return f"{one[0]} in {engines[0]}, {other[0]} in {engines[1]}"
+
+
 def describe_spread(column: TimingColumn) -> str:
     """What the latencies of a column are, and their brackets."""
-    if column.spread == "sessions":
-        return f"median of {len(column.sessions)} sessions, in brackets the range over sessions"
-    return f"one session of {column.rounds} alternating rounds, in brackets the quartiles over rounds"
+    if column.spread == "rounds":
+        told = f"one session of {column.rounds} alternating rounds, in brackets the quartiles over rounds"
+        return f"{told}, which {_ONE_SESSION}"
+    count = len(column.sessions)
+    if count < FEWEST_SESSIONS:
+        return f"median of {count} sessions, in brackets the range of the two, which {_TWO_SESSIONS}"
+    return f"median of {count} sessions, in brackets the range over sessions"
+
+
+def describe_sessions(column: TimingColumn, bounds: str) -> str:
+    """The sessions of a column, and the bounds of what was found in them."""
+    if column.spread == "rounds":
+        told = f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}"
+        return f"{told}, which {_ONE_SESSION}."
+    count = len(column.sessions)
+    told = f"{count} sessions of alternating rounds; range over sessions {bounds}"
+    return f"{told}, which {_TWO_SESSIONS}." if count < FEWEST_SESSIONS else f"{told}."
 
 
 def _format_length(condition: Condition) -> str | None:
@@ -223,6 +306,14 @@ def _explain_speed(report: Report, overview: Overview) -> str:
     return "that of the tasks' own sessions, in brackets the least and the most"
 
 
+def _list_engines(report: Report, overview: Overview) -> Iterator[tuple[str, str]]:
+    """A model's name and its engine, of each of its timings that the overview tells."""
+    columns = [section.timing for section in report.sections if section.task in overview.timed]
+    for row in overview.rows:
+        timings = [column.find(run) for column in columns if column for run in row.runs]
+        yield from ((row.name, timing.engine) for timing in timings if timing)
+
+
 def explain_overview(report: Report, overview: Overview) -> str:
     """What the overview's numbers are, and which tasks of the report are no part of the mean, and why."""
     tasks = join_names([name_task(task) for task in overview.tasks])
@@ -233,6 +324,8 @@ def explain_overview(report: Report, overview: Overview) -> str:
     text += " Size: of a model's largest file; times smaller: the geometric mean over the tasks."
     if any(row.faster for row in overview.rows):
         text += f" Times as fast: {_explain_speed(report, overview)}."
+        if engines := list(_list_engines(report, overview)):
+            text += f" Timed {describe_engines(engines)}."
     if any(section.task in OUTSIDE_MEAN for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "

@@ -4,8 +4,8 @@
 
 Three models learn the sample task, each by the commands of a user: minilm-l6 (BERT), `albert-tiny` (one layer, used
 several times) and `albert-tiny-attention` (attention shared, a feed-forward network for each layer), the students from
-the first. Each is pruned, exported and quantized in every way there is. A ratio of latencies is one of medians within a
-session, over several sessions with fresh processes; points are differences to the model's own score, paired by
+the first. Each is pruned, exported and quantized in every way there is. A ratio of latencies is the report's: the median
+over sessions, each with fresh processes, of the median over rounds of two models' ratios in a round; points are differences to the model's own score, paired by
 examples. Finished runs are taken as they are, so that the same command resumes.
 """
 
@@ -27,6 +27,7 @@ from compress.recipes.pruning import Removal
 from compress.recipes.quantization import METHODS, PackedInt4
 from compress.recipes.stages import ExportFormat
 from compress.recovery import Recovery
+from compress.reporting.wording import FEWEST_SESSIONS
 from compress.runs import StoredRun
 from compress.workloads import Shape
 from tests.benchmarks.outcomes import describe_points, describe_times, points_gained, times_as_fast
@@ -90,8 +91,14 @@ class Comparison:
             f"MB: weights and graph. Score: on validation, which nothing was selected on; points are differences to the "
             f"model as it is, paired by examples. Times as fast as that model in fp32 under PyTorch, one thread, texts of "
             f"{self.length} tokens: medians of {self.sessions} sessions of {self.rounds} alternating rounds, and their "
-            f"range. What was taught again had {self.recovery.get('max_steps', 'its own number of')} steps. One seed."
+            f"range{self._warn()}. What was taught again had {self.recovery.get('max_steps', 'its own number of')} steps. One seed."
         )
+
+    def _warn(self) -> str:
+        if self.sessions >= FEWEST_SESSIONS:
+            return ""
+        shown = " (`export --format transformers`, where it copies no layers, is the model as it is once more, and shows it)"
+        return f", which of so few sessions hardly tells the noise{'' if self.only else shown}"
 
     def teach(self) -> list[StoredRun]:
         """The teacher on the task, and its students."""
@@ -195,6 +202,7 @@ def render(families: Sequence[Family]) -> str:
 
 def _rows(family: Family) -> Iterator[list[str]]:
     whole = family.whole
+    times = [times_as_fast(family.runs, whole, batch=batch) for batch in BATCHES]
     for words, stored in {"as it is": whole, **family.made}.items():
         yield [
             whole.run.name,
@@ -202,7 +210,7 @@ def _rows(family: Family) -> Iterator[list[str]]:
             f"{stored.run.artefact_bytes / 1e6:.2f}",
             f"{stored.evaluations[0].scores[0].value:.4f}",
             "" if stored is whole else describe_points(points_gained(stored, whole)),
-            *(describe_times(times_as_fast(stored, whole, batch=batch)) for batch in BATCHES),
+            *(describe_times(found[stored.run.id]) for found in times),
         ]
     for words in family.refused:
         yield [whole.run.name, words, "", "", "", *["refused"] * len(BATCHES)]

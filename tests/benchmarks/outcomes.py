@@ -1,26 +1,32 @@
 """What two runs of a store are beside each other: how many times as fast, and how many points better."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from compress.reporting.data import read_run_data
+from compress.reporting.schema import Interval
+from compress.reporting.timings import compare_timings
 from compress.runs import StoredRun
 from compress.statistics import Estimate, estimate_gain
-from tests.benchmarks.sessions import summarize
 
 
-def times_as_fast(run: StoredRun, reference: StoredRun, *, batch: int) -> dict[str, float]:
-    """The ratio of median latencies within a session; the median over their common sessions and its spread."""
-    ours, theirs = (dict(_latencies(each, batch)) for each in (run, reference))
-    return summarize([theirs[session] / ours[session] for session in ours if session in theirs])
+def times_as_fast(
+    runs: Sequence[StoredRun], reference: StoredRun, *, batch: int
+) -> dict[str, Interval | None]:
+    """Run's id → how many times as fast as the reference, as the report of these runs tells it.
 
-
-def _latencies(stored: StoredRun, batch: int) -> Iterator[tuple[str, float]]:
-    for session in stored.sessions:
-        for found in session.measurements:
-            if found.name == "latency" and found.conditions["batch"] == batch:
-                yield session.session, found.value
+    Args:
+        runs: That were measured together, the reference one of them.
+        reference: What the others are compared with; it has 1, and what no session has beside it None.
+        batch: Texts a batch.
+    """
+    columns = compare_timings([read_run_data(stored) for stored in runs], reference.run.id)
+    column = next((each for each in columns if each.condition.batch == batch), None)
+    found = {each.run: each.speedup for each in column.timings} if column else {}
+    whole = {reference.run.id: Interval(value=1, low=1, high=1)} if column else {}
+    return {stored.run.id: found.get(stored.run.id) for stored in runs} | whole
 
 
 def points_gained(run: StoredRun, reference: StoredRun) -> Estimate:
@@ -41,6 +47,6 @@ def describe_points(found: Estimate) -> str:
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
-def describe_times(found: dict[str, float]) -> str:
-    """A ratio and its spread over sessions."""
-    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+def describe_times(found: Interval | None) -> str:
+    """A ratio and its spread over sessions, or over the rounds of a single one."""
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})" if found else ""

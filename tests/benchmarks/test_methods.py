@@ -1,10 +1,20 @@
 """Every way is tried on every model by the product's own commands, and what cannot be stands there with its reason."""
 
+import csv
+
 from transformers import AutoModel
 
 from compress.runs import find_runs
 from tests.benchmarks.methods import main
 from tests.conftest import STUDENT, tiny_config
+
+
+def told_by_the_report(folder, model):
+    """How many times as fast at a batch of 1, as the table writes it."""
+    with (folder / "data" / "timings.csv").open() as file:
+        (row,) = (row for row in csv.DictReader(file) if (row["model"], row["batch"]) == (model, "1"))
+    value, low, high = (float(row[name]) for name in ("speedup", "speedup_low", "speedup_high"))
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def test_ways_are_compared_and_refused(tmp_path, task_file, tokenizer, capsys):
@@ -15,7 +25,7 @@ def test_ways_are_compared_and_refused(tmp_path, task_file, tokenizer, capsys):
     student.write_text(STUDENT)
     store, output = tmp_path / "runs", tmp_path / "report"
     arguments = f"""--teacher {teacher_dir} --students {student} --task {task_file} --store {store} --output-dir {output}
-        --sessions 1 --rounds 1 --length 16 --only embedding fp16 --training""".split()
+        --sessions 1 --rounds 3 --length 16 --only embedding fp16 --training""".split()
     arguments.append('{"max_steps": 4, "max_length": 32, "bf16": false}')
     main(arguments)
     told = capsys.readouterr().out
@@ -34,6 +44,7 @@ def test_ways_are_compared_and_refused(tmp_path, task_file, tokenizer, capsys):
     assert whole[5].startswith("1.00 (1.00 to 1.00)")
     assert float(half[5].split()[0]) > 0
     assert (output / "methods.md").read_text().endswith(told)
+    assert told_by_the_report(output / "methods-tiny-albert", "tiny-albert · fp16") == half[5]
     before = {stored.run.id: stored.run.started for stored in find_runs(store)}
     main(arguments)
     assert {stored.run.id: stored.run.started for stored in find_runs(store)} == before

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compress.noise import find_noise
+from compress.recipes.stages import Export
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
@@ -38,7 +39,7 @@ def change_stage(trio, **changes):
 
 def test_sound_data_raise_only_the_single_seed(written):
     (section,) = written.report.sections
-    assert {caveat.kind for caveat in section.caveats} == {"single-seed"}
+    assert {caveat.kind for caveat in section.caveats} == {"single-seed", "other-engine"}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,31 @@ def test_several_seeds_silence_the_single_seed(trio, kit, tmp_path):
     trio.store.evaluate(again, kit.answers(70, 43))
     (caveat,) = [c for c in caveats_of([*trio.runs, again], tmp_path / "r") if c.kind == "single-seed"]
     assert caveat.runs == (trio.teacher.run.id, trio.int8.run.id)  # rounded from one of the two alone
+
+
+def test_a_speed_up_between_engines_is_of_both(written, trio, kit, tmp_path):
+    """Guards a runtime's speed that is taken for the model's; only of what is compared, and only where engines differ."""
+    (text,) = (each.text for each in written.report.sections[0].caveats if each.kind == "other-engine")
+    assert text == (
+        "minilm-l6 was timed in PyTorch, albert-tiny · int8 in ONNX Runtime: what is told of speed is model and engine together."
+    )
+    (path,) = trio.int8.path.glob("measurements/*.json")
+    path.write_text(path.read_text().replace("onnxruntime", "pytorch-bf16", 1))
+    assert "other-engine" not in kinds_of(trio.runs, tmp_path / "r")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_same_model_s_other_time_is_told_as_noise(kit, store, tmp_path, copied):
+    """Guards what machines do by themselves against being read as a gain; copied layers are another model's work."""
+    whole = store.add("whole", kit.FINETUNE, size=90, parameters=10)
+    changes = {"parents": [kit.child_of(whole, "model")], "facts": {"layers_copied": copied}}
+    again = store.add("whole", Export(format="transformers"), size=90, parameters=9, **changes)
+    for stored in (whole, again):
+        store.evaluate(stored, kit.answers(40))
+    store.measure([(whole, kit.steady(10.0)), (again, kit.steady(12.0))])
+    texts = [each.text for each in caveats_of([whole, again], tmp_path / "r") if each.kind == "timing-spread"]
+    told = "whole · for transformers has the weights and the engine of whole and was timed as 1.20× slower (1.20–1.20)"
+    assert [text.partition(":")[0] for text in texts] == ([] if copied else [told])
 
 
 def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):

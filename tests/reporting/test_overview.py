@@ -167,6 +167,7 @@ def test_one_task_s_times_speak_for_all_where_the_length_was_given(add, kit, sto
     text = render_markdown(report)
     assert "| 4.00× (3.00–6.00) |" in text.partition("## Task")[0]
     assert "on RTE (batch 1, 128 tokens, 1 thread, cpu), median of 3 sessions, in brackets the range" in text
+    assert "over sessions. Timed in PyTorch." in text
 
 
 def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported):

@@ -1,14 +1,19 @@
 import base64
 import hashlib
+import io
 import re
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from compress.reporting import write_report
+from compress.reporting.data import read_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
-from compress.runs import Parent
+from compress.reporting.pairwise import compare_in_report, compare_stored
+from compress.reporting.terminal import render_pairwise, render_table
+from compress.runs import Parent, read_run
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202e|`*_[x](http://evil)"
 
@@ -94,6 +99,42 @@ def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit):
         assert [len(row) for row in cells] == [columns] * models
         assert {" ".join(row) for row in cells} <= set(page.rows), title
     assert "batch 32, 128 tokens, 1 thread, cpu; " in text
+
+
+def test_a_speed_up_is_told_with_both_engines(written):
+    """Guards a runtime's speed that is taken for the model's."""
+    page, text = render_html(written.report), render_markdown(written.report)
+    printed = io.StringIO()
+    Console(file=printed, width=100, color_system=None).print(render_table(written.report))
+    for told in (page, text):
+        assert "; minilm-l6 in PyTorch, albert-tiny · int8 in ONNX Runtime." in told
+        assert "Timed in PyTorch, but albert-tiny · int8 in ONNX Runtime." in told
+    assert "12.2 ms in PyTorch → 1.53 ms in ONNX Runtime, batch 1" in page
+    assert "but albert-tiny · int8 in ONNX Runtime" in " ".join(printed.getvalue().split())
+    assert "| albert-tiny · int8 | ONNX Runtime |" in text
+    same = written.trio.student.run.id, written.trio.teacher.run.id
+    (pair,) = compare_in_report(read_data(written.path), *same).tasks
+    (other,) = compare_in_report(read_data(written.path), written.trio.int8.run.id, same[1]).tasks
+    assert pair.speeds[0].engines == ("pytorch", "pytorch")
+    assert other.speeds[0].engines == ("onnxruntime", "pytorch")
+
+
+def test_a_slowdown_and_its_range_are_told_in_one_sense(kit, store, tmp_path):
+    """Guards a value of times slower beside a range of times faster, which does not even hold it."""
+    trio = kit.build_trio(store, measure=False)
+    for name, slow in (("a", 15.0), ("b", 16.0), ("c", 20.0)):
+        store.measure([(trio.teacher, kit.steady(12.0)), (trio.int8, kit.steady(slow))], session=name)
+    report = write_report(trio.runs, tmp_path / "report", command="c")
+    printed = io.StringIO()
+    Console(file=printed, width=100, color_system=None).print(render_table(report))
+    pages = [render_html(report), render_markdown(report)]
+    assert all("1.33× slower (1.25–1.67)" in text for text in pages)
+    assert all("range over sessions 1.25–1.67× slower." in text for text in pages)
+    assert "(1.25–1.67)" in printed.getvalue()
+    compared = io.StringIO()
+    pair = compare_stored(*(read_run(stored.path) for stored in (trio.int8, trio.teacher)))
+    Console(file=compared, width=300, color_system=None).print(render_pairwise(pair))
+    assert "A is 1.33× slower than B (range over sessions 1.25–1.67)" in compared.getvalue()
 
 
 class TestHtml:

@@ -123,6 +123,7 @@ class TestCommand:
         ):
             assert part in text
         assert "8.00× faster than B" in text
+        assert "; A in ONNX Runtime, B in PyTorch." in text
         assert "McNemar, validation: both right" in text
         assert "(mid-p)" in text
 

@@ -61,6 +61,13 @@ def test_the_pages_tell_the_parts(profiled):
     )
 
 
+def test_parts_that_add_up_to_more_than_the_latency_are_explained(profiled):
+    """Guards readers who take the sum for a second latency."""
+    note = "which itself costs time: read the shares, not the sum"
+    assert note in render_html(profiled)
+    assert note in render_markdown(profiled)
+
+
 def test_older_sessions_leave_the_bars_out(written):
     assert "Where parameters" not in render_html(written.report)
     assert "Where parameters" not in render_markdown(written.report)

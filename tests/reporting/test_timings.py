@@ -1,9 +1,16 @@
+import csv
+
 import pytest
 
+from compress.reporting import write_report
 from compress.reporting.data import read_data, write_data
+from compress.reporting.html import render_html
+from compress.reporting.markdown import render_markdown
 from compress.reporting.measured import list_known
+from compress.reporting.sheets import render_sheets
 from compress.reporting.timings import compare_timings
 from compress.reporting.wording import format_condition
+from compress.runs import read_run
 
 
 @pytest.fixture
@@ -45,6 +52,34 @@ def test_sessions_are_pooled_by_their_median_with_their_range(pair, tmp_path):
     assert (own.value, own.low, own.high) == (18, 10, 20)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "note", "headline"),
+    [
+        (
+            "a",
+            "quartiles over rounds, which say nothing of how sessions differ",
+            "3.00–3.00×, which say nothing",
+        ),
+        (
+            "ab",
+            "the range of the two, which hardly tells the noise",
+            "3.00–3.00×, which hardly tells the noise.",
+        ),
+        ("abc", "in brackets the range over sessions.", "range over sessions 3.00–3.00×. At"),
+    ],
+)
+def test_a_range_of_fewer_than_three_sessions_is_told_to_be_none(trio, kit, sessions, note, headline):
+    """Guards a reader who takes two numbers for an interval."""
+    (trio.int8.path / "measurements" / "s1.json").unlink()
+    (trio.student.path / "measurements" / "s1.json").unlink()
+    for name in sessions:
+        trio.store.measure([(trio.teacher, kit.steady(12.0)), (trio.student, kit.steady(4.0))], session=name)
+    report = write_report(trio.runs[:2], trio.store.root.parent / "r", command="c")
+    for text in (render_html(report), render_markdown(report)):
+        assert note in text
+        assert headline in text
+
+
 def test_what_else_was_measured_is_told_under_its_own_condition(pair, kit, tmp_path):
     """The median over sessions; neither other shapes nor other threads have a part in it."""
     store, teacher, student = pair
@@ -79,6 +114,25 @@ def test_what_else_was_measured_is_told_under_its_own_condition(pair, kit, tmp_p
         "peak_memory",
     }
     assert {each.name for each in list_known(column)} == column.find(student.run.id).quantities.keys()
+
+
+def test_memory_for_the_model_is_what_the_process_did_not_hold_before(pair, kit, tmp_path):
+    """Guards a peak that is Python's and its libraries' for the most part, and so the same for any model; by session."""
+    store, teacher, student = pair
+    for name, held in (("a", 240e6), ("b", 290e6), ("c", 270e6)):
+        store.measure([(teacher, [[10]]), (student, [[5]])], session=name)
+        before = kit.measurement("baseline_memory", "bytes", (), value=held)
+        other = kit.measurement("baseline_memory", "bytes", (), value=1e6, conditions={"threads": 2})
+        add(kit, student, name, before, other)
+    report = write_report([read_run(each.path) for each in (teacher, student)], tmp_path / "r", command="c")
+    (column,) = report.sections[0].timings
+    assert column.find(student.run.id).quantities["model_memory"] == 30e6
+    assert "model_memory" not in column.find(teacher.run.id).quantities
+    for text in (render_html(report), render_markdown(report)):
+        assert "30.0 MB" in text
+        assert text.count("that peak less what the process held before it loaded the model") == 1
+    first, *lines = csv.reader(render_sheets(report)["timings.csv"].splitlines())
+    assert {line[first.index("model_bytes")] for line in lines} == {"30000000", ""}
 
 
 def test_separate_sessions_of_two_models_give_no_ratio(pair, kit, tmp_path):
@@ -157,7 +211,6 @@ def test_quantities_that_no_column_shows_change_nothing(pair, kit, tmp_path):
     before = columns_of([teacher, student], tmp_path / "a", teacher)
     shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"}
     more = (
-        kit.measurement("baseline_memory", "bytes", [[1e8]], value=1e8),
         kit.measurement("part_latency", "ms", [[4.0]], value=4.0, conditions={**shape, "part": "attention"}),
         kit.measurement("parameters", "parameters", [[9.0]], value=9, conditions={"part": "attention"}),
         kit.measurement("file_bytes", "bytes", [[9.0]], value=9, conditions={"file": "model.onnx"}),

@@ -75,6 +75,34 @@ def test_ratios_in_words(ratio, text):
     assert wording.format_change(ratio, "faster", "slower") == text
 
 
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((4, 2, 5), "4.00× faster (2.00–5.00)"),
+        ((0.5, 0.25, 0.8), "2.00× slower (1.25–4.00)"),
+        ((0.8, 0.5, 1.25), "1.25× slower (0.800–2.00)"),
+        ((0.998, 0.5, 2), "no faster (0.500–2.00)"),
+    ],
+)
+def test_a_ratio_and_its_bounds_are_told_in_one_sense(bounds, text):
+    """Guards a value of times slower beside bounds of times faster, which do not even hold it."""
+    interval = Interval(value=bounds[0], low=bounds[1], high=bounds[2])
+    assert wording.format_change_with_range(interval, "faster", "slower") == text
+
+
+def test_engines_go_by_their_makers_names():
+    timed = [
+        ("a", "pytorch"),
+        ("b", "pytorch"),
+        ("c", "onnxruntime"),
+        ("d", "openvino"),
+        ("e", "onnxruntime"),
+    ]
+    assert wording.describe_engines(timed) == "in PyTorch, but c and e in ONNX Runtime; d in OpenVINO"
+    assert wording.describe_engines(timed[:2]) == "in PyTorch"
+    assert wording.name_engine("tensorrt") == "tensorrt"
+
+
 def test_ranges():
     interval = Interval(value=0.9, low=-0.0501, high=0.951)
     assert wording.format_range(interval, "score") == "−0.050–0.951"
