@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.reporting import check_report
-from compress.reporting.compare import compare
-from compress.reporting.data import read_data
+from compress.reporting import _check
 from compress.reporting.essentials import list_commands
 from compress.reporting.index import INDEX_FILE, list_reports, render_index
 
@@ -19,14 +17,19 @@ LARGEST_PAGE = 500_000
 
 
 @cache
+def checked(folder):
+    """The report and what is wrong with it: once for all tests, as intervals of many runs take their time."""
+    return _check(folder)
+
+
 def report_of(folder):
-    return compare(read_data(folder))
+    return checked(folder)[0]
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_a_committed_report_follows_from_its_data(folder):
     """Guards pages that a change of ours would word anew, left as they were."""
-    assert check_report(folder) == []
+    assert checked(folder)[1] == []
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
