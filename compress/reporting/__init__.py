@@ -105,7 +105,8 @@ def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> l
     """What is wrong with a report; empty where it is sound.
 
     It is sound where every data file has its checksum, every recorded score follows from the predictions
-    beside it, pages and sheets follow from the data byte by byte, and, with `runs`, the data are what they hold now.
+    beside it, pages and sheets follow from the data byte by byte, nothing else lies beside them, and, with `runs`, the
+    data are what they hold now.
 
     Raises:
         CompressError: The data are whole but cannot be read, for instance by this version.
@@ -119,9 +120,10 @@ def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
     from compress.reporting.compare import compare
     from compress.reporting.scores import find_false_scores
 
-    problems = find_altered_files(report_dir)
-    if problems:
-        return None, problems
+    problems = [f"{name} is no part of the report" for name in _list_strange(report_dir)]
+    altered = find_altered_files(report_dir)
+    if altered:
+        return None, [*altered, *problems]
     data = read_data(report_dir)
     report = compare(data)
     for name, text in _render_derived(report).items():
@@ -146,13 +148,18 @@ def _name_report(runs: Sequence[StoredRun]) -> str:
     return f"{len(runs)} run{'s' * (len(runs) != 1)} compared on {tasks}"
 
 
+def _list_strange(folder: Path) -> list[str]:
+    """What lies in a report's directory and was never written there by one."""
+    return sorted({path.name for path in folder.iterdir()} - {DATA, "index.html", "README.md"})
+
+
 def _check_target(output_dir: Path) -> None:
     """Refuse a directory that is no report, before anything in it is replaced."""
     if not output_dir.exists():
         return
     if not output_dir.is_dir():
         raise CompressError(f"{output_dir} is a file.", "Choose another --output-dir.")
-    strange = sorted({path.name for path in output_dir.iterdir()} - {DATA, "index.html", "README.md"})
+    strange = _list_strange(output_dir)
     empty = not any(output_dir.iterdir())
     if strange or not (empty or (output_dir / DATA / MANIFEST_FILE).is_file()):
         raise CompressError(

@@ -64,6 +64,22 @@ def test_a_missing_page_is_found(report_dir):
     assert check_report(report_dir) == ["README.md is missing"]
 
 
+@pytest.mark.parametrize("name", ["evil.html", ".hidden", "évil"])
+def test_what_was_laid_beside_the_pages_is_found(report_dir, name):
+    """Guards a page that nobody made from the data, vouched for with the report that it lies in."""
+    (report_dir / name).write_text("trust me")
+    assert check_report(report_dir) == [f"{name} is no part of the report"]
+    (report_dir / "data" / "SHA256SUMS").unlink()
+    assert f"{name} is no part of the report" in check_report(report_dir)
+    folder = report_dir.parent
+    assert f"report: {name} is no part of the report" in check_reports(folder)
+
+
+def test_a_folder_beside_the_pages_is_found(report_dir):
+    (report_dir / "more").mkdir()
+    assert check_report(report_dir) == ["more is no part of the report"]
+
+
 def forge(report_dir, name, change):
     """Change a data file and make its checksum fit."""
     data = report_dir / "data"
