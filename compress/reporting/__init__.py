@@ -54,13 +54,13 @@ def render_again(output_dir: Path) -> None:
     Raises:
         CompressError: It is neither, or data are not what was written, or cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, is_report, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, is_report, list_notes, list_reports, render_index
 
     if is_report(output_dir):
         _replace_derived(output_dir)
         return
     reports = {report_dir.name: _replace_derived(report_dir) for report_dir in list_reports(output_dir)}
-    (output_dir / INDEX_FILE).write_bytes(render_index(reports).encode())
+    (output_dir / INDEX_FILE).write_bytes(render_index(reports, list_notes(output_dir)).encode())
 
 
 def _replace_derived(report_dir: Path) -> Report:
@@ -86,7 +86,7 @@ def check_reports(output_dir: Path) -> list[str]:
     Raises:
         CompressError: It holds no report, or the data of one cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
 
     found: list[str] = []
     reports = {}
@@ -96,8 +96,10 @@ def check_reports(output_dir: Path) -> list[str]:
         if report is not None:
             reports[report_dir.name] = report
     index = output_dir / INDEX_FILE
-    if not found and (not index.is_file() or index.read_bytes() != render_index(reports).encode()):
-        found.append(f"{INDEX_FILE} does not follow from the reports")
+    if not found:
+        expected = render_index(reports, list_notes(output_dir)).encode()
+        if not index.is_file() or index.read_bytes() != expected:
+            found.append(f"{INDEX_FILE} does not follow from the reports")
     return found
 
 

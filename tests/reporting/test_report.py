@@ -138,6 +138,27 @@ def test_a_directory_of_reports_is_rendered_and_checked_as_one(written, tmp_path
         render_again(tmp_path / "elsewhere")
 
 
+def test_an_index_links_what_else_is_to_be_read(written, tmp_path):
+    """Guards hand-made overviews that nobody finds; a heading is text, and what is in it no markup."""
+    reports = tmp_path / "reports"
+    shutil.copytree(written.path, reports / "one")
+    render_again(reports)
+    assert "Also here" not in (reports / "README.md").read_text()
+    (reports / "some notes.md").write_text("Before it\n\n## <b>Half of [it](evil) ##\n\n# Later\n")
+    (reports / "plain.md").write_text("No heading: #nothing\n")
+    assert check_reports(reports) == ["README.md does not follow from the reports"]
+    render_again(reports)
+    index = (reports / "README.md").read_text()
+    links = index.partition("## Also here\n\n")[2].splitlines()[:2]
+    assert links == [
+        "- [plain.md](plain.md)",
+        "- [\\<b\\>Half of \\[it\\](evil)](some%20notes.md)",
+    ]
+    assert check_reports(reports) == []
+    (reports / "plain.md").write_text("# Another\n")
+    assert check_reports(reports) == ["README.md does not follow from the reports"]
+
+
 def rewrite_answers(change):
     """Change an evaluation's table of predictions, a dictionary of columns."""
 
