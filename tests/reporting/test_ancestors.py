@@ -239,6 +239,38 @@ class TestPages:
             "distill",
         ]
 
+    def test_commands_of_what_the_report_has_no_record_of_are_told(self, kit, store, tmp_path):
+        """Guards commands that name a model which none of them makes: another task's, which a teacher went on from."""
+        shape = {"size": 9, "parameters": 9}
+        other = kit.TASK.model_copy(update={"name": "mnli"})
+        first = store.add("bert-mini", kit.FINETUNE, task=other, command="compress finetune A", **shape)
+        teacher = store.add(
+            "bert-mini",
+            kit.FINETUNE,
+            parents=[kit.child_of(first, "model")],
+            lineage=first.run.descent,
+            command="compress finetune B",
+            **shape,
+        )
+        student = store.add(
+            "albert-tiny",
+            kit.DISTILL,
+            parents=[kit.child_of(teacher, "teacher")],
+            lineage=[
+                each.model_copy(update={"command": f"{each.command} --as-it-was"})
+                for each in teacher.run.descent
+            ],
+            command="compress distill C",
+            **shape,
+        )
+        report = compare(write([student, teacher], tmp_path / "report"))
+        assert list_commands(report) == (
+            "compress finetune A",
+            "compress finetune B",
+            "compress distill C",
+            "compress report runs/sample",
+        )
+
     def test_the_readme_has_their_numbers(self, ancestry, tmp_path):
         write_report(ancestry.runs, tmp_path / "report", command="c")
         lines = (tmp_path / "report" / "README.md").read_text(encoding="utf-8").splitlines()
