@@ -7,6 +7,7 @@ from functools import partial
 from compress.kinds import Known, others_than
 from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.stages import (
+    COMPUTED,
     Distill,
     Export,
     Finetune,
@@ -15,24 +16,17 @@ from compress.recipes.stages import (
     Pretrain,
     Prune,
     Quantize,
-    Stage,
+    head_of,
 )
+from compress.reporting.earlier import find_before, list_earlier
 from compress.reporting.schema import Link, Section, SeedGroup
+from compress.reporting.wording import name_task
 from compress.runs import Parent, Run
-
-GONE_ON_WITH = frozenset({"model", "student"})
-"""The roles of parents whose weights a run goes on with."""
 
 
 def _parent_runs(run: Run, known: Known) -> list[Run]:
     found = (known.get(parent.run_id or "") for parent in run.parents)
     return [made for made in found if made is not None]
-
-
-def _find_before(run: Run, known: Known) -> Run | None:
-    """The known run whose weights a run went on with."""
-    found = (known.get(parent.run_id or "") for parent in run.parents if parent.role in GONE_ON_WITH)
-    return next((made for made in found if made is not None), None)
 
 
 def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
@@ -41,7 +35,7 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
     Args:
         run: The run.
         known: Those that it may have been made from.
-        copies: Whether it says how often texts were copied, which a recipe may decide by the task.
+        copies: Whether it says what a recipe may decide by the task: how often texts were copied, what was learned first.
     """
     stage = run.stage
     if isinstance(stage, Distill) and stage.student is not None:
@@ -51,9 +45,11 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
     if isinstance(stage, General):
         return f"general stage ({stage.method}) from {_name_teachers(run)}"
     if isinstance(stage, Finetune):
-        return _describe_finetuning(run, known) if stage.built_anew is None else "trained on the labels alone"
+        if stage.built_anew is not None:
+            return "trained on the labels alone"
+        return _describe_finetuning(run, known, first=copies)
     others = others_than(run, known)
-    parent = _find_before(run, others)
+    parent = find_before(run, others)
     before = f"{describe_making(parent, others, copies=copies)} · " if parent else ""
     return f"{before}{_shorten_stage(run)}"
 
@@ -63,19 +59,23 @@ def _name_teachers(run: Run) -> str:
     return " and ".join(teachers) or "an unnamed teacher"
 
 
-def _describe_finetuning(run: Run, known: Known) -> str:
-    """With what the model learned here of a language before, which another of its name may not have."""
-    pretraining = [stage for stage in _list_earlier(run, known) if isinstance(stage, Pretrain)]
+def _describe_finetuning(run: Run, known: Known, *, first: bool) -> str:
+    """With what the model learned here before, which another of its name may not have: other tasks, a language."""
+    text = " ".join(filter(None, ["fine-tuned", first and _tell_first(known, run)]))
+    pretraining = [stage for stage, _ in list_earlier(run, known) if isinstance(stage, Pretrain)]
     if any(stage.new for stage in pretraining):
-        return "fine-tuned, pretrained here from nothing"
-    return "fine-tuned, pretrained further here" if pretraining else "fine-tuned"
+        return f"{text}, pretrained here from nothing"
+    return f"{text}, pretrained further here" if pretraining else text
 
 
-def _list_earlier(run: Run, known: Known) -> list[Stage]:
-    """The stages that a run's weights went through before its own, the first one first."""
-    others = others_than(run, known)
-    parent = _find_before(run, others)
-    return [*_list_earlier(parent, others), parent.stage] if parent else []
+def _tell_first(known: Known, run: Run) -> str:
+    """The other tasks that its weights learned before its own: (MNLI first)."""
+    learned = [
+        each.place
+        for each in list_earlier(run, known)
+        if head_of(each.stage) == "task" and not isinstance(each.stage, COMPUTED) and each.place != run.place
+    ]
+    return f"({', then '.join(map(name_task, dict.fromkeys(learned)))} first)" if learned else ""
 
 
 def describe_pretraining(stage: Pretrain) -> str:
@@ -170,7 +170,7 @@ def _last_stages(run: Run, known: Known) -> list[str]:
     if not (isinstance(stage, Distill) and stage.student is None):
         return []
     others = others_than(run, known)
-    before = _find_before(run, others)
+    before = find_before(run, others)
     pruned = _last_stages(before, others) if before and isinstance(before.stage, Prune) else []
     return [*pruned, _shorten_stage(run)]
 
@@ -178,7 +178,7 @@ def _last_stages(run: Run, known: Known) -> list[str]:
 def _tell_pruning(known: Known, run: Run) -> str:
     """What was taken away in all stages before."""
     return ", ".join(
-        describe_pruning(stage) for stage in _list_earlier(run, known) if isinstance(stage, Prune)
+        describe_pruning(stage) for stage, _ in list_earlier(run, known) if isinstance(stage, Prune)
     )
 
 
