@@ -1,8 +1,6 @@
-"""What each run was made from, and what it is called: labels, arrows, families."""
+"""What each run was made from: labels, arrows, families."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from compress.kinds import Known, others_than
 from compress.recipes.quantization import QuantizationMethod
@@ -16,6 +14,7 @@ from compress.recipes.stages import (
     Pretrain,
     Prune,
     Quantize,
+    Stage,
     head_of,
 )
 from compress.reporting.earlier import find_before, list_earlier
@@ -50,8 +49,12 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
         return _describe_finetuning(run, known, first=copies)
     others = others_than(run, known)
     parent = find_before(run, others)
-    before = f"{describe_making(parent, others, copies=copies)} · " if parent else ""
-    return f"{before}{_shorten_stage(run)}"
+    before = (
+        [describe_making(parent, others, copies=copies)]
+        if parent
+        else [shorten_stage(stage) for stage, _ in list_earlier(run, known)]
+    )
+    return " · ".join([*before, shorten_run(run)])
 
 
 def _name_teachers(run: Run) -> str:
@@ -61,14 +64,14 @@ def _name_teachers(run: Run) -> str:
 
 def _describe_finetuning(run: Run, known: Known, *, first: bool) -> str:
     """With what the model learned here before, which another of its name may not have: other tasks, a language."""
-    text = " ".join(filter(None, ["fine-tuned", first and _tell_first(known, run)]))
+    text = " ".join(filter(None, ["fine-tuned", tell_first(run, known) if first else ""]))
     pretraining = [stage for stage, _ in list_earlier(run, known) if isinstance(stage, Pretrain)]
     if any(stage.new for stage in pretraining):
         return f"{text}, pretrained here from nothing"
     return f"{text}, pretrained further here" if pretraining else text
 
 
-def _tell_first(known: Known, run: Run) -> str:
+def tell_first(run: Run, known: Known) -> str:
     """The other tasks that its weights learned before its own: (MNLI first)."""
     learned = [
         each.place
@@ -91,13 +94,16 @@ def describe_pruning(stage: Prune) -> str:
     return f"pruned ({stage.describe()}{judged})"
 
 
-def _describe_recovery(run: Run, stage: Distill) -> str:
-    """What is taught again: after pruning, or before rounding; by itself as it was, unless another is named."""
+def _describe_recovery(stage: Distill, by: str) -> str:
+    """What is taught again: after pruning, or before rounding."""
+    simulated = stage.simulates
+    return f"{f'trained for {_name_method(simulated)}' if simulated else 'recovered'}{by}"
+
+
+def _tell_other_teacher(run: Run) -> str:
+    """Who taught again, where that is not the model as it was."""
     teachers = _name_teachers(run)
-    by = "" if teachers == run.name else f" by {teachers}"
-    if stage.simulates is not None:
-        return f"trained for {_name_method(stage.simulates)}{by}"
-    return f"recovered{by}"
+    return "" if teachers == run.name else f" by {teachers}"
 
 
 def _name_method(method: QuantizationMethod) -> str:
@@ -127,91 +133,29 @@ PARTICULARS = (_tell_general, _tell_copies, _tell_start)
 """What may differ between two runs of a method: what it went without, how often texts were copied."""
 
 
-def _shorten_stage(run: Run) -> str:
-    """A stage in one word, for labels."""
-    match run.stage:
+def shorten_run(run: Run) -> str:
+    """A run's stage in one word, for labels."""
+    return shorten_stage(run.stage, by=_tell_other_teacher(run))
+
+
+def shorten_stage(stage: Stage, by: str = "") -> str:
+    """A stage in one word; `by` says who taught again."""
+    match stage:
         case Finetune():
-            text = "fine-tuned" if run.stage.built_anew is None else "labels alone"
+            text = "fine-tuned" if stage.built_anew is None else "labels alone"
         case Distill():
-            text = run.stage.method if run.stage.student else _describe_recovery(run, run.stage)
+            text = stage.method if stage.student else _describe_recovery(stage, by)
         case Quantize():
-            text = _name_method(run.stage.method)
+            text = _name_method(stage.method)
         case Pretrain():
-            text = describe_pretraining(run.stage)
+            text = describe_pretraining(stage)
         case General() | Intermediate():
-            text = f"{run.stage.kind} stage"
+            text = f"{stage.kind} stage"
         case Export():
-            text = f"for {run.stage.format}"
+            text = f"for {stage.format}"
         case Prune():
-            text = describe_pruning(run.stage)
+            text = describe_pruning(stage)
     return text
-
-
-def name_runs(runs: Sequence[Run], known: Known) -> dict[str, str]:
-    """The shortest name for each run that no other has: name, and of stages, particulars, seed and key what differs.
-
-    Args:
-        runs: That are named.
-        known: These, and others that they may have been made from.
-    """
-    plain = {run.id: " · ".join([run.name, *_last_stages(run, known)]) for run in runs}
-    told = _add_detail(runs, plain, _shorten_stage)
-    told = _add_detail(runs, told, partial(_tell_pruning, known))
-    for tell in PARTICULARS:
-        told = _add_detail(runs, told, partial(_tell, tell))
-    return tell_apart(runs, told)
-
-
-def _last_stages(run: Run, known: Known) -> list[str]:
-    """What was done to a finished model: the last stage, and where a pruned one recovered, the pruning."""
-    stage = run.stage
-    if isinstance(stage, Quantize | Export | Prune):
-        return [_shorten_stage(run)]
-    if not (isinstance(stage, Distill) and stage.student is None):
-        return []
-    others = others_than(run, known)
-    before = find_before(run, others)
-    pruned = _last_stages(before, others) if before and isinstance(before.stage, Prune) else []
-    return [*pruned, _shorten_stage(run)]
-
-
-def _tell_pruning(known: Known, run: Run) -> str:
-    """What was taken away in all stages before."""
-    return ", ".join(
-        describe_pruning(stage) for stage, _ in list_earlier(run, known) if isinstance(stage, Prune)
-    )
-
-
-def _tell(tell: Callable[[Run, Distill], str], run: Run) -> str:
-    return tell(run, run.stage) if isinstance(run.stage, Distill) else ""
-
-
-def tell_apart(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, str]:
-    """The names, by the runs' ids, with seed and key added where several runs share one and differ in them."""
-    details: tuple[Callable[[Run], str], ...] = (
-        lambda run: f"seed {run.seed}",
-        lambda run: run.key,
-        lambda run: run.id,
-    )
-    told = dict(names)
-    for detail in details:
-        told = _add_detail(runs, told, detail)
-    return told
-
-
-def _add_detail(
-    runs: Sequence[Run], names: Mapping[str, str], detail: Callable[[Run], str]
-) -> dict[str, str]:
-    """Add a detail to the names that several runs share, where it differs between these runs."""
-    details: dict[str, set[str]] = defaultdict(set)
-    for run in runs:
-        details[names[run.id]].add(detail(run))
-    return {
-        run.id: " · ".join(filter(None, [names[run.id], detail(run)]))
-        if len(details[names[run.id]]) > 1
-        else names[run.id]
-        for run in runs
-    }
 
 
 def find_family(run: Run, known: Known) -> str | None:
