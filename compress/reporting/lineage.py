@@ -210,5 +210,10 @@ def name_group(section: Section, group: SeedGroup) -> str:
 
 
 def _common_name(section: Section, group: SeedGroup) -> str:
-    parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
-    return " · ".join(names[0] for names in parts if len(set(names)) == 1)
+    return join_common([section.find(run).short for run in group.runs])
+
+
+def join_common(names: Sequence[str]) -> str:
+    """The parts that names have in common."""
+    parts = zip(*(name.split(" · ") for name in names), strict=False)
+    return " · ".join(each[0] for each in parts if len(set(each)) == 1)
