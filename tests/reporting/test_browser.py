@@ -167,3 +167,22 @@ def test_the_page_never_scrolls_sideways(browser, written, hostile, width):
         browser.open(path, width=width)
         wide = "Array.from(document.querySelectorAll('body *')).filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
         assert browser.run("document.documentElement.scrollWidth") <= width, (path, browser.run(wide))
+
+
+REGIONS = "Array.from(document.querySelectorAll('.scroll, pre'))"
+
+
+def test_only_what_scrolls_is_a_stop_of_the_keyboard(browser, written):
+    """Guards a landmark and a stop for every table, most of which are all in sight; a narrower window brings them back."""
+    stops = f"{REGIONS}.map(e => [e.scrollWidth > e.clientWidth, e.getAttribute('tabindex') === '0', e.getAttribute('role') === 'region', (e.getAttribute('aria-label') || '').endsWith(', scrolls sideways')])"
+    browser.open(written.path / "index.html")
+    assert not any(map(any, browser.run(stops)))
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=390, height=900, deviceScaleFactor=1, mobile=False
+    )
+    browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    narrow = browser.run(stops)
+    assert [all(each) for each in narrow] == [any(each) for each in narrow]
+    assert sum(map(all, narrow)) > 1
+    browser.open(written.path / "index.html", width=390)
+    assert browser.run(stops) == narrow
