@@ -186,3 +186,11 @@ def test_only_what_scrolls_is_a_stop_of_the_keyboard(browser, written):
     assert sum(map(all, narrow)) > 1
     browser.open(written.path / "index.html", width=390)
     assert browser.run(stops) == narrow
+
+
+def test_the_overview_of_glue_fits_a_laptop(browser):
+    """Guards columns that a reader has to find: the committed page's widest table is all in sight at 1280 pixels."""
+    browser.open(Path(__file__).parents[2] / "reports" / "glue-minilm" / "index.html", width=1280)
+    region = "document.querySelector('section[aria-labelledby=overview] .scroll')"
+    seen, whole = browser.run(f"[{region}.clientWidth, {region}.scrollWidth]")
+    assert whole <= seen
