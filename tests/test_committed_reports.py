@@ -7,7 +7,7 @@ import pytest
 
 from compress.reporting import _check
 from compress.reporting.essentials import list_commands
-from compress.reporting.index import INDEX_FILE, list_reports, render_index
+from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 COMMITTED = [folder for folder in list_reports(REPORTS) if folder.name != "sample"]
@@ -42,7 +42,8 @@ def test_a_committed_page_is_light_and_says_how_it_is_made(folder):
 
 def test_the_index_follows_from_the_reports():
     reports = {folder.name: report_of(folder) for folder in COMMITTED}
-    assert (REPORTS / INDEX_FILE).read_text(encoding="utf-8") == render_index(reports)
+    expected = render_index(reports, list_notes(REPORTS))
+    assert (REPORTS / INDEX_FILE).read_text(encoding="utf-8") == expected
 
 
 def test_the_picture_in_the_readme_is_small():

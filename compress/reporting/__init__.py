@@ -54,13 +54,13 @@ def render_again(output_dir: Path) -> None:
     Raises:
         CompressError: It is neither, or data are not what was written, or cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, is_report, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, is_report, list_notes, list_reports, render_index
 
     if is_report(output_dir):
         _replace_derived(output_dir)
         return
     reports = {report_dir.name: _replace_derived(report_dir) for report_dir in list_reports(output_dir)}
-    (output_dir / INDEX_FILE).write_bytes(render_index(reports).encode())
+    (output_dir / INDEX_FILE).write_bytes(render_index(reports, list_notes(output_dir)).encode())
 
 
 def _replace_derived(report_dir: Path) -> Report:
@@ -86,7 +86,7 @@ def check_reports(output_dir: Path) -> list[str]:
     Raises:
         CompressError: It holds no report, or the data of one cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
 
     found: list[str] = []
     reports = {}
@@ -96,8 +96,10 @@ def check_reports(output_dir: Path) -> list[str]:
         if report is not None:
             reports[report_dir.name] = report
     index = output_dir / INDEX_FILE
-    if not found and (not index.is_file() or index.read_bytes() != render_index(reports).encode()):
-        found.append(f"{INDEX_FILE} does not follow from the reports")
+    if not found:
+        expected = render_index(reports, list_notes(output_dir)).encode()
+        if not index.is_file() or index.read_bytes() != expected:
+            found.append(f"{INDEX_FILE} does not follow from the reports")
     return found
 
 
@@ -105,7 +107,8 @@ def check_report(output_dir: Path, runs: Sequence[StoredRun] | None = None) -> l
     """What is wrong with a report; empty where it is sound.
 
     It is sound where every data file has its checksum, every recorded score follows from the predictions
-    beside it, pages and sheets follow from the data byte by byte, and, with `runs`, the data are what they hold now.
+    beside it, pages and sheets follow from the data byte by byte, nothing else lies beside them, and, with `runs`, the
+    data are what they hold now.
 
     Raises:
         CompressError: The data are whole but cannot be read, for instance by this version.
@@ -119,9 +122,10 @@ def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
     from compress.reporting.compare import compare
     from compress.reporting.scores import find_false_scores
 
-    problems = find_altered_files(report_dir)
-    if problems:
-        return None, problems
+    problems = [f"{name} is no part of the report" for name in _list_strange(report_dir)]
+    altered = find_altered_files(report_dir)
+    if altered:
+        return None, [*altered, *problems]
     data = read_data(report_dir)
     report = compare(data)
     for name, text in _render_derived(report).items():
@@ -146,13 +150,18 @@ def _name_report(runs: Sequence[StoredRun]) -> str:
     return f"{len(runs)} run{'s' * (len(runs) != 1)} compared on {tasks}"
 
 
+def _list_strange(folder: Path) -> list[str]:
+    """What lies in a report's directory and was never written there by one."""
+    return sorted({path.name for path in folder.iterdir()} - {DATA, "index.html", "README.md"})
+
+
 def _check_target(output_dir: Path) -> None:
     """Refuse a directory that is no report, before anything in it is replaced."""
     if not output_dir.exists():
         return
     if not output_dir.is_dir():
         raise CompressError(f"{output_dir} is a file.", "Choose another --output-dir.")
-    strange = sorted({path.name for path in output_dir.iterdir()} - {DATA, "index.html", "README.md"})
+    strange = _list_strange(output_dir)
     empty = not any(output_dir.iterdir())
     if strange or not (empty or (output_dir / DATA / MANIFEST_FILE).is_file()):
         raise CompressError(

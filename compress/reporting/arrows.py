@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from compress.reporting.lineage import GONE_ON_WITH
+from compress.reporting.earlier import GONE_ON_WITH
 from compress.reporting.schema import Link, Section
 
 

@@ -12,7 +12,8 @@ from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.fidelity import judge_fidelity
 from compress.reporting.headline import find_headline
-from compress.reporting.lineage import describe_making, find_family, list_links, name_runs
+from compress.reporting.lineage import describe_making, find_family, list_links
+from compress.reporting.naming import name_runs
 from compress.reporting.origins import build_ancestors, trace_ancestors
 from compress.reporting.overview import find_overview
 from compress.reporting.parts import read_parts

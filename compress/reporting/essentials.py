@@ -183,15 +183,23 @@ def order_by_making(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def list_commands(report: Report) -> tuple[str, ...]:
-    """The commands that make the runs, in that order and each once, then the one that makes the report."""
-    commands = [
-        run.command
+    """The commands that make the runs, in that order and each once, then the one that makes the report.
+
+    What a run goes back to and the report holds no record of, another task's teacher perhaps, is told as its lineage has it.
+    """
+    runs = [
+        run
         for section in report.sections
         for run in order_runs(
             [*(row.run for row in section.rows), *(ancestor.run for ancestor in section.ancestors)]
         )
     ]
-    return tuple(dict.fromkeys([*commands, report.command]))
+    told = {run.id: run.command for run in runs}
+    commands: dict[str, str] = {}
+    for run in runs:
+        for each in run.descent:
+            commands.setdefault(each.id, told.get(each.id, each.command))
+    return tuple(dict.fromkeys([*commands.values(), report.command]))
 
 
 def list_environments(report: Report) -> dict[str, tuple[str, str]]:

@@ -1,7 +1,9 @@
 """The index of a directory of reports: of each its title, and the answer in ten seconds of every task."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from compress.errors import CompressError
 from compress.reporting.candidates import find_baseline, list_candidates
@@ -12,6 +14,7 @@ from compress.reporting.schema import Report, Section
 from compress.reporting.wording import format_range, format_score, name_task
 
 INDEX_FILE = "README.md"
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
 
 
 def is_report(folder: Path) -> bool:
@@ -33,8 +36,24 @@ def list_reports(folder: Path) -> list[Path]:
     return found
 
 
-def render_index(reports: Mapping[str, Report]) -> str:
-    """The `README.md` of a directory of reports, from their folders' names; the same reports always give the same bytes."""
+def list_notes(folder: Path) -> dict[str, str]:
+    """Name → first heading of the other Markdown files that lie directly in a directory; the name of one without."""
+    paths = sorted(path for path in folder.glob("*.md") if path.name != INDEX_FILE and path.is_file())
+    return {path.name: _read_heading(path) for path in paths}
+
+
+def _read_heading(path: Path) -> str:
+    found = _HEADING.search(path.read_text(encoding="utf-8", errors="replace"))
+    return (found[1] if found else "") or path.name
+
+
+def render_index(reports: Mapping[str, Report], notes: Mapping[str, str]) -> str:
+    """The `README.md` of a directory of reports; the same ones always give the same bytes.
+
+    Args:
+        reports: By their folders' names.
+        notes: What else is to be read in the directory: file's name → its heading.
+    """
     lines = [
         "# Reports",
         "",
@@ -43,12 +62,15 @@ def render_index(reports: Mapping[str, Report]) -> str:
     ]
     for name, report in reports.items():
         lines += [*_render_entry(name, report), ""]
+    if notes:
+        links = [f"- [{escape(heading)}]({quote(name)})" for name, heading in notes.items()]
+        lines += ["## Also here", "", *links, ""]
     lines.append("`compress report --check --output-dir` of this directory checks them all.")
     return "\n".join(lines) + "\n"
 
 
 def _render_entry(name: str, report: Report) -> Iterator[str]:
-    yield f"## [{escape(report.title)}]({name}/README.md)"
+    yield f"## [{escape(report.title)}]({quote(name)}/README.md)"
     yield ""
     if report.overview and report.overview.sentence:
         yield f"- All tasks: {escape(report.overview.sentence)}"

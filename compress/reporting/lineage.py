@@ -1,12 +1,11 @@
-"""What each run was made from, and what it is called: labels, arrows, families."""
+"""What each run was made from: labels, arrows, families."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from compress.kinds import Known, others_than
 from compress.recipes.quantization import QuantizationMethod
 from compress.recipes.stages import (
+    COMPUTED,
     Distill,
     Export,
     Finetune,
@@ -16,23 +15,17 @@ from compress.recipes.stages import (
     Prune,
     Quantize,
     Stage,
+    head_of,
 )
+from compress.reporting.earlier import find_before, list_earlier
 from compress.reporting.schema import Link, Section, SeedGroup
+from compress.reporting.wording import name_task
 from compress.runs import Parent, Run
-
-GONE_ON_WITH = frozenset({"model", "student"})
-"""The roles of parents whose weights a run goes on with."""
 
 
 def _parent_runs(run: Run, known: Known) -> list[Run]:
     found = (known.get(parent.run_id or "") for parent in run.parents)
     return [made for made in found if made is not None]
-
-
-def _find_before(run: Run, known: Known) -> Run | None:
-    """The known run whose weights a run went on with."""
-    found = (known.get(parent.run_id or "") for parent in run.parents if parent.role in GONE_ON_WITH)
-    return next((made for made in found if made is not None), None)
 
 
 def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
@@ -41,7 +34,7 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
     Args:
         run: The run.
         known: Those that it may have been made from.
-        copies: Whether it says how often texts were copied, which a recipe may decide by the task.
+        copies: Whether it says what a recipe may decide by the task: how often texts were copied, what was learned first.
     """
     stage = run.stage
     if isinstance(stage, Distill) and stage.student is not None:
@@ -51,11 +44,17 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
     if isinstance(stage, General):
         return f"general stage ({stage.method}) from {_name_teachers(run)}"
     if isinstance(stage, Finetune):
-        return _describe_finetuning(run, known) if stage.built_anew is None else "trained on the labels alone"
+        if stage.built_anew is not None:
+            return "trained on the labels alone"
+        return _describe_finetuning(run, known, first=copies)
     others = others_than(run, known)
-    parent = _find_before(run, others)
-    before = f"{describe_making(parent, others, copies=copies)} · " if parent else ""
-    return f"{before}{_shorten_stage(run)}"
+    parent = find_before(run, others)
+    before = (
+        [describe_making(parent, others, copies=copies)]
+        if parent
+        else [shorten_stage(stage) for stage, _ in list_earlier(run, known)]
+    )
+    return " · ".join([*before, shorten_run(run)])
 
 
 def _name_teachers(run: Run) -> str:
@@ -63,19 +62,23 @@ def _name_teachers(run: Run) -> str:
     return " and ".join(teachers) or "an unnamed teacher"
 
 
-def _describe_finetuning(run: Run, known: Known) -> str:
-    """With what the model learned here of a language before, which another of its name may not have."""
-    pretraining = [stage for stage in _list_earlier(run, known) if isinstance(stage, Pretrain)]
+def _describe_finetuning(run: Run, known: Known, *, first: bool) -> str:
+    """With what the model learned here before, which another of its name may not have: other tasks, a language."""
+    text = " ".join(filter(None, ["fine-tuned", tell_first(run, known) if first else ""]))
+    pretraining = [stage for stage, _ in list_earlier(run, known) if isinstance(stage, Pretrain)]
     if any(stage.new for stage in pretraining):
-        return "fine-tuned, pretrained here from nothing"
-    return "fine-tuned, pretrained further here" if pretraining else "fine-tuned"
+        return f"{text}, pretrained here from nothing"
+    return f"{text}, pretrained further here" if pretraining else text
 
 
-def _list_earlier(run: Run, known: Known) -> list[Stage]:
-    """The stages that a run's weights went through before its own, the first one first."""
-    others = others_than(run, known)
-    parent = _find_before(run, others)
-    return [*_list_earlier(parent, others), parent.stage] if parent else []
+def tell_first(run: Run, known: Known) -> str:
+    """The other tasks that its weights learned before its own: (MNLI first)."""
+    learned = [
+        each.place
+        for each in list_earlier(run, known)
+        if head_of(each.stage) == "task" and not isinstance(each.stage, COMPUTED) and each.place != run.place
+    ]
+    return f"({', then '.join(map(name_task, dict.fromkeys(learned)))} first)" if learned else ""
 
 
 def describe_pretraining(stage: Pretrain) -> str:
@@ -91,13 +94,16 @@ def describe_pruning(stage: Prune) -> str:
     return f"pruned ({stage.describe()}{judged})"
 
 
-def _describe_recovery(run: Run, stage: Distill) -> str:
-    """What is taught again: after pruning, or before rounding; by itself as it was, unless another is named."""
+def _describe_recovery(stage: Distill, by: str) -> str:
+    """What is taught again: after pruning, or before rounding."""
+    simulated = stage.simulates
+    return f"{f'trained for {_name_method(simulated)}' if simulated else 'recovered'}{by}"
+
+
+def _tell_other_teacher(run: Run) -> str:
+    """Who taught again, where that is not the model as it was."""
     teachers = _name_teachers(run)
-    by = "" if teachers == run.name else f" by {teachers}"
-    if stage.simulates is not None:
-        return f"trained for {_name_method(stage.simulates)}{by}"
-    return f"recovered{by}"
+    return "" if teachers == run.name else f" by {teachers}"
 
 
 def _name_method(method: QuantizationMethod) -> str:
@@ -127,91 +133,29 @@ PARTICULARS = (_tell_general, _tell_copies, _tell_start)
 """What may differ between two runs of a method: what it went without, how often texts were copied."""
 
 
-def _shorten_stage(run: Run) -> str:
-    """A stage in one word, for labels."""
-    match run.stage:
+def shorten_run(run: Run) -> str:
+    """A run's stage in one word, for labels."""
+    return shorten_stage(run.stage, by=_tell_other_teacher(run))
+
+
+def shorten_stage(stage: Stage, by: str = "") -> str:
+    """A stage in one word; `by` says who taught again."""
+    match stage:
         case Finetune():
-            text = "fine-tuned" if run.stage.built_anew is None else "labels alone"
+            text = "fine-tuned" if stage.built_anew is None else "labels alone"
         case Distill():
-            text = run.stage.method if run.stage.student else _describe_recovery(run, run.stage)
+            text = stage.method if stage.student else _describe_recovery(stage, by)
         case Quantize():
-            text = _name_method(run.stage.method)
+            text = _name_method(stage.method)
         case Pretrain():
-            text = describe_pretraining(run.stage)
+            text = describe_pretraining(stage)
         case General() | Intermediate():
-            text = f"{run.stage.kind} stage"
+            text = f"{stage.kind} stage"
         case Export():
-            text = f"for {run.stage.format}"
+            text = f"for {stage.format}"
         case Prune():
-            text = describe_pruning(run.stage)
+            text = describe_pruning(stage)
     return text
-
-
-def name_runs(runs: Sequence[Run], known: Known) -> dict[str, str]:
-    """The shortest name for each run that no other has: name, and of stages, particulars, seed and key what differs.
-
-    Args:
-        runs: That are named.
-        known: These, and others that they may have been made from.
-    """
-    plain = {run.id: " · ".join([run.name, *_last_stages(run, known)]) for run in runs}
-    told = _add_detail(runs, plain, _shorten_stage)
-    told = _add_detail(runs, told, partial(_tell_pruning, known))
-    for tell in PARTICULARS:
-        told = _add_detail(runs, told, partial(_tell, tell))
-    return tell_apart(runs, told)
-
-
-def _last_stages(run: Run, known: Known) -> list[str]:
-    """What was done to a finished model: the last stage, and where a pruned one recovered, the pruning."""
-    stage = run.stage
-    if isinstance(stage, Quantize | Export | Prune):
-        return [_shorten_stage(run)]
-    if not (isinstance(stage, Distill) and stage.student is None):
-        return []
-    others = others_than(run, known)
-    before = _find_before(run, others)
-    pruned = _last_stages(before, others) if before and isinstance(before.stage, Prune) else []
-    return [*pruned, _shorten_stage(run)]
-
-
-def _tell_pruning(known: Known, run: Run) -> str:
-    """What was taken away in all stages before."""
-    return ", ".join(
-        describe_pruning(stage) for stage in _list_earlier(run, known) if isinstance(stage, Prune)
-    )
-
-
-def _tell(tell: Callable[[Run, Distill], str], run: Run) -> str:
-    return tell(run, run.stage) if isinstance(run.stage, Distill) else ""
-
-
-def tell_apart(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, str]:
-    """The names, by the runs' ids, with seed and key added where several runs share one and differ in them."""
-    details: tuple[Callable[[Run], str], ...] = (
-        lambda run: f"seed {run.seed}",
-        lambda run: run.key,
-        lambda run: run.id,
-    )
-    told = dict(names)
-    for detail in details:
-        told = _add_detail(runs, told, detail)
-    return told
-
-
-def _add_detail(
-    runs: Sequence[Run], names: Mapping[str, str], detail: Callable[[Run], str]
-) -> dict[str, str]:
-    """Add a detail to the names that several runs share, where it differs between these runs."""
-    details: dict[str, set[str]] = defaultdict(set)
-    for run in runs:
-        details[names[run.id]].add(detail(run))
-    return {
-        run.id: " · ".join(filter(None, [names[run.id], detail(run)]))
-        if len(details[names[run.id]]) > 1
-        else names[run.id]
-        for run in runs
-    }
 
 
 def find_family(run: Run, known: Known) -> str | None:
@@ -266,5 +210,10 @@ def name_group(section: Section, group: SeedGroup) -> str:
 
 
 def _common_name(section: Section, group: SeedGroup) -> str:
-    parts = zip(*(section.find(run).short.split(" · ") for run in group.runs), strict=False)
-    return " · ".join(names[0] for names in parts if len(set(names)) == 1)
+    return join_common([section.find(run).short for run in group.runs])
+
+
+def join_common(names: Sequence[str]) -> str:
+    """The parts that names have in common."""
+    parts = zip(*(name.split(" · ") for name in names), strict=False)
+    return " · ".join(each[0] for each in parts if len(set(each)) == 1)

@@ -12,7 +12,7 @@ FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
 """The edges of a plot, for the template."""
 LETTER, LINE = 6.7, 15
 """Width and height of a letter of a label at 12 units; on the wide side, to keep labels apart."""
-LONGEST_LABEL = 34
+LONGEST_LABEL = 36
 Corner = tuple[float, float]
 Shape = Literal["baseline", "distilled", "quantized", "pruned", "labels", "other"]
 """What a mark looks like, by how its model was made; `labels`: trained on the labels alone."""

@@ -7,7 +7,8 @@ from compress.kinds import Known, kind_of
 from compress.reporting.candidates import list_candidates
 from compress.reporting.curves import read_curves
 from compress.reporting.data import RunData
-from compress.reporting.lineage import describe_making, order_runs, tell_apart
+from compress.reporting.lineage import describe_making, order_runs
+from compress.reporting.naming import tell_apart
 from compress.reporting.schema import Ancestor, Curve, Level, Link, Section
 from compress.runs import Run
 

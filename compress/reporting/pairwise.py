@@ -8,6 +8,7 @@ from compress.kinds import Known, kind_of, seed_of
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors, find_store
 from compress.reporting.data import ReportData, RunData, read_run_data
+from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Condition, Interval
 from compress.reporting.scores import align_all, choose_evaluations
@@ -80,11 +81,19 @@ class TaskPair(Frozen):
     speeds: tuple[SpeedPair, ...]
 
 
+class LeftOut(Frozen):
+    """A task of which the report has one of the two only; `lacking` is the name that none of its models has, or several."""
+
+    task: str
+    lacking: str
+
+
 class Pairwise(Frozen):
     """Two models on every task that both answer."""
 
     schema_version: int = SCHEMA_VERSION
     tasks: tuple[TaskPair, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def compare_stored(first: StoredRun, second: StoredRun) -> Pairwise:
@@ -119,8 +128,8 @@ def compare_in_report(data: ReportData, first: str, second: str) -> Pairwise:
 
     Args:
         data: The report's.
-        first: A run's id, key or name, or its name and how it was made as the report tells them; several seeds of
-            one model count as one.
+        first: A run's id, key or name, or what the report's tables, its overview or its articles call it; several seeds
+            of one model count as one.
         second: The other one.
 
     Raises:
@@ -128,14 +137,20 @@ def compare_in_report(data: ReportData, first: str, second: str) -> Pairwise:
         CompressError: They were not scored on the same examples.
     """
     known = {each.run.id: each.run for each in [*data.runs, *data.ancestors]}
-    ours, theirs = (_find_side(data.runs, name, known) for name in (first, second))
+    ours, theirs = (find_models(data.runs, name, known) for name in (first, second))
     tasks = [task for task in ours if task in theirs]
     if not tasks:
         raise InvalidInputError(
             f"No task of the report has both {first!r} ({', '.join(ours)}) and {second!r} ({', '.join(theirs)}).",
             "Name two models of one task.",
         )
-    return Pairwise(tasks=tuple(_compare_task(ours[task], theirs[task], known=known) for task in tasks))
+    return Pairwise(
+        tasks=tuple(_compare_task(ours[task], theirs[task], known=known) for task in tasks),
+        left_out=tuple(
+            LeftOut(task=task, lacking=second if task in ours else first)
+            for task in sorted(ours.keys() ^ theirs.keys())
+        ),
+    )
 
 
 def _alike(each: StoredRun, stored: StoredRun, known: Known) -> bool:
@@ -144,31 +159,6 @@ def _alike(each: StoredRun, stored: StoredRun, known: Known) -> bool:
         and each.run.name == stored.run.name
         and kind_of(each.run, known, seeds=False) == kind_of(stored.run, known, seeds=False)
     )
-
-
-def _find_side(runs: Sequence[RunData], name: str, known: Known) -> dict[str, list[RunData]]:
-    """Task → the runs that a name means, with the other seeds of them."""
-    sides: dict[str, list[RunData]] = {}
-    for task in sorted({each.run.answered_task.name for each in runs}):
-        here = [each for each in runs if each.run.answered_task.name == task]
-        kinds = {kind_of(each.run, known, seeds=False) for each in here if name in _names_of(each, known)}
-        if len(kinds) > 1:
-            ids = [each.run.id for each in here if name in _names_of(each, known)]
-            raise InvalidInputError(
-                f"{name!r} could be several models of the task {task!r}: {', '.join(ids)}.",
-                "Name one by its id.",
-            )
-        if kinds:
-            sides[task] = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
-    if not sides:
-        known_ids = ", ".join(each.run.id for each in runs)
-        raise InvalidInputError(f"{name!r} is no run of the report.", f"Name two of: {known_ids}.")
-    return sides
-
-
-def _names_of(data: RunData, known: Known) -> tuple[str, ...]:
-    run = data.run
-    return run.id, run.key, run.name, f"{run.name} · {describe_making(run, known)}"
 
 
 def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: Known) -> TaskPair:

@@ -256,11 +256,8 @@ class _LinearAxis:
 
 def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
     x, y = x_axis.place(point.x), y_axis.place(point.y.value)
-    label = point.label
-    if len(label) > LONGEST_LABEL:  # what tells two runs apart stands at the end
-        label = f"{label[: LONGEST_LABEL - 13]}…{label[-12:]}"
     return Mark(
-        label=label,
+        label=shorten_label(point.label),
         x=x,
         y=y,
         low=y_axis.place(point.y.low),
@@ -273,6 +270,20 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         shape=point.shape,
         dots=tuple(y_axis.place(score) for score in point.singles),
     )
+
+
+def shorten_label(label: str) -> str:
+    """A label that fits, cut between words: it begins and ends as it did, for what tells two runs apart may stand at the end."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    words = label.split(" ")
+    cuts = [
+        f"{' '.join(words[:start])} … {' '.join(words[end:])}"
+        for start in range(1, len(words))
+        for end in range(start + 1, len(words))
+    ]
+    fitting = [cut for cut in cuts if len(cut) <= LONGEST_LABEL]
+    return max(fitting, key=len, default=f"{label[: LONGEST_LABEL - 13]}…{label[-12:]}")
 
 
 def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis) -> list[Corner]:

@@ -188,7 +188,15 @@ def render_pairwise(pairwise: "Pairwise") -> "RenderableType":
         parts += [Text(show(line)) for line in _list_tests(pair)]
         parts += [Text(show(line)) for line in _list_savings(pair)]
         parts.append(Text(""))
-    return Group(*parts[:-1])
+    parts += [
+        Text(
+            show(
+                f"Left out: {name_task(each.task)}, where {each.lacking!r} is the name of no model, or of several."
+            )
+        )
+        for each in pairwise.left_out
+    ]
+    return Group(*(parts if pairwise.left_out else parts[:-1]))
 
 
 def _introduce(pair: "TaskPair") -> list[str]:

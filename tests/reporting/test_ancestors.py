@@ -104,6 +104,46 @@ class TestWords:
         assert describe_making(ancestry.first.run, known) == "pretrained from nothing (nsp)"
         assert describe_making(ancestry.teacher.run, {}) == "fine-tuned"
 
+    def test_a_task_that_was_learned_first_is_told(self, kit, store):
+        """Guards a teacher that passes for one taught this task alone: what it learned first stands in its lineage."""
+        shape = {"size": 9, "parameters": 9}
+        first = store.add("bert", kit.FINETUNE, task=kit.TASK.model_copy(update={"name": "mnli"}), **shape)
+        parents = {"parents": [kit.child_of(first, "model")]}
+        tuned = store.add("bert", kit.FINETUNE, lineage=first.run.descent, **parents, **shape)
+        assert describe_making(tuned.run, {}) == "fine-tuned (MNLI first)"
+        assert describe_making(tuned.run, {}, copies=False) == "fine-tuned"
+        known = {first.run.id: first.run, tuned.run.id: tuned.run}
+        older = tuned.run.model_copy(update={"lineage": ()})
+        assert describe_making(older, known) == "fine-tuned (MNLI first)"
+        assert describe_making(older, {}) == "fine-tuned"
+        int8 = store.add("bert", kit.QUANTIZE, parents=[kit.child_of(tuned, "model")], **shape)
+        assert describe_making(int8.run, known) == "fine-tuned (MNLI first) · int8"
+        assert describe_making(int8.run, known, copies=False) == "fine-tuned · int8"
+        again = store.add("bert", kit.FINETUNE, parents=[kit.child_of(tuned, "model")], **shape)
+        assert describe_making(again.run, known | {again.run.id: again.run}) == "fine-tuned (MNLI first)"
+
+    def test_what_a_teacher_learned_first_was_not_learned_by_its_student(self, kit, store):
+        """Guards a lineage read as one chain: a student's has its teacher in it."""
+        shape = {"size": 9, "parameters": 9}
+        mnli, qnli = (kit.TASK.model_copy(update={"name": name}) for name in ("mnli", "qnli"))
+        teacher = store.add("bert", kit.FINETUNE, task=mnli, **shape)
+        student = store.add(
+            "albert",
+            kit.DISTILL,
+            task=qnli,
+            parents=[kit.child_of(teacher, "teacher")],
+            lineage=teacher.run.descent,
+            **shape,
+        )
+        tuned = store.add(
+            "albert",
+            kit.FINETUNE,
+            parents=[kit.child_of(student, "model")],
+            lineage=student.run.descent,
+            **shape,
+        )
+        assert describe_making(tuned.run, {}) == "fine-tuned (QNLI first)"
+
     def test_further_pretraining_is_not_taken_for_one_from_nothing(self, kit, store):
         further = store.add("bert", kit.FURTHER, size=1, parameters=1, task=None, place="wiki")
         tuned = store.add(
@@ -239,6 +279,38 @@ class TestPages:
             "distill",
         ]
 
+    def test_commands_of_what_the_report_has_no_record_of_are_told(self, kit, store, tmp_path):
+        """Guards commands that name a model which none of them makes: another task's, which a teacher went on from."""
+        shape = {"size": 9, "parameters": 9}
+        other = kit.TASK.model_copy(update={"name": "mnli"})
+        first = store.add("bert-mini", kit.FINETUNE, task=other, command="compress finetune A", **shape)
+        teacher = store.add(
+            "bert-mini",
+            kit.FINETUNE,
+            parents=[kit.child_of(first, "model")],
+            lineage=first.run.descent,
+            command="compress finetune B",
+            **shape,
+        )
+        student = store.add(
+            "albert-tiny",
+            kit.DISTILL,
+            parents=[kit.child_of(teacher, "teacher")],
+            lineage=[
+                each.model_copy(update={"command": f"{each.command} --as-it-was"})
+                for each in teacher.run.descent
+            ],
+            command="compress distill C",
+            **shape,
+        )
+        report = compare(write([student, teacher], tmp_path / "report"))
+        assert list_commands(report) == (
+            "compress finetune A",
+            "compress finetune B",
+            "compress distill C",
+            "compress report runs/sample",
+        )
+
     def test_the_readme_has_their_numbers(self, ancestry, tmp_path):
         write_report(ancestry.runs, tmp_path / "report", command="c")
         lines = (tmp_path / "report" / "README.md").read_text(encoding="utf-8").splitlines()
@@ -262,6 +334,29 @@ class TestPages:
     def test_without_ancestors_nothing_is_said_of_them(self, trio, tmp_path):
         report = write_report(trio.runs, tmp_path / "report", command="c")
         assert "Before the task" not in render_html(report) + render_markdown(report)
+
+    def test_who_learned_another_task_first_is_one_baseline_over_the_tasks(self, kit, store, tmp_path):
+        """Guards an overview with a baseline a task: a recipe decides by the task what is learned first."""
+        shape = {"size": 90, "parameters": 9}
+        mnli = kit.TASK.model_copy(update={"name": "mnli"})
+        first = store.add("bert", kit.FINETUNE, task=mnli, **shape)
+        further = {"parents": [kit.child_of(first, "model")], "lineage": first.run.descent}
+        runs = []
+        for name, made in (("rte", further), ("qnli", {})):
+            task = kit.TASK.model_copy(update={"name": name})
+            teacher = store.add("bert", kit.FINETUNE, task=task, **made, **shape)
+            parents = [kit.child_of(teacher, "teacher")]
+            student = store.add("albert", kit.DISTILL, task=task, size=9, parameters=1, parents=parents)
+            for stored, wrong in ((teacher, 40), (student, 60)):
+                store.evaluate(stored, kit.answers(wrong))
+            runs += [teacher, student]
+        report = compare(write([read_run(stored.path) for stored in runs], tmp_path / "report"))
+        assert [(row.name, row.baseline, len(row.runs)) for row in report.overview.rows] == [
+            ("bert", True, 2),
+            ("albert", False, 2),
+        ]
+        made = {section.task: section.find(section.baseline).made for section in report.sections}
+        assert made == {"rte": "fine-tuned (MNLI first)", "qnli": "fine-tuned"}
 
     def test_two_seeds_of_one_pretraining_are_told_apart(self, kit, store, tmp_path):
         runs = []

@@ -167,3 +167,30 @@ def test_the_page_never_scrolls_sideways(browser, written, hostile, width):
         browser.open(path, width=width)
         wide = "Array.from(document.querySelectorAll('body *')).filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
         assert browser.run("document.documentElement.scrollWidth") <= width, (path, browser.run(wide))
+
+
+REGIONS = "Array.from(document.querySelectorAll('.scroll, pre'))"
+
+
+def test_only_what_scrolls_is_a_stop_of_the_keyboard(browser, written):
+    """Guards a landmark and a stop for every table, most of which are all in sight; a narrower window brings them back."""
+    stops = f"{REGIONS}.map(e => [e.scrollWidth > e.clientWidth, e.getAttribute('tabindex') === '0', e.getAttribute('role') === 'region', (e.getAttribute('aria-label') || '').endsWith(', scrolls sideways')])"
+    browser.open(written.path / "index.html")
+    assert not any(map(any, browser.run(stops)))
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=390, height=900, deviceScaleFactor=1, mobile=False
+    )
+    browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    narrow = browser.run(stops)
+    assert [all(each) for each in narrow] == [any(each) for each in narrow]
+    assert sum(map(all, narrow)) > 1
+    browser.open(written.path / "index.html", width=390)
+    assert browser.run(stops) == narrow
+
+
+def test_the_overview_of_glue_fits_a_laptop(browser):
+    """Guards columns that a reader has to find: the committed page's widest table is all in sight at 1280 pixels."""
+    browser.open(Path(__file__).parents[2] / "reports" / "glue-minilm" / "index.html", width=1280)
+    region = "document.querySelector('section[aria-labelledby=overview] .scroll')"
+    seen, whole = browser.run(f"[{region}.clientWidth, {region}.scrollWidth]")
+    assert whole <= seen

@@ -295,17 +295,21 @@ def test_a_caveat_of_the_headline_is_marked_and_stands_first(trio, kit, tmp_path
     report = compare(read_data(tmp_path / "r"))
     (section,) = report.sections
     assert section.headline.run == trio.int8.run.id
-    assert dict(section.headline.certainty)["Caveats"].startswith("2 to read before relying on it")
-    marked = ["The data do not tell albert-tiny · int8", "One seed each was trained of every model here"]
+    assert dict(section.headline.certainty)["Caveats"].startswith("3 to read before relying on it")
+    marked = [
+        "The data do not tell albert-tiny · int8",
+        "One seed each was trained of every model here",
+        "minilm-l6 was timed in PyTorch",
+    ]
     told, lines = render_markdown(report).partition("### Caveats")[2], printed(report).splitlines()
-    assert told.count("Concerns the headline.") == 2
-    bullets = [line for line in told.splitlines() if line.startswith("- ")][:3]
+    assert told.count("Concerns the headline.") == 3
+    bullets = [line for line in told.splitlines() if line.startswith("- ")][:4]
     for bullet, text in zip(bullets, marked, strict=False):
         assert bullet.startswith(f"- **Concerns the headline.** {text}")
-    assert bullets[2].startswith("- Cut to 128 tokens")
-    assert sum(line.startswith("! Concerns the headline. ") for line in lines) == 2
+    assert bullets[3].startswith("- Cut to 128 tokens")
+    assert sum(line.startswith("! Concerns the headline. ") for line in lines) == 3
     assert any(line.startswith("! Cut to 128 tokens") for line in lines)
-    assert render_html(report).count("<li><strong>Concerns the headline.</strong> ") == 2
+    assert render_html(report).count("<li><strong>Concerns the headline.</strong> ") == 3
 
 
 def test_a_correlation_that_may_be_zero_is_told(kit, store, tmp_path):

@@ -4,8 +4,8 @@ import pytest
 from compress.errors import CompressError
 from compress.recipes.methods import Augmentation
 from compress.recipes.pruning import Removal
-from compress.recipes.quantization import PackedInt4
-from compress.recipes.stages import Prune, Quantize
+from compress.recipes.quantization import DynamicInt8, PackedInt4
+from compress.recipes.stages import Export, Prune, Quantize
 from compress.recipes.terms import SoftTerm
 from compress.reporting.candidates import find_baseline
 from compress.reporting.compare import compare
@@ -315,9 +315,68 @@ def test_names_tell_what_was_pruned_recovered_and_rounded(trio, recovered, tmp_p
         "albert-tiny · pruned (ffn 0.5) · recovered",
         "albert-tiny · pruned (vocabulary 50) · recovered",
         "albert-tiny · trained for packed-int4",
-        "albert-tiny · packed-int4 · pruned (vocabulary 50)",
+        "albert-tiny · vocabulary 50 · packed-int4",
         "albert-tiny · packed-int4",
     ]
+
+
+def test_names_tell_apart_by_what_was_done_before_a_key(trio, recovered, kit, tmp_path):
+    """Guards two artefacts that differ by a hash alone, or one that passes for the model quantized as it was."""
+
+    def made(source, stage=kit.QUANTIZE):
+        parents = [kit.child_of(source, "model")]
+        return trio.store.add("albert-tiny", stage, size=9_000_000, parameters=1, parents=parents)
+
+    def taught(source, **changes):
+        stage = kit.DISTILL.model_copy(update={"student": None, "method": "recovery"} | changes)
+        return trio.store.add(
+            "albert-tiny", stage, size=9, parameters=1, parents=[kit.child_of(source, "student")]
+        )
+
+    shaken = made(taught(trio.student, simulates=DynamicInt8()))
+    again = made(taught(trio.student))
+    labels = trio.store.add("albert-tiny", kit.FINETUNE, size=9, parameters=1)
+    anew = made(labels)
+    narrow = Removal(layers=1, heads=0.5, ffn=0.5)
+    slim = made(made(trio.student, Prune(remove=narrow)))
+    exported = made(recovered[0], Export(format="onnx"))
+    runs = [read_run(trio.store.root / run) for run in trio.store.made]
+    section = section_of(runs, tmp_path / "r")
+    names = {row.run.id: row.short for row in section.rows}
+    assert [names[stored.run.id] for stored in (trio.int8, shaken, again, anew, slim, exported)] == [
+        "albert-tiny · int8 · logits",
+        "albert-tiny · int8 · trained for it",
+        "albert-tiny · int8 · recovered",
+        "albert-tiny · int8 · fine-tuned",
+        "albert-tiny · pruned · int8",
+        "albert-tiny · ffn 0.5 · for onnx",
+    ]
+    assert len(set(names.values())) == len(names)
+
+
+def test_what_is_not_in_the_report_is_told_from_the_lineage(trio, kit, tmp_path):
+    """Guards a model trained for its rounding that passes for one rounded as it was, where only the former was shown."""
+    stage = kit.DISTILL.model_copy(update={"student": None, "method": "recovery", "simulates": DynamicInt8()})
+    ready = trio.store.add(
+        "albert-tiny",
+        stage,
+        size=9,
+        parameters=1,
+        parents=[kit.child_of(trio.student, "student")],
+        lineage=trio.student.run.descent,
+    )
+    int8 = trio.store.add(
+        "albert-tiny",
+        kit.QUANTIZE,
+        size=5,
+        parameters=1,
+        parents=[kit.child_of(ready, "model")],
+        lineage=ready.run.descent,
+    )
+    rows = section_of([*trio.runs, int8], tmp_path / "r").rows
+    told = {row.run.id: (row.short, row.made) for row in rows}
+    assert told[int8.run.id] == ("albert-tiny · int8 · trained for it", "trained for int8 · int8")
+    assert told[trio.int8.run.id][0] == "albert-tiny · int8"
 
 
 def test_marks_are_shaped_by_what_was_done_last(trio, recovered, tmp_path):

@@ -265,3 +265,28 @@ class TestMarkdown:
 def test_the_same_report_gives_the_same_bytes(written, render):
     again = type(written.report).model_validate_json(written.report.model_dump_json())
     assert render(again) == render(written.report)
+
+
+def test_every_region_has_a_label_of_its_own_and_the_overview_its_place(kit, store, tmp_path):
+    """Guards landmarks that cannot be told apart, and a table that no link leads to."""
+    runs = []
+    for name in ("cola", "sst2"):
+        task = kit.TASK.model_copy(update={"name": name})
+        stored = store.add("bert", kit.FINETUNE, size=9, parameters=9, task=task)
+        store.evaluate(stored, kit.answers(40))
+        int8 = store.add(
+            "bert", kit.QUANTIZE, size=3, parameters=9, task=task, parents=[kit.child_of(stored, "model")]
+        )
+        store.evaluate(int8, kit.answers(50))
+        store.measure([(stored, kit.steady(4.0)), (int8, kit.steady(2.0))])
+        runs += [stored, int8]
+    report = write_report([read_run(stored.path) for stored in runs], tmp_path / "report", command="c")
+    page = Page(render_html(report))
+    regions = [attrs for _, attrs in page.elements if attrs.get("role") == "region"]
+    labels = [attrs["aria-label"] for attrs in regions]
+    assert len(set(labels)) == len(labels)
+    assert {"CoLA: comparison", "SST-2: comparison", "SST-2: timings 1", "Mean over the tasks"} <= {*labels}
+    assert all(attrs["tabindex"] == "0" for attrs in regions)  # without a script, all can be scrolled
+    assert page.values("href").count("#overview") == 1
+    tables = [attrs.get("class") for tag, attrs in page.elements if tag == "table"]
+    assert tables == ["wide"] * len(tables)

@@ -8,7 +8,10 @@ from typer.testing import CliRunner
 from compress.cli.commands import app
 from compress.errors import CompressError, InvalidInputError
 from compress.recipes.terms import SoftTerm
+from compress.reporting.candidates import list_candidates
+from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.finding import find_models
 from compress.reporting.pairwise import compare_in_report, compare_stored
 from compress.statistics import estimate_gain, mcnemar
 
@@ -20,6 +23,10 @@ def compared(tmp_path):
         return compare_in_report(read_data(tmp_path / "report"), *names)
 
     return of
+
+
+def known_of(data):
+    return {each.run.id: each.run for each in [*data.runs, *data.ancestors]}
 
 
 def run(*arguments):
@@ -103,7 +110,74 @@ def test_what_cannot_be_compared_is_refused(trio, kit, compared):
         compared(trio.runs, "albert", "minilm-l6")
 
 
+@pytest.fixture
+def shown(kit, store, tmp_path):
+    """Two tasks: on the one a student of two seeds beside another kind, on the other the student alone."""
+    runs = []
+    for name in ("cola", "sst2"):
+        task = kit.TASK.model_copy(update={"name": name})
+        teacher = store.add("minilm-l6", kit.FINETUNE, size=90, parameters=9, task=task)
+        made = [teacher]
+        shape = {"size": 9, "parameters": 9, "task": task, "parents": [kit.child_of(teacher, "teacher")]}
+        tinybert = kit.DISTILL.model_copy(update={"method": "tinybert"})
+        if name == "cola":
+            made += [store.add("albert-tiny", kit.DISTILL, seed=seed, **shape) for seed in (1, 2)]
+        made.append(store.add("albert-tiny", tinybert, seed=3, **shape))
+        for each in made:
+            store.evaluate(each, kit.answers(40 + each.run.seed, each.run.seed))
+        runs += made
+    write_data(runs, tmp_path / "report", title="T", command="c")
+    return read_data(tmp_path / "report")
+
+
+class TestNames:
+    def test_models_go_by_what_every_page_of_the_report_calls_them(self, shown):
+        """Guards names that a reader copies from the page and that are then no run of the report."""
+        report = compare(shown)
+        for section in report.sections:
+            for one in list_candidates(section):
+                names = {one.name, *(row.short for row in one.rows), *(row.label for row in one.rows)}
+                for name in sorted(names):
+                    found = find_models(shown.runs, name, known_of(shown))
+                    assert {each.run.id for each in found[section.task]} == set(one.runs), name
+        for row in report.overview.rows:
+            found = find_models(shown.runs, row.name, known_of(shown))
+            assert {each.run.id for runs in found.values() for each in runs} == set(row.runs)
+
+    def test_what_the_table_calls_a_model_wins_over_a_name_that_several_share(self, trio, compared):
+        """Guards the student, called albert-tiny alone, against its own quantized form."""
+        (pair,) = compared(trio.runs, "albert-tiny", "minilm-l6").tasks
+        assert pair.ours.runs == (trio.student.run.id,)
+
+    def test_a_task_with_one_of_the_two_is_named_as_left_out(self, shown):
+        """Guards a comparison that looks whole; on the other task the model goes by its shorter name."""
+        pairwise = compare_in_report(shown, "albert-tiny · logits", "minilm-l6")
+        assert [pair.task for pair in pairwise.tasks] == ["cola"]
+        assert [(each.task, each.lacking) for each in pairwise.left_out] == [("sst2", "albert-tiny · logits")]
+        whole = compare_in_report(shown, "albert-tiny · tinybert", "minilm-l6")
+        assert [pair.task for pair in whole.tasks] == ["cola", "sst2"]
+        assert whole.left_out == ()
+
+    def test_a_wrong_name_is_answered_with_models_and_the_nearest_of_them(self, shown):
+        with pytest.raises(InvalidInputError, match="is no run of the report") as error:
+            compare_in_report(shown, "albert-tiny · tinybird", "minilm-l6")
+        assert error.value.fix == (
+            "Did you mean 'albert-tiny · tinybert'? The models are: albert-tiny · logits, "
+            "albert-tiny · tinybert, minilm-l6, albert-tiny."
+        )
+
+    def test_what_is_one_model_on_one_task_and_several_on_another(self, shown):
+        pairwise = compare_in_report(shown, "albert-tiny", "minilm-l6")
+        assert [pair.task for pair in pairwise.tasks] == ["sst2"]
+        assert [(each.task, each.lacking) for each in pairwise.left_out] == [("cola", "albert-tiny")]
+
+
 class TestCommand:
+    def test_what_is_left_out_is_said(self, shown, tmp_path):
+        done = run("--compare", "albert-tiny · logits", "minilm-l6", "--output-dir", tmp_path / "report")
+        text = " ".join(done.stdout.split())
+        assert "Left out: SST-2, where 'albert-tiny · logits' is the name of no model, or of several." in text
+
     def test_runs_by_their_directories(self, trio):
         done = run("--compare", trio.student.path, trio.teacher.path, "--json")
         assert done.exit_code == 0, done.stderr

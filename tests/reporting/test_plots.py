@@ -10,7 +10,7 @@ from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
-from compress.reporting.plots import draw, plot_bytes, plot_latency
+from compress.reporting.plots import draw, plot_bytes, plot_latency, shorten_label
 from compress.reporting.points import Point
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
@@ -178,3 +178,18 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
     assert len(plot.marks) == 3
     assert mark.label == "albert-tiny"
     assert mark.y == pytest.approx(sum(mark.dots) / 2, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("pruned (vocabulary 8000) · recovered", "pruned (vocabulary 8000) · recovered"),
+        ("distilled (tinybert) from minilm-l6", "distilled (tinybert) from minilm-l6"),
+        ("albert-tiny · vocabulary 8000 · packed-int4", "albert-tiny · … 8000 · packed-int4"),
+        ("pruned (layers 3 (last), ffn 0.5, hidden 0.5) · recovered", "pruned (layers 3 (last), … recovered"),
+        ("a" * 20 + "b" * 20, "a" * 20 + "bbb…" + "b" * 12),
+    ],
+)
+def test_labels_are_cut_between_words(label, shown):
+    """Guards half a word, such as "…om minilm-l6", which is none."""
+    assert shorten_label(label) == shown

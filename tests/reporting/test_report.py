@@ -64,6 +64,22 @@ def test_a_missing_page_is_found(report_dir):
     assert check_report(report_dir) == ["README.md is missing"]
 
 
+@pytest.mark.parametrize("name", ["evil.html", ".hidden", "évil"])
+def test_what_was_laid_beside_the_pages_is_found(report_dir, name):
+    """Guards a page that nobody made from the data, vouched for with the report that it lies in."""
+    (report_dir / name).write_text("trust me")
+    assert check_report(report_dir) == [f"{name} is no part of the report"]
+    (report_dir / "data" / "SHA256SUMS").unlink()
+    assert f"{name} is no part of the report" in check_report(report_dir)
+    folder = report_dir.parent
+    assert f"report: {name} is no part of the report" in check_reports(folder)
+
+
+def test_a_folder_beside_the_pages_is_found(report_dir):
+    (report_dir / "more").mkdir()
+    assert check_report(report_dir) == ["more is no part of the report"]
+
+
 def forge(report_dir, name, change):
     """Change a data file and make its checksum fit."""
     data = report_dir / "data"
@@ -120,6 +136,27 @@ def test_a_directory_of_reports_is_rendered_and_checked_as_one(written, tmp_path
     assert check_reports(reports) == []
     with pytest.raises(CompressError, match="is no report, and holds none"):
         render_again(tmp_path / "elsewhere")
+
+
+def test_an_index_links_what_else_is_to_be_read(written, tmp_path):
+    """Guards hand-made overviews that nobody finds; a heading is text, and what is in it no markup."""
+    reports = tmp_path / "reports"
+    shutil.copytree(written.path, reports / "one")
+    render_again(reports)
+    assert "Also here" not in (reports / "README.md").read_text()
+    (reports / "some notes.md").write_text("Before it\n\n## <b>Half of [it](evil) ##\n\n# Later\n")
+    (reports / "plain.md").write_text("No heading: #nothing\n")
+    assert check_reports(reports) == ["README.md does not follow from the reports"]
+    render_again(reports)
+    index = (reports / "README.md").read_text()
+    links = index.partition("## Also here\n\n")[2].splitlines()[:2]
+    assert links == [
+        "- [plain.md](plain.md)",
+        "- [\\<b\\>Half of \\[it\\](evil)](some%20notes.md)",
+    ]
+    assert check_reports(reports) == []
+    (reports / "plain.md").write_text("# Another\n")
+    assert check_reports(reports) == ["README.md does not follow from the reports"]
 
 
 def rewrite_answers(change):

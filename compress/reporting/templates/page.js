@@ -1,5 +1,5 @@
-// What the page does beside being read: tables sort by their columns, and the theme can be chosen.
-// It reads nothing but this page; without it every table keeps the order of the report.
+// What the page does beside being read: tables sort by their columns, the theme can be chosen, and what does not scroll
+// is no stop of the keyboard. It reads nothing but this page; without it every table keeps the order of the report.
 "use strict";
 
 const collator = new Intl.Collator("en", { numeric: true });
@@ -70,5 +70,23 @@ function offerThemes(button) {
   button.hidden = false;
 }
 
+// A region to scroll is a stop of the keyboard and a landmark; where all of it is in sight it need be neither.
+function watchRegions(regions) {
+  const kept = ["role", "tabindex", "aria-label"];
+  const known = regions.map((region) => kept.map((name) => [name, region.getAttribute(name)]));
+  const update = () => {
+    const wide = regions.map((region) => region.scrollWidth > region.clientWidth);
+    regions.forEach((region, place) => {
+      known[place].forEach(([name, value]) => {
+        if (wide[place]) region.setAttribute(name, name === "aria-label" ? `${value}, scrolls sideways` : value);
+        else if (region !== document.activeElement) region.removeAttribute(name);
+      });
+    });
+  };
+  window.addEventListener("resize", update);
+  update();
+}
+
 document.querySelectorAll("table").forEach(makeSortable);
 offerThemes(document.getElementById("theme"));
+watchRegions(Array.from(document.querySelectorAll(".scroll, pre")));

@@ -1,0 +1,91 @@
+"""Which models of a report a name means: as its page calls them, or as their records do."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+
+from compress.errors import InvalidInputError
+from compress.kinds import Known, kind_of
+from compress.recipes.resolve import suggest
+from compress.reporting.data import RunData
+from compress.reporting.lineage import describe_making, join_common, shorten_run
+from compress.reporting.naming import name_runs
+from compress.runs import Run
+
+Names = Mapping[str, tuple[frozenset[str], ...]]
+"""Run's id → what it is called, the surest names first: what several models share may still be the first's own name."""
+
+SORTS = 5
+"""So many sorts of names there are, of which one is surer than the next."""
+
+
+def find_models(runs: Sequence[RunData], name: str, known: Known) -> dict[str, list[RunData]]:
+    """Task → the runs that a name means, with the other seeds of them.
+
+    Args:
+        runs: Of the report.
+        name: A run's id or key; what a table, a group of seeds or the overview calls it; or the model's name.
+        known: These runs, and those that they go back to.
+
+    Raises:
+        InvalidInputError: It is no model's name, or on every task that of several.
+    """
+    found: dict[str, list[RunData]] = {}
+    listed: dict[str, None] = {}
+    unclear: list[str] = []
+    for task, here in _by_task(runs).items():
+        elsewhere = {each.run.id for each in runs} - {each.run.id for each in here}
+        names, shown = _name_all(here, {run: each for run, each in known.items() if run not in elsewhere})
+        listed |= dict.fromkeys(shown[each.run.id] for each in here)
+        meant = _find_meant(here, name, names)
+        kinds = {kind_of(each.run, known, seeds=False) for each in meant}
+        if len(kinds) > 1:
+            several = ", ".join(dict.fromkeys(shown[each.run.id] for each in meant))
+            unclear.append(f"{name!r} could be several models of the task {task!r}: {several}.")
+        elif kinds:
+            found[task] = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
+    if unclear and not found:
+        raise InvalidInputError(unclear[0], "Name one of these, or one by its id.")
+    if not found:
+        raise InvalidInputError(f"{name!r} is no run of the report.", suggest(name, list(listed), "models"))
+    return found
+
+
+def _by_task(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
+    tasks = sorted({each.run.answered_task.name for each in runs})
+    return {task: [each for each in runs if each.run.answered_task.name == task] for task in tasks}
+
+
+def _find_meant(here: Sequence[RunData], name: str, names: Names) -> list[RunData]:
+    """The runs of a task that have the name, by the surest names that any of them has."""
+    for place in range(SORTS):
+        found = [each for each in here if name in names[each.run.id][place]]
+        if found:
+            return found
+    return []
+
+
+def _name_all(here: Sequence[RunData], known: Known) -> tuple[Names, dict[str, str]]:
+    """The names of a task's runs, and what its table calls each: several seeds by one name."""
+    models = [each.run for each in here]
+    shorts = name_runs(models, known)
+    kinds: dict[Hashable, list[Run]] = defaultdict(list)
+    for run in sorted(models, key=lambda run: run.seed):
+        kinds[kind_of(run, known, seeds=False)].append(run)
+    common = {kind: join_common([shorts[run.id] for run in alike]) for kind, alike in kinds.items()}
+    taken = Counter(common.values())
+    shown = {
+        run.id: common[kind] if taken[common[kind]] == 1 else f"{common[kind]} · {alike[0].key}"
+        for kind, alike in kinds.items()
+        for run in alike
+    }
+    names = {
+        run.id: (
+            frozenset({run.id, run.key}),
+            frozenset({shorts[run.id], shown[run.id], f"{run.name} · {describe_making(run, known)}"}),
+            frozenset({f"{run.name} · {describe_making(run, known, copies=False)}"}),
+            frozenset({f"{run.name} · {shorten_run(run)}"}),
+            frozenset({run.name}),
+        )
+        for run in models
+    }
+    return names, shown
