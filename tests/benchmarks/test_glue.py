@@ -27,6 +27,7 @@ def test_every_pass_is_made_and_told(tmp_path, task_file, tokenizer, monkeypatch
     student = tmp_path / "tiny-albert.toml"
     student.write_text(STUDENTS)
     monkeypatch.setattr(glue, "UNLEARNT", {str(task_file)})
+    monkeypatch.setattr(glue, "LENGTHS", {str(task_file): 20})
     measured = []
     monkeypatch.setattr(compress, "measure", lambda paths, **how: measured.append((paths, how)))
     store, output = tmp_path / "runs", tmp_path / "report"
@@ -50,5 +51,11 @@ def test_every_pass_is_made_and_told(tmp_path, task_file, tokenizer, monkeypatch
         "runs": store,
         "glue": None,
     }
+    assert {
+        each.batches.max_length
+        for stored in told
+        for each in stored.evaluations
+        if stored.run.stage.kind == "finetune"
+    } == {20}
     made = Counter(stored.run.stage.kind for stored in told if stored.run.name == "tiny-albert")
     assert made == {"finetune": 2, "distill": 2 * 4, "quantize": 2 * 2}
