@@ -1,23 +1,30 @@
 """ONNX Runtime on the CPU, its threads asleep between calls."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto, numpy_helper
 
 from compress.engines import Inputs, Logits, Milliseconds, split_time
 from compress.engines.attribution import Node, assign_parts
 from compress.engines.interface import LOGITS, Interface
-from compress.environment import Device
+from compress.environment import Device, saturates_int8
 from compress.errors import CompressError, first_line
 from compress.runs import Part
 
 NODE_SUFFIX = "_kernel_time"
 """What the profiler appends to a node's name."""
 ERRORS_ONLY = 3
+SAFE = 64
+"""The largest weight of which two fit into a sum of 16 bits, each times the largest activation: 2 · 255 · 64 < 2¹⁵."""
+
+logger = logging.getLogger(__name__)
 
 
 class OnnxEngine:
@@ -44,6 +51,13 @@ class OnnxEngine:
         outputs = {name: width if isinstance(width, int) else None for name, width in widths.items()}
         self.interface = Interface(file, inputs, outputs)
         self.interface.require_classifier()
+        if saturates_int8() and _may_saturate(file):
+            logger.warning(
+                "%s was rounded to 8 bits for processors that add up such products in 32 (VNNI); this one does so in 16, "
+                "where sums are cut off: answers and scores are worse here. Quantized with --reduce-range it is the same "
+                "everywhere.",
+                file,
+            )
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
@@ -79,6 +93,18 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
 
 def _start(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def _may_saturate(file: Path) -> bool:
+    """Whether a graph has 8-bit weights too large for sums of 16 bits; what is looked up in tables is not added up."""
+    graph = onnx.load(file).graph
+    tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    weights = (
+        numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1 and tensor.name not in tables
+    )
+    return any(np.abs(weight.astype(np.int16)).max() > SAFE for weight in weights)
 
 
 def _read_nodes(file: Path) -> list[Node]:
