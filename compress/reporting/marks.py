@@ -99,5 +99,6 @@ def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
 
 def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
     inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
-    outside = (box.right - box.left) * LINE - inside
-    return 4 * outside + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))
+    area = (box.right - box.left) * LINE
+    outside, unseen = area - inside, area - box.overlap(Box(0, 0, WIDTH, HEIGHT))
+    return 4 * outside + 99 * unseen + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))

@@ -193,3 +193,13 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
 def test_labels_are_cut_between_words(label, shown):
     """Guards half a word, such as "…om minilm-l6", which is none."""
     assert shorten_label(label) == shown
+
+
+def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart():
+    """Guards a label whose end nobody can read; one that covers a part of another still can be."""
+    points = [
+        Point(f"{place:02} {'m' * 32}", 10.0 + place, Interval(value=y, low=y, high=y), None, False)
+        for place, y in enumerate(0.9 + step / 1000 for step in range(29))
+    ]
+    plot = draw(points, "Bytes", "accuracy", str)
+    assert all(mark.box.left >= 0 and mark.box.right <= WIDTH for mark in plot.marks)
