@@ -6,7 +6,7 @@ from statistics import fmean
 from compress.calibration import expected_calibration_error
 from compress.reporting.data import RunData
 from compress.reporting.schema import Fidelity, Interval
-from compress.reporting.scores import Aligned, align_seeds, choose_evaluations, labelled
+from compress.reporting.scores import Aligned, align_seeds, choose_evaluations
 from compress.runs import Evaluation
 from compress.statistics import estimate_over_seeds
 
@@ -47,8 +47,7 @@ def _calibrate(data: RunData, split: str, preferred: dict[str, Evaluation]) -> f
     answers = data.predictions[evaluation.key]
     if task.kind == "regression":
         return None
-    kept = labelled(answers, task.kind)
-    return expected_calibration_error(answers.labels[kept], answers.logits[kept])
+    return expected_calibration_error(answers.labels, answers.logits)
 
 
 def _average(errors: Sequence[float | None]) -> float | None:

@@ -48,7 +48,6 @@ class Mark:
     high: float
     left: float
     right: float
-    baseline: bool
     box: Box
     leader: bool
     shape: Shape = "other"

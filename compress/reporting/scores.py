@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress.reporting.data import Predictions, RunData
 from compress.reporting.schema import Interval, ScoreResult
 from compress.runs import Evaluation
 from compress.statistics import Array, Estimate, estimate_retention, estimate_score
-from compress.tasks import Kind
 
-UNLABELLED = -1
 TOLERANCE = 1e-6
 """A recorded score may differ so much from the one its predictions give: the last bits of float32."""
 
@@ -97,8 +94,7 @@ def align(
         return None
     if not np.array_equal(own.labels, base.labels):
         return None
-    kept = labelled(own, data.run.answered_task.kind)
-    return own.labels[kept], own.predictions[kept], base.predictions[kept]
+    return own.labels, own.predictions, base.predictions
 
 
 def align_all(models: Sequence[RunData], *, references: Sequence[RunData], split: str) -> Aligned | None:
@@ -137,13 +133,6 @@ def _align(data: RunData, reference: RunData, split: str) -> tuple[Array, Array]
     return pair[:2] if pair else None
 
 
-def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
-    """Which examples have a label to be scored by, `[N]`; of a regression each has."""
-    if kind == "regression":
-        return np.ones(len(predictions.labels), dtype=np.bool_)
-    return np.not_equal(predictions.labels, UNLABELLED)
-
-
 def retain(metric: str, found: Aligned) -> Interval | None:
     """The share of the baseline's score that models, seeds of one kind, keep on average."""
     try:
@@ -177,8 +166,7 @@ def _follow(answers: Predictions) -> bool:
 
 def _find_false(data: RunData, evaluation: Evaluation) -> list[str]:
     predictions, problems = data.predictions[evaluation.key], []
-    kept = labelled(predictions, data.run.answered_task.kind)
-    labels, answers = predictions.labels[kept], predictions.predictions[kept]
+    labels, answers = predictions.labels, predictions.predictions
     for score in evaluation.scores:
         found = estimate_score(score.name, labels, answers) if len(labels) else Estimate(*[float("nan")] * 3)
         told = Estimate(score.value, score.low, score.high)

@@ -21,7 +21,7 @@ def test_places_follow_the_numbers(written):
     for plot, xs in ((plot_bytes(section), (90e6, 18e6, 5e6)), (plot_latency(section), (12.24, 4.08, 1.53))):
         marks = {mark.label: mark for mark in plot.marks}
         teacher, student, int8 = (marks[row.short] for row in section.rows)
-        assert [mark.baseline for mark in (teacher, student, int8)] == [True, False, False]
+        assert [mark.shape for mark in (teacher, student, int8)] == ["baseline", "distilled", "quantized"]
         whole, part = math.log(xs[0] / xs[2]), math.log(xs[1] / xs[2])
         assert (student.x - int8.x) / (teacher.x - int8.x) == pytest.approx(part / whole, abs=0.01)
         scores = [row.primary.score for row in section.rows]
