@@ -139,7 +139,7 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
         ids = ", ".join(sorted(each.run.id for seeds in named for each in seeds))
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
-    taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
+    taught = Counter(parent.run_id for run in students for parent in run.parents if parent.teaches)
 
     def weigh(seeds: Sequence[RunData]) -> tuple[int, int, tuple[str, str]]:
         newest = max(seeds, key=_age)

@@ -88,6 +88,22 @@ def test_the_default_baseline_is_the_teacher_though_another_run_is_larger(trio, 
     assert section_of([trio.int8, larger, trio.student], tmp_path / "b").baseline == larger.run.id
 
 
+def test_of_several_teachers_each_taught(store, kit, tmp_path):
+    """Guards a second teacher that counts for none: it is recorded as `teacher 2`."""
+    shared, *others = (store.add(name, kit.FINETUNE, size=9, parameters=9) for name in ("a", "b", "c"))
+    students = [
+        store.add(
+            f"of {other.run.name}",
+            kit.DISTILL,
+            size=1,
+            parameters=1,
+            parents=[kit.child_of(other, "teacher"), kit.child_of(shared, "teacher 2")],
+        )
+        for other in others
+    ]
+    assert section_of([shared, *others, *students], tmp_path / "r").baseline == shared.run.id
+
+
 @pytest.mark.parametrize("naming", [lambda run: run.id, lambda run: run.key, lambda run: run.name])
 def test_the_baseline_can_be_named_by_id_key_or_name(trio, tmp_path, naming):
     other = trio.teacher if naming(trio.student.run) == "albert-tiny" else trio.student
