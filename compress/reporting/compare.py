@@ -18,7 +18,7 @@ from compress.reporting.overview import find_overview
 from compress.reporting.parts import read_parts
 from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
-from compress.reporting.scores import find_primary, score_run
+from compress.reporting.scores import count_answers, find_primary, list_evaluations, score_run, settle_data
 from compress.reporting.seeds import group_seeds, list_references
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
@@ -35,24 +35,35 @@ def compare(data: ReportData) -> Report:
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
         tasks[each.run.answered_task.name].append(each)
-    sections = tuple(
-        _compare_task(runs, chosen, ancestors=data.ancestors) for _, runs in sorted(tasks.items())
-    )
     known = {each.run.id: each.run for each in [*data.ancestors, *data.runs]}
+    sections, settled = [], []
+    for _, runs in sorted(tasks.items()):
+        here, references = _settle(runs, chosen, known)
+        sections.append(_compare_task(here, references, ancestors=data.ancestors))
+        settled += here
     return Report(
         title=data.manifest.title,
         command=data.manifest.command,
-        sections=sections,
-        overview=find_overview(sections, data.runs, known),
+        sections=tuple(sections),
+        overview=find_overview(sections, settled, known),
     )
 
 
-def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Sequence[RunData]) -> Section:
+def _settle(runs: Sequence[RunData], chosen: str | None, known: Known) -> tuple[list[RunData], list[RunData]]:
+    """The runs of a task, with the data that are compared, and of them the baseline's seeds, the baseline first."""
+    model = _choose_model(runs, chosen, known)
+    base = _choose_seed(model, runs, chosen)
+    settled = {each.run.id: each for each in settle_data(runs, base, model)}
+    seeds = [settled[each.run.id] for each in model]
+    return list(settled.values()), list_references(settled[base.run.id], seeds, known=known)
+
+
+def _compare_task(
+    runs: Sequence[RunData], references: Sequence[RunData], *, ancestors: Sequence[RunData]
+) -> Section:
     models = [each.run for each in runs]
     earlier = {each.run.id: each for each in ancestors}
     known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
-    model = _choose_model(runs, chosen, known)
-    references = list_references(_choose_seed(model, runs, chosen), model, known=known)
     baseline = references[0].run.id
     before = trace_ancestors(models, known)
     shorts = name_runs(models, known)
@@ -149,12 +160,14 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
 
 
 def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str | None) -> RunData:
-    """The one asked for; else one that was scored, of these the one that was measured with the most others, then the newest."""
+    """The one asked for; else of those whose examples most runs answered the one measured with the most others, then the newest."""
+    answers = count_answers(runs, model)
     beside = Counter(session.session for each in runs for session in each.sessions)
 
-    def prefer(each: RunData) -> tuple[bool, int, tuple[str, str]]:
+    def prefer(each: RunData) -> tuple[int, int, tuple[str, str]]:
+        split, found = next(iter(list_evaluations(each).items()), ("", []))
         measured = sum(beside[session.session] - 1 for session in each.sessions)
-        return bool(each.evaluations), measured, _age(each)
+        return max((answers[split][one.data] for one in found), default=0), measured, _age(each)
 
     asked = [each for each in model if chosen in (each.run.id, each.run.key)]
     return max(asked or model, key=prefer)
