@@ -39,7 +39,7 @@ def compare(data: ReportData) -> Report:
     sections, settled = [], []
     for _, runs in sorted(tasks.items()):
         here, references = _settle(runs, chosen, known)
-        sections.append(_compare_task(here, references, ancestors=data.ancestors))
+        sections.append(_compare_task(here, references, ancestors=data.ancestors, known=known))
         settled += here
     return Report(
         title=data.manifest.title,
@@ -59,13 +59,12 @@ def _settle(runs: Sequence[RunData], chosen: str | None, known: Known) -> tuple[
 
 
 def _compare_task(
-    runs: Sequence[RunData], references: Sequence[RunData], *, ancestors: Sequence[RunData]
+    runs: Sequence[RunData], references: Sequence[RunData], *, ancestors: Sequence[RunData], known: Known
 ) -> Section:
     models = [each.run for each in runs]
     earlier = {each.run.id: each for each in ancestors}
-    known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
     baseline = references[0].run.id
-    before = trace_ancestors(models, known)
+    before = trace_ancestors(models, {name: each.run for name, each in earlier.items()})
     shorts = name_runs(models, known)
     told = build_ancestors(before, earlier, known)
     names = shorts | {made.run.id: made.label for made in told}

@@ -243,6 +243,35 @@ def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own
     assert {round(group.score.value, 4) for group, used in told if used == {"model"}} == {1 - 75 / 400}
 
 
+@pytest.mark.parametrize("told", ["in the report", "by its descendants' lineage"])
+def test_what_was_made_of_two_makings_of_another_task_s_model_is_no_group(store, kit, tmp_path, told):
+    """Guards a mean over seeds that began with different models of one name."""
+    mnli, rte = (kit.TASK.model_copy(update={"name": name}) for name in ("mnli", "rte"))
+    hot = kit.FINETUNE.model_copy(update={"training": kit.Training(learning_rate=1e-3)})
+    runs, shape = [], {"size": 9, "parameters": 9}
+    for place, stage in enumerate((kit.FINETUNE, hot)):
+        first = store.add("bert-mini", stage, task=mnli, seed=1, **shape)
+        store.evaluate(first, kit.answers(30 + place, place))
+        runs += [first] if told == "in the report" else []
+        for seed in (2 * place, 2 * place + 1):
+            tuned = store.add(
+                "bert-mini",
+                kit.FINETUNE,
+                task=rte,
+                seed=seed,
+                parents=[kit.child_of(first, "model")],
+                lineage=first.run.descent if told != "in the report" else (),
+                **shape,
+            )
+            store.evaluate(tuned, kit.answers(40 + seed, seed))
+            runs.append(tuned)
+    write_data([read_run(stored.path) for stored in runs], tmp_path / "report", title="T", command="c")
+    section = compare(read_data(tmp_path / "report")).sections[-1]
+    assert section.task == "rte"
+    assert sorted(group.seeds for group in section.groups) == [(0, 1), (2, 3)]
+    assert section.ancestors == ()
+
+
 def test_models_pretrained_in_two_ways_are_groups_of_their_own(groups, store, kit):
     """Guards telling ancestors apart by their names alone: the same name, seeds and task, half the minutes."""
     shape = {"size": 9, "parameters": 9}
