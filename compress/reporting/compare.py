@@ -28,13 +28,15 @@ def compare(data: ReportData) -> Report:
     """Everything a report says about its runs.
 
     Raises:
-        CompressError: The baseline that was asked for is no run of the report, or could be several.
+        CompressError: The baseline that was asked for is no run of the report, or could be several; or two tasks share a name.
     """
     chosen = data.manifest.baseline
     _check_baseline(chosen, data.runs)
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
         tasks[each.run.answered_task.name].append(each)
+    for runs in tasks.values():
+        _require_one_task(runs)
     known = {each.run.id: each.run for each in [*data.ancestors, *data.runs]}
     sections, settled = [], []
     for _, runs in sorted(tasks.items()):
@@ -128,6 +130,21 @@ def _check_baseline(chosen: str | None, runs: Sequence[RunData]) -> None:
     if chosen is not None and chosen not in names:
         raise CompressError(
             f"The baseline {chosen!r} is none of the report's runs.", f"Name one of them: {', '.join(names)}."
+        )
+
+
+def _require_one_task(runs: Sequence[RunData]) -> None:
+    """Refuse tasks that share nothing but their name: their scores would stand in one column."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for each in runs:
+        task = each.run.answered_task
+        labels = ", ".join(task.labels or ("a number",))
+        kinds[f"{labels} by {', '.join(task.metrics)}"].append(each.run.id)
+    if len(kinds) > 1:
+        told = "; ".join(f"{kind} in {', '.join(sorted(ids))}" for kind, ids in sorted(kinds.items()))
+        raise CompressError(
+            f"The runs of the task {runs[0].run.answered_task.name!r} answer different questions: {told}.",
+            "Make a report of each, or give one task another name in its file and make its runs again.",
         )
 
 

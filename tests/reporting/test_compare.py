@@ -259,6 +259,21 @@ def test_each_task_has_a_section_of_its_own(trio, kit, tmp_path):
     assert [section.baseline for section in report.sections] == [other.teacher.run.id, trio.teacher.run.id]
 
 
+@pytest.mark.parametrize("change", [{"labels": ("x", "y")}, {"metrics": ("f1",)}])
+def test_two_tasks_of_one_name_are_refused(store, kit, tmp_path, change):
+    """Guards one column for scores by two metrics."""
+    own = kit.TASK.model_copy(update=change)
+    runs = [store.add("a", kit.FINETUNE, size=9, parameters=2)]
+    runs.append(store.add("b", kit.FINETUNE, size=5, parameters=1, task=own))
+    for stored in runs:
+        store.evaluate(stored, kit.answers(40))
+    with pytest.raises(CompressError, match="task 'sample' answer different questions") as error:
+        compared(runs, tmp_path / "r")
+    assert all(stored.run.id in error.value.problem for stored in runs)
+    assert ", ".join(own.labels) in error.value.problem
+    assert "another name" in error.value.fix
+
+
 def test_a_share_of_nothing_is_not_given(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"metrics": ("matthews_correlation",)})
     constant = store.add("constant", kit.FINETUNE, size=90, parameters=9, task=task)
