@@ -119,9 +119,8 @@ def _build_row(data: RunData, references: Sequence[RunData], known: Known, *, sh
 
 
 def _add_parts(rows: Sequence[Row], runs: Sequence[RunData], timings: Sequence[TimingColumn]) -> list[Row]:
-    """The rows, with where their parameters and milliseconds go under the condition of the first column."""
-    condition = timings[0].condition if timings else None
-    parts = {each.run.id: read_parts(each, condition) for each in runs}
+    """The rows, with where their parameters go, and their milliseconds in the first column."""
+    parts = {each.run.id: read_parts(each, timings[0] if timings else None) for each in runs}
     return [row.model_copy(update={"parts": parts[row.run.id]}) for row in rows]
 
 
