@@ -87,6 +87,9 @@ def evaluate(
         splits: Each is scored on its own; a split without labels gets predictions only.
         run: The id of the run (or the name of the model) that is scored.
         directory: Where the run lies.
+
+    Raises:
+        CompressError: The model's labels are not the task's, or an answer of it is no finite number.
     """
     return [_evaluate_split(predictor, task, split, run=run, directory=directory) for split in splits]
 
@@ -105,6 +108,7 @@ def _evaluate_split(
     ]
     key = content_key(identity)
     logits, cut = predict_split(predictor, task, split)
+    _require_finite(logits, run=run, split=split)
     predictions = decide(task, logits)
     file = directory / "evaluations" / f"{key}.parquet"
     _write_predictions(file, split, predictions, logits)
@@ -123,6 +127,16 @@ def _evaluate_split(
     )
     write_record(file.with_suffix(".json"), evaluation)
     return evaluation
+
+
+def _require_finite(logits: Logits, *, run: str, split: Split) -> None:
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        raise CompressError(
+            f"{run} answers {broken} of the {len(split)} examples of {split.name} with NaN or infinite numbers: "
+            "there is nothing to score.",
+            "Make it again with a lower learning rate or --no-bf16; or, if it was quantized, with another method.",
+        )
 
 
 def _score(task: Task, split: Split, predictions: Labels) -> tuple[Score, ...]:

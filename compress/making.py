@@ -53,6 +53,7 @@ from compress.recipes.stages import (
     Stage,
 )
 from compress.rewriting import rewrite
+from compress.runs import is_teacher
 from compress.sources import Model
 from compress.steps import Step
 from compress.storage import require_space
@@ -227,7 +228,7 @@ def gate_teachers(step: Step, inputs: dict[str, Model]) -> None:
 def _teachers(stage: Distill, inputs: dict[str, Model], *, seed: int) -> list[TaskTeacher]:
     """The teachers of a step, in their order and in the student's precision."""
     bf16 = bool(stage.training.bf16)
-    models = [model for role, model in inputs.items() if role.startswith("teacher")]
+    models = [model for role, model in inputs.items() if is_teacher(role)]
     return [
         TaskTeacher(load(model.path, bf16=bf16), model.path, _learned_by(model, seed)) for model in models
     ]

@@ -63,6 +63,11 @@ class File(Frozen):
     sha256: str
 
 
+def is_teacher(role: str) -> bool:
+    """Whether a parent of that role taught: of several teachers all but the first are numbered."""
+    return role.startswith("teacher")
+
+
 class Parent(Frozen):
     """What a run was made from: a run (its id), or weights from elsewhere; `key` is a run's key or a content hash."""
 
@@ -75,6 +80,11 @@ class Parent(Frozen):
     def run_id(self) -> str | None:
         """The run that it is, None where it is none."""
         return self.origin.removeprefix("run ") if self.origin.startswith("run ") else None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it is the teacher, or one of several."""
+        return is_teacher(self.role)
 
     @property
     def hub_id(self) -> str | None:

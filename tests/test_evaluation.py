@@ -1,10 +1,12 @@
 """Scores follow from the kept predictions; labels are matched by name."""
 
+import types
+
 import numpy as np
 import pyarrow.parquet
 import pytest
 
-from compress.data.task_data import load_task_data
+from compress.data.task_data import Split, load_task_data
 from compress.encoder import build_classifier
 from compress.errors import CompressError
 from compress.evaluation import align_labels, decide, evaluate
@@ -28,6 +30,28 @@ def test_every_score_can_be_recomputed_from_the_predictions(tmp_path, task_file,
         assert score.n == 100
         assert score.low <= score.value <= score.high
     assert {path.suffix for path in (tmp_path / "evaluations").iterdir()} == {".json", ".parquet"}
+
+
+class Broken:
+    """A regression whose answers to two of the texts are no numbers."""
+
+    labels, max_length = None, 128
+
+    def logits(self, texts, *, batch_size):
+        answers = np.arange(len(texts), dtype=np.float32)[:, None]
+        answers[1:3] = [[np.nan], [np.inf]]
+        return answers, 0
+
+
+def test_answers_that_are_no_numbers_are_refused_before_anything_is_written(tmp_path):
+    """Guards a record that holds `null` for a score: no command could read the run again."""
+    predictor = Broken()
+    predictor.engine = types.SimpleNamespace(name="pytorch")
+    split = Split("validation", ["a"] * 5, np.arange(5.0))
+    with pytest.raises(CompressError, match="r answers 2 of the 5 examples of validation with NaN") as error:
+        evaluate(predictor, GLUE["stsb"], [split], run="r", directory=tmp_path)
+    assert "learning rate" in error.value.fix
+    assert not list(tmp_path.iterdir())
 
 
 def test_labels_by_name():

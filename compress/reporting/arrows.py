@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from compress.reporting.earlier import GONE_ON_WITH
 from compress.reporting.schema import Link, Section
+from compress.runs import is_teacher
 
 
 class Arrow(NamedTuple):
@@ -44,7 +45,7 @@ def _find_sources(
         if link.run is None or link.run in seen:
             continue
         weights = link.role in GONE_ON_WITH
-        if link.run in marks and (weights or link.role.startswith("teacher")):
+        if link.run in marks and (weights or is_teacher(link.role)):
             yield link.run, "weights" if weights else "teacher"
         elif weights:
             seen.add(link.run)

@@ -19,7 +19,14 @@ from compress.reporting.overview import find_overview
 from compress.reporting.parts import read_parts
 from compress.reporting.published import find_published
 from compress.reporting.schema import Report, Row, Section, TimingColumn
-from compress.reporting.scores import find_primary, score_constant, score_run
+from compress.reporting.scores import (
+    count_answers,
+    find_primary,
+    list_evaluations,
+    score_constant,
+    score_run,
+    settle_data,
+)
 from compress.reporting.seeds import group_seeds, list_references
 from compress.reporting.timings import compare_timings
 from compress.runs import Run
@@ -29,33 +36,45 @@ def compare(data: ReportData) -> Report:
     """Everything a report says about its runs.
 
     Raises:
-        CompressError: The baseline that was asked for is no run of the report, or could be several.
+        CompressError: The baseline that was asked for is no run of the report, or could be several; or two tasks share a name.
     """
     chosen = data.manifest.baseline
     _check_baseline(chosen, data.runs)
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
         tasks[each.run.answered_task.name].append(each)
-    sections = tuple(
-        _compare_task(runs, chosen, ancestors=data.ancestors) for _, runs in sorted(tasks.items())
-    )
+    for runs in tasks.values():
+        _require_one_task(runs)
     known = {each.run.id: each.run for each in [*data.ancestors, *data.runs]}
+    sections, settled = [], []
+    for _, runs in sorted(tasks.items()):
+        here, references = _settle(runs, chosen, known)
+        sections.append(_compare_task(here, references, ancestors=data.ancestors, known=known))
+        settled += here
     return Report(
         title=data.manifest.title,
         command=data.manifest.command,
-        sections=sections,
-        overview=find_overview(sections, data.runs, known),
+        sections=tuple(sections),
+        overview=find_overview(sections, settled, known),
     )
 
 
-def _compare_task(runs: Sequence[RunData], chosen: str | None, *, ancestors: Sequence[RunData]) -> Section:
+def _settle(runs: Sequence[RunData], chosen: str | None, known: Known) -> tuple[list[RunData], list[RunData]]:
+    """The runs of a task, with the data that are compared, and of them the baseline's seeds, the baseline first."""
+    model = _choose_model(runs, chosen, known)
+    base = _choose_seed(model, runs, chosen)
+    settled = {each.run.id: each for each in settle_data(runs, base, model)}
+    seeds = [settled[each.run.id] for each in model]
+    return list(settled.values()), list_references(settled[base.run.id], seeds, known=known)
+
+
+def _compare_task(
+    runs: Sequence[RunData], references: Sequence[RunData], *, ancestors: Sequence[RunData], known: Known
+) -> Section:
     models = [each.run for each in runs]
     earlier = {each.run.id: each for each in ancestors}
-    known = {run.id: run for run in [*(each.run for each in ancestors), *models]}
-    model = _choose_model(runs, chosen, known)
-    references = list_references(_choose_seed(model, runs, chosen), model, known=known)
     baseline = references[0].run.id
-    before = trace_ancestors(models, known)
+    before = trace_ancestors(models, {name: each.run for name, each in earlier.items()})
     shorts = name_runs(models, known)
     told = build_ancestors(before, earlier, known)
     names = shorts | {made.run.id: made.label for made in told}
@@ -109,9 +128,8 @@ def _build_row(data: RunData, references: Sequence[RunData], known: Known, *, sh
 
 
 def _add_parts(rows: Sequence[Row], runs: Sequence[RunData], timings: Sequence[TimingColumn]) -> list[Row]:
-    """The rows, with where their parameters and milliseconds go under the condition of the first column."""
-    condition = timings[0].condition if timings else None
-    parts = {each.run.id: read_parts(each, condition) for each in runs}
+    """The rows, with where their parameters go, and their milliseconds in the first column."""
+    parts = {each.run.id: read_parts(each, timings[0] if timings else None) for each in runs}
     return [row.model_copy(update={"parts": parts[row.run.id]}) for row in rows]
 
 
@@ -120,6 +138,21 @@ def _check_baseline(chosen: str | None, runs: Sequence[RunData]) -> None:
     if chosen is not None and chosen not in names:
         raise CompressError(
             f"The baseline {chosen!r} is none of the report's runs.", f"Name one of them: {', '.join(names)}."
+        )
+
+
+def _require_one_task(runs: Sequence[RunData]) -> None:
+    """Refuse tasks that share nothing but their name: their scores would stand in one column."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for each in runs:
+        task = each.run.answered_task
+        labels = ", ".join(task.labels or ("a number",))
+        kinds[f"{labels} by {', '.join(task.metrics)}"].append(each.run.id)
+    if len(kinds) > 1:
+        told = "; ".join(f"{kind} in {', '.join(sorted(ids))}" for kind, ids in sorted(kinds.items()))
+        raise CompressError(
+            f"The runs of the task {runs[0].run.answered_task.name!r} answer different questions: {told}.",
+            "Make a report of each, or give one task another name in its file and make its runs again.",
         )
 
 
@@ -141,7 +174,7 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
         ids = ", ".join(sorted(each.run.id for seeds in named for each in seeds))
         raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
-    taught = Counter(parent.run_id for run in students for parent in run.parents if parent.role == "teacher")
+    taught = Counter(parent.run_id for run in students for parent in run.parents if parent.teaches)
 
     def weigh(seeds: Sequence[RunData]) -> tuple[int, int, tuple[str, str]]:
         newest = max(seeds, key=_age)
@@ -151,12 +184,14 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
 
 
 def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str | None) -> RunData:
-    """The one asked for; else one that was scored, of these the one that was measured with the most others, then the newest."""
+    """The one asked for; else of those whose examples most runs answered the one measured with the most others, then the newest."""
+    answers = count_answers(runs, model)
     beside = Counter(session.session for each in runs for session in each.sessions)
 
-    def prefer(each: RunData) -> tuple[bool, int, tuple[str, str]]:
+    def prefer(each: RunData) -> tuple[int, int, tuple[str, str]]:
+        split, found = next(iter(list_evaluations(each).items()), ("", []))
         measured = sum(beside[session.session] - 1 for session in each.sessions)
-        return bool(each.evaluations), measured, _age(each)
+        return max((answers[split][one.data] for one in found), default=0), measured, _age(each)
 
     asked = [each for each in model if chosen in (each.run.id, each.run.key)]
     return max(asked or model, key=prefer)

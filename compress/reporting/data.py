@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,18 @@ class Predictions:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a report knows of one run; `predictions` by the evaluation's key."""
+    """What a report knows of one run; `predictions` by the evaluation's key.
+
+    `compared` is of each split the fingerprint of the data that its section compares on: of several evaluations the one on
+    these counts.
+    """
 
     run: Run
     evaluations: tuple[Evaluation, ...]
     sessions: tuple[Session, ...]
     history: tuple[dict[str, Any], ...]
     predictions: Mapping[str, Predictions]
+    compared: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

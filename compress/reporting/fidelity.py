@@ -6,8 +6,7 @@ from statistics import fmean
 from compress.calibration import expected_calibration_error
 from compress.reporting.data import RunData
 from compress.reporting.schema import Fidelity, Interval
-from compress.reporting.scores import Aligned, align_seeds, choose_evaluations, labelled
-from compress.runs import Evaluation
+from compress.reporting.scores import Aligned, align_seeds, choose_evaluations
 from compress.statistics import estimate_over_seeds
 
 
@@ -18,18 +17,18 @@ def judge_fidelity(seeds: Sequence[RunData], references: Sequence[RunData]) -> t
         seeds: The model's runs, one or several: told is their mean, of the splits whose examples all of them saw.
         references: The baseline's seeds, which may be the same; it is the first one's answers that are stood in for.
     """
-    first, preferred = seeds[0], choose_evaluations(references[0])
+    first = seeds[0]
     own = first.run.id in {each.run.id for each in references}
     aligned = {
         split: align_seeds(seeds, references=references[:1], split=split)
-        for split in choose_evaluations(first, preferred=preferred)
+        for split in choose_evaluations(first)
     }
     return tuple(
         Fidelity(
             split=split,
             n=len(found.labels),
             agreement=None if own or not found.bases else _agree(first, found),
-            calibration_error=_average([_calibrate(each, split, preferred) for each in seeds]),
+            calibration_error=_average([_calibrate(each, split) for each in seeds]),
         )
         for split, found in aligned.items()
         if found
@@ -42,13 +41,12 @@ def _agree(data: RunData, found: Aligned) -> Interval:
     return Interval.of(estimate_over_seeds(metric, found.bases[0], found.answers))
 
 
-def _calibrate(data: RunData, split: str, preferred: dict[str, Evaluation]) -> float | None:
-    task, evaluation = data.run.answered_task, choose_evaluations(data, preferred=preferred)[split]
+def _calibrate(data: RunData, split: str) -> float | None:
+    task, evaluation = data.run.answered_task, choose_evaluations(data)[split]
     answers = data.predictions[evaluation.key]
     if task.kind == "regression":
         return None
-    kept = labelled(answers, task.kind)
-    return expected_calibration_error(answers.labels[kept], answers.logits[kept])
+    return expected_calibration_error(answers.labels, answers.logits)
 
 
 def _average(errors: Sequence[float | None]) -> float | None:

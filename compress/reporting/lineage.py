@@ -58,7 +58,7 @@ def describe_making(run: Run, known: Known, *, copies: bool = True) -> str:
 
 
 def _name_teachers(run: Run) -> str:
-    teachers = [parent.name for parent in run.parents if parent.role.startswith("teacher")]
+    teachers = [parent.name for parent in run.parents if parent.teaches]
     return " and ".join(teachers) or "an unnamed teacher"
 
 

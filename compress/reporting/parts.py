@@ -6,35 +6,44 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from compress.reporting.data import RunData
-from compress.reporting.schema import Condition, Parts, PartShare
+from compress.reporting.schema import Parts, PartShare, TimingColumn
 from compress.reporting.timings import condition_of
-from compress.runs import PARTS, Measurement
+from compress.reporting.wording import describe_machine
+from compress.runs import PARTS, Measurement, Session
 
 PARAMETERS, LATENCY = "parameters", "part_latency"
 
 
-def read_parts(data: RunData, condition: Condition | None) -> Parts | None:
+def read_parts(data: RunData, column: TimingColumn | None) -> Parts | None:
     """What the sessions of a run say of its parts; None where they say nothing.
 
-    Parameters are those of the newest session that counted them; milliseconds are medians over the sessions.
+    Parameters are those of the newest session that counted them; milliseconds are medians over the column's sessions.
 
     Args:
         data: The run.
-        condition: Of the comparison's latencies: milliseconds under another one are left out. None where there are
-            none: then milliseconds are left out, too.
+        column: The comparison's latencies: milliseconds of other sessions or machines, or under another condition, are
+            left out, so that they are parts of the latency beside them. None where there are none: then they all are.
     """
     parameters: tuple[PartShare, ...] = ()
     times: dict[str, list[float]] = defaultdict(list)
     for session in sorted(data.sessions, key=lambda session: (session.started, session.session)):
         counted = _select(session.measurements, PARAMETERS, lambda _: True)
         parameters = _order({part: each.value for part, each in counted.items()}) or parameters
-        timed = _select(session.measurements, LATENCY, lambda each: condition_of(each) == condition)
-        for part, each in timed.items():
+        for part, each in _list_timed(session, column).items():
             times[part].append(each.value)
     milliseconds = _order({part: float(np.median(values)) for part, values in times.items()})
     if not parameters and not milliseconds:
         return None
     return Parts(parameters=parameters, milliseconds=milliseconds)
+
+
+def _list_timed(session: Session, column: TimingColumn | None) -> dict[str, Measurement]:
+    """Part → its milliseconds, where a session is one of a column's."""
+    if column is None or session.session not in column.sessions:
+        return {}
+    if describe_machine(session.environment) != column.machine:
+        return {}
+    return _select(session.measurements, LATENCY, lambda each: condition_of(each) == column.condition)
 
 
 def _select(

@@ -264,7 +264,6 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         high=y_axis.place(point.y.high),
         left=x_axis.place(point.across.low) if point.across else x,
         right=x_axis.place(point.across.high) if point.across else x,
-        baseline=point.baseline,
         box=Box(x, y, x, y),
         leader=False,
         shape=point.shape,

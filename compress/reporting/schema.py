@@ -204,10 +204,8 @@ class SeedGroup(Frozen):
     """
 
     name: str
-    made: str
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
-    n: int
     score: Interval
     retention: Interval | None
     scores: tuple[ScoreResult, ...]

@@ -1,18 +1,17 @@
 """What each run scored, and how much of the baseline's score it keeps on the very same examples."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress.reporting.data import Predictions, RunData
 from compress.reporting.schema import Interval, ScoreResult
 from compress.runs import Evaluation
 from compress.statistics import Array, Estimate, best_constant_score, estimate_retention, estimate_score
-from compress.tasks import Kind
 
-UNLABELLED = -1
 TOLERANCE = 1e-6
 """A recorded score may differ so much from the one its predictions give: the last bits of float32."""
 
@@ -35,7 +34,7 @@ def score_run(data: RunData, references: Sequence[RunData]) -> tuple[ScoreResult
     task = data.run.answered_task
     own = data.run.id in {each.run.id for each in references}
     results = []
-    for split, evaluation in choose_evaluations(data, preferred=choose_evaluations(references[0])).items():
+    for split, evaluation in choose_evaluations(data).items():
         found = align_all([data], references=references, split=split)
         for score in evaluation.scores:
             retention = None if own or found is None else retain(score.name, found)
@@ -70,9 +69,8 @@ def score_constant(reference: RunData) -> float | None:
     evaluation = next(iter(choose_evaluations(reference).values()), None)
     if evaluation is None:
         return None
-    task, answers = reference.run.answered_task, reference.predictions[evaluation.key]
-    labels = answers.labels[labelled(answers, task.kind)]
-    return best_constant_score(task.primary_metric, labels) if len(labels) else None
+    metric = reference.run.answered_task.primary_metric
+    return best_constant_score(metric, reference.predictions[evaluation.key].labels)
 
 
 def list_evaluations(data: RunData) -> dict[str, list[Evaluation]]:
@@ -84,18 +82,63 @@ def list_evaluations(data: RunData) -> dict[str, list[Evaluation]]:
     return {split: [each for each in scored if each.split == split] for split in splits}
 
 
-def choose_evaluations(
-    data: RunData, *, preferred: dict[str, Evaluation] | None = None
-) -> dict[str, Evaluation]:
-    """One evaluation a split: on the preferred one's data, then of the most examples, then by key."""
-    chosen = {}
-    for split, candidates in list_evaluations(data).items():
-        wanted = (preferred or {}).get(split)
-        chosen[split] = min(
+def count_answers(runs: Sequence[RunData], model: Collection[RunData]) -> dict[str, Counter[str]]:
+    """Split → fingerprint of data → how many runs answered them, those of other models than one before all.
+
+    Args:
+        runs: Of one task.
+        model: Those of them that the others are compared with.
+    """
+    found: dict[str, Counter[str]] = {}
+    seeds = {each.run.id for each in model}
+    for data in runs:
+        weight = 1 if data.run.id in seeds else len(runs) + 1
+        for split, evaluations in list_evaluations(data).items():
+            found.setdefault(split, Counter()).update(
+                dict.fromkeys((each.data for each in evaluations), weight)
+            )
+    return found
+
+
+def settle_data(runs: Sequence[RunData], base: RunData, model: Collection[RunData]) -> list[RunData]:
+    """Runs, with what is compared on each split: of the baseline's data those that most others answered.
+
+    Of equals the ones with the most examples. Where the baseline has none of a split, those that most runs have.
+
+    Args:
+        runs: Of one task.
+        base: The baseline.
+        model: Itself and its other seeds.
+    """
+    sizes = {
+        (split, each.data): each.scores[0].n
+        for data in runs
+        for split, evaluations in list_evaluations(data).items()
+        for each in evaluations
+    }
+    own = {split: {each.data for each in found} for split, found in list_evaluations(base).items()}
+    compared = {
+        split: min(own.get(split) or answers, key=lambda data: (-answers[data], -sizes[split, data], data))
+        for split, answers in count_answers(runs, model).items()
+    }
+    return [replace(each, compared=compared) for each in runs]
+
+
+def choose_evaluations(data: RunData, *, on: Mapping[str, str] | None = None) -> dict[str, Evaluation]:
+    """One evaluation a split: on the data that are compared, then of the most examples, then by key.
+
+    Args:
+        data: The run.
+        on: Split → fingerprint of the data wanted; default those that its section compares on.
+    """
+    wanted = data.compared if on is None else on
+    return {
+        split: min(
             candidates,
-            key=lambda each: (wanted is not None and each.data != wanted.data, -each.scores[0].n, each.key),
+            key=lambda each: (each.data != wanted.get(split, each.data), -each.scores[0].n, each.key),
         )
-    return chosen
+        for split, candidates in list_evaluations(data).items()
+    }
 
 
 def align(
@@ -107,8 +150,7 @@ def align(
         return None
     if not np.array_equal(own.labels, base.labels):
         return None
-    kept = labelled(own, data.run.answered_task.kind)
-    return own.labels[kept], own.predictions[kept], base.predictions[kept]
+    return own.labels, own.predictions, base.predictions
 
 
 def align_all(models: Sequence[RunData], *, references: Sequence[RunData], split: str) -> Aligned | None:
@@ -142,16 +184,9 @@ def _align(data: RunData, reference: RunData, split: str) -> tuple[Array, Array]
     other = choose_evaluations(reference).get(split)
     if other is None:
         return None
-    own = choose_evaluations(data, preferred={split: other}).get(split)
+    own = choose_evaluations(data, on={split: other.data}).get(split)
     pair = align(data, own, reference=reference, other=other) if own else None
     return pair[:2] if pair else None
-
-
-def labelled(predictions: Predictions, kind: Kind) -> NDArray[np.bool_]:
-    """Which examples have a label to be scored by, `[N]`; of a regression each has."""
-    if kind == "regression":
-        return np.ones(len(predictions.labels), dtype=np.bool_)
-    return np.not_equal(predictions.labels, UNLABELLED)
 
 
 def retain(metric: str, found: Aligned) -> Interval | None:
@@ -187,8 +222,7 @@ def _follow(answers: Predictions) -> bool:
 
 def _find_false(data: RunData, evaluation: Evaluation) -> list[str]:
     predictions, problems = data.predictions[evaluation.key], []
-    kept = labelled(predictions, data.run.answered_task.kind)
-    labels, answers = predictions.labels[kept], predictions.predictions[kept]
+    labels, answers = predictions.labels, predictions.predictions
     for score in evaluation.scores:
         found = estimate_score(score.name, labels, answers) if len(labels) else Estimate(*[float("nan")] * 3)
         told = Estimate(score.value, score.low, score.high)

@@ -73,10 +73,8 @@ def _average(
         return None
     return SeedGroup(
         name=rows[0].run.name,
-        made=rows[0].made,
         runs=tuple(row.run.id for row in rows),
         seeds=seeds,
-        n=primary.n,
         score=primary.score,
         retention=primary.retention,
         scores=scores,

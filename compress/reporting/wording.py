@@ -10,6 +10,8 @@ from compress.environment import Environment
 from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
+UNKNOWN = "–"
+"""What stands for a number that is none."""
 SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
 
 FEWEST_SESSIONS = 3
@@ -61,7 +63,7 @@ def _shorten(match: re.Match[str]) -> str:
 def format_significant(value: float, digits: int = 3) -> str:
     """A number with that many significant digits, never in scientific notation: 0.0123, 1.23, 123, 12345."""
     if not math.isfinite(value):
-        return "–"
+        return UNKNOWN
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
@@ -80,6 +82,8 @@ def format_count(count: float) -> str:
 
 
 def _format_scaled(count: float, units: Sequence[str], digits: int) -> str:
+    if not math.isfinite(count):
+        return UNKNOWN
     if abs(count) < 1000:
         return f"{count:.0f} {units[0]}".strip()
     power = 0
@@ -91,35 +95,40 @@ def _format_scaled(count: float, units: Sequence[str], digits: int) -> str:
 
 def format_ratio(value: float) -> str:
     """How many times: 6.31×."""
-    return f"{format_significant(value)}×"
+    return f"{format_significant(value)}×" if math.isfinite(value) else UNKNOWN
 
 
 def format_score(value: float) -> str:
     """A score as the metric gives it, three decimals."""
-    return f"{value:.3f}".replace("-", "−")
+    return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else UNKNOWN
 
 
 def format_difference(interval: Interval) -> str:
     """A difference of scores with its interval, signs shown: +0.012 (−0.003 to +0.027)."""
     value, low, high = (
-        f"{bound:+.3f}".replace("-", "−") for bound in (interval.value, interval.low, interval.high)
+        f"{bound:+.3f}".replace("-", "−") if math.isfinite(bound) else UNKNOWN
+        for bound in (interval.value, interval.low, interval.high)
     )
     return f"{value} ({low} to {high})"
 
 
 def format_share(value: float) -> str:
     """A share in percent, one decimal: 97.1 %."""
-    return f"{100 * value:.1f} %".replace("-", "−")
+    return f"{100 * value:.1f} %".replace("-", "−") if math.isfinite(value) else UNKNOWN
 
 
 def format_points(difference: float) -> str:
     """A difference of two scores in points, a hundredth each, one decimal: −2.2 points."""
+    if not math.isfinite(difference):
+        return UNKNOWN
     text = f"{100 * difference:+.1f}"
     return f"{'±0.0' if float(text) == 0 else text.replace('-', '−')} points"
 
 
 def format_seconds(seconds: float) -> str:
     """A duration: 4.2 s, 12 min, 3.5 h."""
+    if not math.isfinite(seconds):
+        return UNKNOWN
     if seconds < 90:
         return f"{format_significant(seconds, 2)} s"
     if seconds < 90 * 60:
@@ -132,12 +141,15 @@ def format_range(interval: Interval, style: str) -> str:
     if style == "score":
         return f"{format_score(interval.low)}–{format_score(interval.high)}"
     if style == "share":
-        return f"{format_share(interval.low)[:-2]}–{format_share(interval.high)[:-2]}"
+        low, high = (format_share(bound).removesuffix(" %") for bound in (interval.low, interval.high))
+        return f"{low}–{high}"
     return f"{format_significant(interval.low)}–{format_significant(interval.high)}"
 
 
 def format_change(ratio: float, better: str, worse: str) -> str:
     """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal."""
+    if not 0 < ratio < math.inf:
+        return UNKNOWN
     if 0.995 <= ratio < 1.005:
         return f"no {better}"
     return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"

@@ -88,6 +88,22 @@ def test_the_default_baseline_is_the_teacher_though_another_run_is_larger(trio, 
     assert section_of([trio.int8, larger, trio.student], tmp_path / "b").baseline == larger.run.id
 
 
+def test_of_several_teachers_each_taught(store, kit, tmp_path):
+    """Guards a second teacher that counts for none: it is recorded as `teacher 2`."""
+    shared, *others = (store.add(name, kit.FINETUNE, size=9, parameters=9) for name in ("a", "b", "c"))
+    students = [
+        store.add(
+            f"of {other.run.name}",
+            kit.DISTILL,
+            size=1,
+            parameters=1,
+            parents=[kit.child_of(other, "teacher"), kit.child_of(shared, "teacher 2")],
+        )
+        for other in others
+    ]
+    assert section_of([shared, *others, *students], tmp_path / "r").baseline == shared.run.id
+
+
 @pytest.mark.parametrize("naming", [lambda run: run.id, lambda run: run.key, lambda run: run.name])
 def test_the_baseline_can_be_named_by_id_key_or_name(trio, tmp_path, naming):
     other = trio.teacher if naming(trio.student.run) == "albert-tiny" else trio.student
@@ -160,6 +176,42 @@ def test_seeds_of_one_model_are_one_baseline_to_ask_for(store, kit, tmp_path):
     assert "faster" not in line
 
 
+def test_the_seed_whose_examples_most_others_answered_is_the_baseline(store, kit, tmp_path):
+    """Guards a comparison with nobody: the newest seed, measured with all, was scored anew on other examples."""
+    seeds = [store.add("big", kit.FINETUNE, size=9, parameters=9, seed=seed) for seed in (1, 2, 3, 4)]
+    small = store.add("small", kit.FINETUNE, size=1, parameters=1)
+    for stored, data in zip((*seeds, small), ("old", "old", "new", "new", "old"), strict=True):
+        store.evaluate(stored, kit.answers(40, stored.run.seed), data=data)
+    store.measure([(seeds[3], [[2.0]]), (small, [[1.0]])])
+    section = section_of([*seeds, small], tmp_path / "r")
+    assert section.references == (seeds[1].run.id, seeds[0].run.id)
+    assert section.find(small.run.id).primary.retention is not None
+
+
+def test_of_a_baseline_s_evaluations_the_one_that_most_others_share_is_compared(store, kit, tmp_path):
+    """Guards a comparison with nobody because a hash came first: in the scores, the means, the fidelity and the overview."""
+    tasks = [kit.TASK.model_copy(update={"name": name}) for name in ("rte", "sst2")]
+    runs = []
+    for task in tasks:
+        bases = [
+            store.add("big", kit.FINETUNE, size=9, parameters=9, task=task, seed=seed) for seed in (1, 2)
+        ]
+        small = [
+            store.add("small", kit.FINETUNE, size=1, parameters=1, task=task, seed=seed) for seed in (1, 2)
+        ]
+        for stored in (*bases, *small):
+            store.evaluate(stored, kit.answers(40, stored.run.seed), key="e-old000", data="old")
+        for stored in bases:
+            store.evaluate(stored, kit.answers(60, stored.run.seed), key="a-new000", data="new")
+        runs += [*bases, *small]
+    report = compared(runs, tmp_path / "r")
+    for section in report.sections:
+        assert {row.primary.evaluation for row in section.rows} == {"e-old000"}
+        assert [group.retention and group.retention.value for group in section.groups] == [None, 1.0]
+        assert all(row.fidelity[0].agreement for row in section.rows if row.run.name == "small")
+    assert [row.kept and row.kept.value for row in report.overview.rows] == [None, 1.0]
+
+
 def test_a_seed_that_saw_other_examples_is_none_of_the_baseline_s(store, kit, tmp_path):
     first, second = (store.add("big", kit.FINETUNE, size=9, parameters=9, seed=seed) for seed in (1, 2))
     store.evaluate(first, kit.answers(40, 1), data="other")
@@ -205,6 +257,21 @@ def test_each_task_has_a_section_of_its_own(trio, kit, tmp_path):
     report = compared([*trio.runs, *other.runs], tmp_path / "r")
     assert [section.task for section in report.sections] == ["another", "sample"]
     assert [section.baseline for section in report.sections] == [other.teacher.run.id, trio.teacher.run.id]
+
+
+@pytest.mark.parametrize("change", [{"labels": ("x", "y")}, {"metrics": ("f1",)}])
+def test_two_tasks_of_one_name_are_refused(store, kit, tmp_path, change):
+    """Guards one column for scores by two metrics."""
+    own = kit.TASK.model_copy(update=change)
+    runs = [store.add("a", kit.FINETUNE, size=9, parameters=2)]
+    runs.append(store.add("b", kit.FINETUNE, size=5, parameters=1, task=own))
+    for stored in runs:
+        store.evaluate(stored, kit.answers(40))
+    with pytest.raises(CompressError, match="task 'sample' answer different questions") as error:
+        compared(runs, tmp_path / "r")
+    assert all(stored.run.id in error.value.problem for stored in runs)
+    assert ", ".join(own.labels) in error.value.problem
+    assert "another name" in error.value.fix
 
 
 def test_a_share_of_nothing_is_not_given(kit, store, tmp_path):

@@ -85,7 +85,7 @@ def test_the_means_are_drawn_against_the_largest_files(store, kit, reported):
     plot = plot_means(report)
     means = {row.name: f"{row.mean.value:.3f}" for row in report.overview.rows if row.mean}
     assert plot.description == f"big: 910 B, {means['big']}; small: 100 B, {means['small']}."
-    assert {(mark.label, mark.baseline) for mark in plot.marks} == {("big", True), ("small", False)}
+    assert {(mark.label, mark.shape) for mark in plot.marks} == {("big", "baseline"), ("small", "labels")}
     page = render_html(report)
     assert page.count("<title id=") == 3
     assert "mean score against bytes on disk (log)" in page.partition('id="task-0"')[0]

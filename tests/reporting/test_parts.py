@@ -51,6 +51,38 @@ def test_milliseconds_are_those_of_the_comparisons_condition(profiled):
     ]
 
 
+def parts_over(kit, trio, sessions, tmp_path):
+    """The student's milliseconds by part, where sessions, by name, say these of its attention, each on a machine."""
+    for name, (value, where) in sessions.items():
+        trio.store.measure(
+            [(stored, kit.steady(4.0)) for stored in (trio.teacher, trio.student, trio.int8)],
+            session=name,
+            where=where,
+        )
+        path = trio.student.path / "measurements" / f"{name}.json"
+        session = json.loads(path.read_text())
+        shape = {"batch": 1, "length": 128, "threads": 1, "device": "cpu"}
+        session["measurements"].append(entry(kit, "part_latency", "ms", value, part="attention", **shape))
+        path.write_text(json.dumps(session))
+    report = write_report([read_run(stored.path) for stored in trio.runs], tmp_path / "r", command="c")
+    (section,) = report.sections
+    return section.timings[0].sessions, section.find(trio.student.run.id).parts.milliseconds[0].value
+
+
+def test_of_a_column_s_sessions_the_median_is_told(kit, store, tmp_path):
+    here = kit.environment()
+    sessions = {"a": (1.0, here), "b": (9.0, here), "c": (2.0, here)}
+    trio = kit.build_trio(store, measure=False)
+    assert parts_over(kit, trio, sessions, tmp_path) == (("a", "b", "c"), 2.0)
+
+
+def test_other_machines_have_no_part_in_milliseconds(kit, store, tmp_path):
+    """Guards parts that add up to many times the latency beside them."""
+    sessions = {"a": (3.0, kit.environment()), "b": (300.0, kit.environment(cpu="A slow one"))}
+    trio = kit.build_trio(store, measure=False)
+    assert parts_over(kit, trio, sessions, tmp_path) == (("a",), 3.0)
+
+
 def test_the_pages_tell_the_parts(profiled):
     page = render_html(profiled)
     assert "feed-forward 6.00 M (60.0 %)" in page

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress.reporting import marks as places
 from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.curveplots import TENTHS, plot_curves
@@ -21,7 +22,7 @@ def test_places_follow_the_numbers(written):
     for plot, xs in ((plot_bytes(section), (90e6, 18e6, 5e6)), (plot_latency(section), (12.24, 4.08, 1.53))):
         marks = {mark.label: mark for mark in plot.marks}
         teacher, student, int8 = (marks[row.short] for row in section.rows)
-        assert [mark.baseline for mark in (teacher, student, int8)] == [True, False, False]
+        assert [mark.shape for mark in (teacher, student, int8)] == ["baseline", "distilled", "quantized"]
         whole, part = math.log(xs[0] / xs[2]), math.log(xs[1] / xs[2])
         assert (student.x - int8.x) / (teacher.x - int8.x) == pytest.approx(part / whole, abs=0.01)
         scores = [row.primary.score for row in section.rows]
@@ -66,6 +67,25 @@ def test_labels_of_up_to_six_runs_do_not_overlap(drawn):
         assert mark.box.bottom <= HEIGHT - BOTTOM + 1
     assert 2 <= len(plot.x_ticks) <= 9
     assert 3 <= len(plot.y_ticks) <= 7
+
+
+def test_a_label_s_place_is_looked_for_no_further_than_the_first_that_nothing_nearer_beats(monkeypatch):
+    """Guards seconds a page: every place of every label was weighed against every mark."""
+    weighed = []
+    monkeypatch.setattr(places, "_cost", lambda box, taken, labels: weighed.append(box) or 0.0)
+    points = [
+        Point(name, x, Interval(value=y, low=y, high=y), None, False)
+        for name, x, y in (("a", 1e6, 0.7), ("b", 1e7, 0.8), ("c", 1e8, 0.9))
+    ]
+    assert not any(mark.leader for mark in draw(points, "Bytes", "accuracy", str).marks)
+    assert len(weighed) == 3
+
+
+def test_what_lies_inside_the_plot_costs_nothing():
+    """Guards equals that the last bits of a width decide between."""
+    for left, top in np.random.default_rng(0).uniform(LEFT, 200, size=(100, 2)):
+        box = places.Box(left, top, left + 67, top + places.LINE)
+        assert 0 <= places._cost(box, [], []) < 1e-9
 
 
 def test_equal_points_and_constant_curves_are_drawn():
@@ -137,13 +157,29 @@ def test_a_level_lies_where_the_curve_would_and_inside_the_plot():
     assert curve.description == "words from 3 at step 0 to 2 at step 10; unigram entropy 4."
 
 
+def ends_of(path):
+    """A path's corners, of absolute coordinates."""
+    return [tuple(map(float, part.split())) for part in path[1:].split("L")]
+
+
 def test_arrows_follow_the_lineage(written):
     """The teacher taught the student, whose weights went on into the int8 file."""
     plot = plot_bytes(written.report.sections[0])
-    places = {mark.label: f"{mark.x}" for mark in plot.marks}
-    kinds = [arrow.kind for arrow in plot.arrows]
-    assert sorted(kinds) == ["teacher", "weights"]
-    assert len(places) == 3
+    marks = {mark.label: mark for mark in plot.marks}
+    assert len(marks) == 3
+    teacher, student, int8 = (marks[row.short] for row in written.report.sections[0].rows)
+    arrows = {arrow.kind: arrow for arrow in plot.arrows}
+    assert len(plot.arrows) == len(arrows) == 2
+    for kind, source, made in (("teacher", teacher, student), ("weights", student, int8)):
+        ends = [ends_of(path) for path in (arrows[kind].line, arrows[kind].head)]
+        begin, tip = ends[0]
+        assert math.dist(begin, (source.x, source.y)) < 10
+        assert math.dist(tip, (made.x, made.y)) < 10
+        assert ends[1][1] == tip  # the head's middle corner
+        assert all(
+            math.dist(side, (source.x, source.y)) < math.dist(tip, (source.x, source.y))
+            for side in ends[1][::2]
+        )
     assert {mark.shape for mark in plot.marks} == {"baseline", "distilled", "quantized"}
     assert [key.shape for key in plot.legend] == ["baseline", "distilled", "quantized"]
 

@@ -54,7 +54,7 @@ def groups(teacher, tmp_path):
 def test_seeds_of_one_kind_are_told_together(student, groups):
     runs = [student(seed, wrong) for seed, wrong in WRONG.items()]
     (group,) = groups(*reversed(runs))
-    assert (group.name, group.seeds, group.n) == ("albert-tiny", (42, 43, 44), 400)
+    assert (group.name, group.seeds) == ("albert-tiny", (42, 43, 44))
     assert group.runs == tuple(stored.run.id for stored in runs)
     assert group.score.value == pytest.approx(1 - 75 / 400)
     assert group.score.low < group.score.value < group.score.high
@@ -222,6 +222,7 @@ FAMILIES = ("bert", "roberta", "electra", "albert")
 def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own(groups, store, kit):
     """Guards a mean over both: of one name and shape, they differ in what came before the task alone."""
     shape = {"size": 9, "parameters": 9}
+    roles = {}
     runs = []
     for family in FAMILIES:
         new = kit.PRETRAIN.new.model_copy(update={"family": family})
@@ -233,14 +234,42 @@ def test_pretrained_models_and_those_from_random_weights_are_groups_of_their_own
                 parents = [kit.child_of(first, role)]
                 tuned = store.add(f"{family}-mini", how, parents=parents, seed=seed, **shape)
                 store.evaluate(tuned, kit.answers(wrong + worse, seed))
+                roles[tuned.run.id] = role
                 runs.append(tuned)
-    found = groups(*runs)
-    assert {(group.name, group.made): len(group.seeds) for group in found} == {
-        (f"{family}-mini", made): 3
-        for family in FAMILIES
-        for made in ("fine-tuned, pretrained here from nothing", "trained on the labels alone")
-    }
-    assert {round(group.score.value, 4) for group in found if "pretrained" in group.made} == {1 - 75 / 400}
+    told = [(group, {roles[run] for run in group.runs}) for group in groups(*runs)]
+    assert sorted((group.name, *used, len(group.seeds)) for group, used in told) == sorted(
+        (f"{family}-mini", role, 3) for family in FAMILIES for role in ("model", "tokenizer")
+    )
+    assert {round(group.score.value, 4) for group, used in told if used == {"model"}} == {1 - 75 / 400}
+
+
+@pytest.mark.parametrize("told", ["in the report", "by its descendants' lineage"])
+def test_what_was_made_of_two_makings_of_another_task_s_model_is_no_group(store, kit, tmp_path, told):
+    """Guards a mean over seeds that began with different models of one name."""
+    mnli, rte = (kit.TASK.model_copy(update={"name": name}) for name in ("mnli", "rte"))
+    hot = kit.FINETUNE.model_copy(update={"training": kit.Training(learning_rate=1e-3)})
+    runs, shape = [], {"size": 9, "parameters": 9}
+    for place, stage in enumerate((kit.FINETUNE, hot)):
+        first = store.add("bert-mini", stage, task=mnli, seed=1, **shape)
+        store.evaluate(first, kit.answers(30 + place, place))
+        runs += [first] if told == "in the report" else []
+        for seed in (2 * place, 2 * place + 1):
+            tuned = store.add(
+                "bert-mini",
+                kit.FINETUNE,
+                task=rte,
+                seed=seed,
+                parents=[kit.child_of(first, "model")],
+                lineage=first.run.descent if told != "in the report" else (),
+                **shape,
+            )
+            store.evaluate(tuned, kit.answers(40 + seed, seed))
+            runs.append(tuned)
+    write_data([read_run(stored.path) for stored in runs], tmp_path / "report", title="T", command="c")
+    section = compare(read_data(tmp_path / "report")).sections[-1]
+    assert section.task == "rte"
+    assert sorted(group.seeds for group in section.groups) == [(0, 1), (2, 3)]
+    assert section.ancestors == ()
 
 
 def test_models_pretrained_in_two_ways_are_groups_of_their_own(groups, store, kit):

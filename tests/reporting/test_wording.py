@@ -29,6 +29,24 @@ def test_only_absolute_paths_are_shortened(text, shown):
     assert wording.show(shown) == shown
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_a_dash(value):
+    """Guards `nan` on a page, and an error where infinity is rounded."""
+    written = [
+        *(getattr(wording, f"format_{what}")(value) for what in ("significant", "bytes", "count", "ratio")),
+        *(getattr(wording, f"format_{what}")(value) for what in ("score", "share", "points", "seconds")),
+    ]
+    assert written == ["–"] * len(written)
+    assert wording.format_change(value, "smaller", "larger") == "–"
+    bounds = Interval(value=value, low=value, high=0.5)
+    assert wording.format_difference(bounds) == "– (– to +0.500)"
+    assert [wording.format_range(bounds, style) for style in ("score", "share", "ratio")] == [
+        "––0.500",
+        "––50.0",
+        "––0.500",
+    ]
+
+
 @given(st.text())
 def test_nothing_hidden_is_shown(text):
     shown = wording.show(text)
