@@ -143,16 +143,16 @@ def report(
         from compress.cli import reports
         from compress.errors import InvalidInputError
 
-        if compare and (models or check):
-            raise InvalidInputError(
-                "--compare takes two models, and neither RUNS nor --check.",
-                "Write the report first, then: compress report --compare A B --output-dir DIR",
-            )
-        if again and (models or check or compare):
-            raise InvalidInputError(
-                "--again takes what is there: neither RUNS nor --check nor --compare.",
-                "compress report --again --output-dir DIR",
-            )
+        reports.require_heeded(
+            {
+                "--compare": compare,
+                "--again": again,
+                "--check": check,
+                "RUNS": models,
+                "--title": title,
+                "--baseline": baseline,
+            }
+        )
         if compare:
             reports.compare(output_dir, compare, store=common["runs"], output=output)
         elif output_dir is None:

@@ -1,6 +1,6 @@
 """The report command's four: write one, render it again, check it, and set two models against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -12,6 +12,32 @@ from compress.reporting import check_report, check_reports, render_again, write_
 from compress.reporting.data import read_data
 from compress.reporting.terminal import render_table
 from compress.runs import StoredRun
+
+HEEDED: Mapping[str, tuple[Collection[str], str]] = {
+    "--compare": ((), "compress report --compare A B --output-dir DIR"),
+    "--again": ((), "compress report --again --output-dir DIR"),
+    "--check": (("RUNS",), "compress report --check --output-dir DIR"),
+}
+"""What each of these heeds beside the directory, and its command; without one of them a report is written, which heeds all else."""
+
+
+def require_heeded(given: Mapping[str, object]) -> None:
+    """Refuse what would do nothing beside --compare, --again or --check.
+
+    Args:
+        given: Arguments and options by their names; what is None, false or empty was not given.
+
+    Raises:
+        InvalidInputError: One of them would do nothing.
+    """
+    said = [name for name, value in given.items() if value]
+    for mode in said:
+        heeded, command = HEEDED.get(mode, (said, ""))
+        unheeded = [name for name in said if name != mode and name not in heeded]
+        if unheeded:
+            raise InvalidInputError(
+                f"{', '.join(unheeded)} would do nothing beside {mode}.", f"Leave it out: {command}"
+            )
 
 
 def write(

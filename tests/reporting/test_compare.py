@@ -1,3 +1,5 @@
+import re
+
 import pyarrow.parquet
 import pytest
 
@@ -561,6 +563,38 @@ class TestHeadline:
         assert (
             sentence == "big is 2.00× larger and 3.00× slower than small and keeps 100.0 % of its accuracy."
         )
+
+    def test_it_says_how_sure_it_is(self, trio, kit, tmp_path):
+        """Guards certainty where there is none: a score that may be the baseline's, caveats, rounds told as sessions."""
+        certainty = dict(section_of(trio.runs, tmp_path / "a").headline.certainty)
+        assert "told apart" not in certainty["Score"]
+        assert "quartiles over rounds" in certainty["Speed"]
+        assert "range over" not in certainty["Speed"]
+        assert "to read before" in certainty["Caveats"]
+        good = trio.store.add("good", kit.FINETUNE, size=1_000_000, parameters=1)
+        trio.store.evaluate(good, kit.answers(41, 4))
+        trio.store.measure([(trio.teacher, kit.steady(12.0)), (good, kit.steady(4.0))], session="a")
+        trio.store.measure([(trio.teacher, kit.steady(12.0)), (good, kit.steady(3.0))], session="b")
+        certainty = dict(section_of([trio.teacher, good], tmp_path / "b").headline.certainty)
+        assert "cannot be told apart" in certainty["Score"]
+        assert "range over" in certainty["Speed"]
+        assert "quartiles" not in certainty["Speed"]
+
+    def test_the_table_says_what_another_beats(self, trio, kit, tmp_path):
+        beaten = trio.store.add("beaten", kit.FINETUNE, size=20_000_000, parameters=5)
+        trio.store.evaluate(beaten, kit.answers(71))
+        page = render_html(compared([*trio.runs, beaten], tmp_path / "r"))
+        names = {
+            name: "another is no larger and scores as much" in cell
+            for cell in re.findall(r'<th scope="row"><a .*?</th>', page)
+            for name in re.findall(r"<bdi>(.*?)</bdi></a>", cell)
+        }
+        assert names == {
+            "minilm-l6": False,
+            "beaten": True,
+            "albert-tiny": False,
+            "albert-tiny · int8": False,
+        }
 
     def test_one_run_has_none(self, trio, tmp_path):
         assert section_of([trio.teacher], tmp_path / "r").headline is None

@@ -205,7 +205,7 @@ class TestCommand:
         ("arguments", "message"),
         [
             (("--compare", "nothing", "nowhere"), "no directory"),
-            (("--compare", "a", "b", "--check"), "neither RUNS nor --check"),
+            (("--compare", "a", "b", "--check"), "--check would do nothing beside --compare"),
             (("runs/sample",), "needs a directory"),
         ],
     )

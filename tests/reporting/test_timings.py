@@ -182,6 +182,15 @@ def test_conditions_are_columns_of_their_own_and_cpu_with_one_text_comes_first(p
     assert found == [(1, 32, "cpu"), (1, 128, "cpu"), (32, 128, "cpu"), (1, 128, "cuda")]
 
 
+def test_of_two_settings_the_one_with_more_sessions_comes_first(pair, kit, tmp_path):
+    """Guards one session in the place of many: the machine's name, or the session's, would decide."""
+    store, teacher, student = pair
+    for name, cpu in (("a", "A one"), ("b", "B many"), ("c", "B many")):
+        store.measure([(teacher, [[10]]), (student, [[5]])], session=name, where=kit.environment(cpu=cpu))
+    columns = columns_of([teacher, student], tmp_path / "r", teacher)
+    assert [column.sessions for column in columns] == [("b", "c"), ("a",)]
+
+
 def test_rounds_that_do_not_pair_give_no_ratio(pair, tmp_path):
     store, teacher, student = pair
     store.measure([(teacher, [[10], [10]]), (student, [[5]])])
