@@ -132,7 +132,7 @@ def _teacher_missing(section: Section, _: Data) -> Iterator[Caveat]:
     rows = [
         row
         for row in section.rows
-        if any(parent.role == "teacher" and parent.run_id not in here for parent in row.run.parents)
+        if any(parent.teaches and parent.run_id not in here for parent in row.run.parents)
     ]
     yield from raise_about(section, "teacher-missing", rows, "The teacher of {} is no run of this report.")
 
