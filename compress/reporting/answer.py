@@ -24,7 +24,9 @@ STAGES = {"general": "general stages", "pretrain": "pretrainings"}
 
 
 def add_answer(overview: Overview, sections: Sequence[Section], known: Known) -> Overview:
-    """An overview with its sentence, why it is about that model, and how sure it is; as it was where no mean is compared.
+    """An overview with its sentence, why it is about that model, and how sure it is.
+
+    As it was where no mean is compared, or where no one model is the baseline of every task.
 
     Args:
         overview: Without them.
@@ -33,7 +35,7 @@ def add_answer(overview: Overview, sections: Sequence[Section], known: Known) ->
     """
     baselines = [row for row in overview.rows if row.baseline]
     kept = [(row, row.kept) for row in overview.rows if row.kept]
-    if len(baselines) != 1 or not kept:
+    if len(baselines) != 1 or baselines[0].mean is None or not kept:
         return overview
     baseline = baselines[0]
     (row, share), reason = choose_smallest(

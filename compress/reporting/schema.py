@@ -315,7 +315,7 @@ class Section(Frozen):
 class OverviewRow(Frozen):
     """A model on several tasks, each score over its seeds; `name` is its name and how it was made, `runs` the ids of all its runs.
 
-    It is the `baseline` where it is so on every task. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
+    It is the `baseline` where it is so on every task that it answers. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
     it is on each of the tasks that were timed; both with the range over the tasks, or where one was timed over its sessions.
     `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
     `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.

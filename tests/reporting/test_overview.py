@@ -185,6 +185,19 @@ def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported
     assert "than big" in overview.sentence
 
 
+def test_where_another_task_has_another_baseline_no_one_is_named(add, reported):
+    """Guards "smaller than big, of its mean over three tasks" of a big that was never run on one of them."""
+    runs = [add("big", task, 40, parameters=9) for task in ("sst2", "rte")]
+    runs += [add("other", "mrpc", 40, parameters=8)]
+    overview = reported(*runs, *(add("small", task, 45) for task in ("sst2", "rte", "mrpc"))).overview
+    assert overview.tasks == ("sst2", "mrpc", "rte")
+    assert [(row.name, row.baseline, row.mean is None) for row in overview.rows] == [
+        ("big", True, True),
+        ("small", False, False),
+    ]
+    assert (overview.sentence, overview.reason, overview.certainty) == (None, None, ())
+
+
 def test_a_task_that_the_baseline_does_not_know_is_no_part_of_the_mean(add, reported):
     """Guards a share of a mean that chance has a part in."""
     runs = [
