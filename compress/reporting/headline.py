@@ -95,15 +95,17 @@ def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> s
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
     metric = section.metric.replace("_", " ")
     if one.retention is None:
-        return f"{compared}{speed}; its {metric} is not compared: {say_why_not(one)}."
+        return f"{compared}{speed}; its {metric} is not compared: {say_why_not(section, one)}."
     seeds = f" (mean of {len(one.group.seeds)} seeds)" if one.group else ""
     return f"{compared}{speed} and keeps {format_share(one.retention.value)} of its {metric}{seeds}."
 
 
-def say_why_not(one: Candidate) -> str:
+def say_why_not(section: Section, one: Candidate) -> str:
     """Why no share of the baseline's score is told of a candidate."""
     if one.score is None:
         return "it has none"
+    if find_baseline(section).score is None:
+        return "the baseline was not scored"
     return (
         "the baseline knows no more than a constant answer"
         if one.comparable
@@ -130,7 +132,7 @@ def _say_speed(section: Section, one: Candidate) -> str:
 def _say_score(section: Section, one: Candidate) -> str:
     score, kept = one.rows[0].primary, one.retention
     if score is None or kept is None:
-        return f"Not known: {say_why_not(one)}."
+        return f"Not known: {say_why_not(section, one)}."
     unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
     ours, theirs = len(one.runs), len(section.references)

@@ -234,7 +234,7 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
 def _score_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
     metric, kept = section.metric.replace("_", " "), one.retention
     if one.score is None or baseline.score is None or kept is None:
-        return _figure(f"– {metric} not compared", say_why_not(one))
+        return _figure(f"– {metric} not compared", say_why_not(section, one))
     scores = [wording.format_score(each.score.value) for each in (baseline, one) if each.score]
     return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
 

@@ -393,3 +393,16 @@ def test_who_answers_as_the_baseline_does_is_not_told_to_be_unresolved(trio, kit
     same, near = texts_of(trio.runs, tmp_path / "r", kind="unresolved")
     assert same == "Every example is answered as the baseline answers it by albert-tiny."
     assert near.startswith("The data do not tell albert-tiny · int8 from the baseline: the 95 % interval")
+
+
+def test_a_baseline_that_was_not_scored_is_no_matter_of_examples(trio, kit, tmp_path):
+    """Guards "not scored on the same examples" of a teacher that answered none."""
+    for file in (trio.teacher.path / "evaluations").iterdir():
+        file.unlink()
+    write_data(trio.runs, tmp_path / "r", title="T", command="c")
+    report = compare(read_data(tmp_path / "r"))
+    (section,) = report.sections
+    assert section.headline.sentence.endswith("its accuracy is not compared: the baseline was not scored.")
+    assert dict(section.headline.certainty)["Score"] == "Not known: the baseline was not scored."
+    assert "the baseline was not scored" in render_html(report)
+    assert "not scored on the same examples" not in render_html(report)
