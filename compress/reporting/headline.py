@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, list_rivals
 from compress.reporting.schema import Caveat, Headline, Section, Timing
+from compress.reporting.timings import find_devices
 from compress.reporting.wording import (
     describe_sessions,
     describe_two_engines,
@@ -116,7 +117,7 @@ def say_why_not(section: Section, one: Candidate) -> str:
 def _say_speed(section: Section, one: Candidate) -> str:
     column, timing = section.timing, one.find_timing(section.timing)
     if column is None or timing is None or timing.speedup is None:
-        return "Not known: the two were never measured in one session whose rounds alternated."
+        return f"Not known: {_say_why_untimed(section, one)}."
     bounds = f"{format_change_range(timing.speedup)}×"
     if is_worse(timing.speedup.value):
         bounds += " slower"
@@ -127,6 +128,22 @@ def _say_speed(section: Section, one: Candidate) -> str:
         if (found := each.find_timing(column))
     ]
     return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
+
+
+def _say_why_untimed(section: Section, one: Candidate) -> str:
+    """Why no speed-up is told of a candidate: a session may have both, and yet nothing that may be compared."""
+    together = [
+        column
+        for column in section.timings
+        if any((timing := column.find(run)) and timing.speedup for run in one.runs)
+    ]
+    if together:
+        return f"the two were measured together at {format_condition(together[0].condition)} alone, not where the others were"
+    base = find_baseline(section)
+    if devices := find_devices(section.timings, base.runs, one.runs):
+        places = f"{base.name} on {devices[0]}, {one.name} on {devices[1]}"
+        return f"the two were measured on different devices, {places}"
+    return "the two were never measured in one session whose rounds alternated"
 
 
 def _say_score(section: Section, one: Candidate) -> str:

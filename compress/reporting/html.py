@@ -23,6 +23,7 @@ from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
+from compress.reporting.timings import find_devices
 from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -223,7 +224,9 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
     own = one.find_timing(column)
     other = baseline.find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
-        return _figure("– speed not compared", "no measuring session has both")
+        apart = find_devices(section.timings, baseline.runs, one.runs)
+        text = "measured on different devices" if apart else "no measuring session has both"
+        return _figure("– speed not compared", text)
     before, after = (wording.format_significant(timing.milliseconds.value) for timing in (other, own))
     engine, another = (wording.name_engine(timing.engine) for timing in (own, other))
     text = f"{before} ms{'' if engine == another else f' in {another}'} → {after} ms in {engine}"
