@@ -15,6 +15,7 @@ from compress.reporting.wording import (
     format_share,
     join_names,
     name_task,
+    strip_texts,
 )
 from compress.runs import Run
 
@@ -86,7 +87,8 @@ def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]
     if row.faster is None or not columns:
         return "Not known: the two were not timed alike on the tasks."
     bounds = f"{format_range(row.faster, 'ratio')}×"
-    where = f"At {format_condition(columns[0].condition)}, on {columns[0].machine}."
+    condition = columns[0].condition if len(columns) == 1 else strip_texts(columns[0].condition)
+    where = f"At {format_condition(condition)}, on {columns[0].machine}."
     timed = _join_tasks(overview.timed)
     if len(columns) > 1:
         return f"Timed on {timed}; range over the tasks {bounds}. {where}"

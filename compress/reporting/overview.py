@@ -14,6 +14,7 @@ from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import Aligned, align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
+from compress.reporting.wording import strip_texts
 from compress.statistics import Array, draw_means, mean_score, percentile_interval
 from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
 
@@ -101,11 +102,11 @@ class _Costs:
 def _find_timed(sections: Sequence[Section]) -> tuple[Section, ...]:
     """The tasks whose times are told together: all taken under one condition on one machine.
 
-    They may be a part of the tasks where texts were given a length: how long so many tokens take is no task's.
+    Whose texts they were is no part of the condition. They may be a part of the tasks where texts were given a length: how long so many tokens take is no task's.
     """
     timed = tuple(section for section in sections if section.timing)
     columns = [section.timing for section in timed if section.timing]
-    conditions = {(column.machine, column.condition.model_dump_json()) for column in columns}
+    conditions = {(column.machine, strip_texts(column.condition).model_dump_json()) for column in columns}
     given = all(isinstance(column.condition.length, int) for column in columns)
     return timed if len(conditions) == 1 and (given or len(timed) == len(sections)) else ()
 
@@ -193,13 +194,19 @@ def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *,
     models, references = [data[row.run.id] for row in rows], [data[run] for run in section.references]
     first = data[section.baseline]
     parts = []
-    for place, split in enumerate(choose_evaluations(first)):
+    for place, split in enumerate(_list_splits(first)):
         found = align_all(models, references=references, split=split)
         if found is None:
             return None
         for metric in first.run.answered_task.metrics:
             parts.append(_score(metric, found, seed=place))
     return _Draws.mean(parts).shuffled(order) if parts else None
+
+
+def _list_splits(baseline: RunData) -> list[str]:
+    """The task's own, as GLUE's mean means; what else the baseline was evaluated on counts where it answered none of them."""
+    splits = list(choose_evaluations(baseline))
+    return [split for split in splits if split in baseline.run.answered_task.validation] or splits
 
 
 def _score(metric: str, found: Aligned, *, seed: int) -> _Draws:

@@ -180,6 +180,11 @@ def format_condition(condition: Condition) -> str:
     return ", ".join(part for part in parts if part) or "condition not recorded"
 
 
+def strip_texts(condition: Condition) -> Condition:
+    """A condition without whose texts were read: what several tasks have in common, each measured at its own lengths."""
+    return condition.model_copy(update=dict.fromkeys(("task", "texts", "fingerprint")))
+
+
 def name_engine(engine: str) -> str:
     """What its makers call an engine."""
     return _ENGINES.get(engine, engine)

@@ -170,6 +170,40 @@ def test_one_task_s_times_speak_for_all_where_the_length_was_given(add, kit, sto
     assert "over sessions. Timed in PyTorch." in text
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tasks_that_were_all_timed_at_their_own_lengths_are_told_together(add, kit, store, reported, threads):
+    """Guards "their speed was not compared" beside two tasks' speed-ups; of other threads it stands."""
+    made = {
+        (name, task): add(name, task, wrong, parameters=size)
+        for task in ("sst2", "rte")
+        for name, wrong, size in (("big", 40, 9), ("small", 42, 1))
+    }
+    for task, milliseconds, used in (("sst2", 4.0, 1), ("rte", 3.0, threads)):
+        pair = [(made["big", task], kit.steady(12.0)), (made["small", task], kit.steady(milliseconds))]
+        own = {"length": "task", "task": task, "texts": 64, "fingerprint": f"f{task}", "threads": used}
+        store.measure(pair, session=task, **own)
+    overview = reported(*(read_run(stored.path) for stored in made.values())).overview
+    if threads == 2:
+        assert (overview.timed, overview.rows[1].faster) == ((), None)
+        return
+    assert overview.timed == ("sst2", "rte")
+    assert overview.rows[1].faster.value == pytest.approx(12**0.5)
+    assert dict(overview.certainty)["Speed"].startswith(
+        "Timed on SST-2 and RTE; range over the tasks 3.00–4.00×. At batch 1, the task's own lengths, 1 thread, cpu, on "
+    )
+
+
+def test_a_split_that_is_not_the_task_s_is_no_part_of_the_mean(add, store, kit, reported):
+    """Guards the others' means, which went where the baseline alone answered another labelled file."""
+    big = {task: add("big", task, 40, parameters=9) for task in ("sst2", "rte")}
+    small = [add("small", task, 60) for task in ("sst2", "rte")]
+    before = reported(*big.values(), *small).overview
+    store.evaluate(big["rte"], kit.answers(90, 3), split="extra", key="extra000")
+    after = reported(*(read_run(stored.path) for stored in (*big.values(), *small))).overview
+    assert after.rows[1].mean is not None
+    assert after == before
+
+
 def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported):
     """Guards a share of one seed beside the mean of several: what is shown does not divide to what is said."""
     seeds = {1: 40, 2: 70, 3: 70}
