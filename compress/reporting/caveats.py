@@ -6,11 +6,10 @@ from itertools import chain
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Export
 from compress.reporting import score_caveats as scores
-from compress.reporting.candidates import find_baseline, list_candidates, list_rivals
+from compress.reporting.candidates import find_baseline, find_devices, list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.raising import Data, Rule, list_others, raise_about
 from compress.reporting.schema import Caveat, Row, Section
-from compress.reporting.timings import find_devices
 from compress.reporting.wording import (
     format_change_with_range,
     format_condition,

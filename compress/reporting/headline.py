@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from compress.reporting.candidates import Candidate, find_baseline, list_rivals
+from compress.reporting.candidates import Candidate, find_baseline, find_devices, list_rivals
 from compress.reporting.schema import Caveat, Headline, Section, Timing
-from compress.reporting.timings import find_devices
 from compress.reporting.wording import (
     describe_sessions,
     describe_two_engines,

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.candidates import Candidate, find_baseline, list_candidates, list_engines
+from compress.reporting.candidates import (
+    Candidate,
+    find_baseline,
+    find_devices,
+    list_candidates,
+    list_engines,
+)
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -23,7 +29,6 @@ from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
 from compress.reporting.plots import plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
-from compress.reporting.timings import find_devices
 from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -7,12 +7,13 @@ from compress.errors import CompressError, InvalidInputError
 from compress.kinds import Known, kind_of, seed_of
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors, find_store
+from compress.reporting.candidates import find_devices
 from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Condition, Interval
 from compress.reporting.scores import align_all, choose_evaluations
-from compress.reporting.timings import compare_timings, find_devices
+from compress.reporting.timings import compare_timings
 from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
 from compress.statistics import Array, estimate_gain, estimate_over_seeds, mcnemar
 

@@ -5,7 +5,7 @@ whatever slowed the machine down for a while slowed all of them down.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -38,29 +38,6 @@ def compare_timings(runs: Sequence[RunData], baseline: str) -> tuple[TimingColum
         conditions = {condition_of(each) for file in files for each in list_latencies(file)}
         columns += [_build_column(machine, condition, sessions, baseline) for condition in conditions]
     return tuple(sorted(columns, key=lambda column: _rank(column, baseline)))
-
-
-def find_devices(
-    columns: Sequence[TimingColumn], one: Collection[str], other: Collection[str]
-) -> tuple[str, str] | None:
-    """The two devices on which one session measured both models, each on its own; None where none did.
-
-    Args:
-        columns: Of a comparison, none of which tells one's speed-up.
-        one: The ids of a model's seeds.
-        other: Of another's.
-    """
-    first, second = (
-        [column for column in columns if any(map(column.find, runs)) and column.condition.device]
-        for runs in (one, other)
-    )
-    found = (
-        (own.condition.device, each.condition.device)
-        for own in first
-        for each in second
-        if own.machine == each.machine and not set(own.sessions).isdisjoint(each.sessions)
-    )
-    return next(((a, b) for a, b in found if a and b and a != b), None)
 
 
 def _rank(column: TimingColumn, baseline: str) -> tuple[object, ...]:
