@@ -1,5 +1,6 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -88,10 +89,11 @@ def _size(one: Candidate) -> tuple[int, str]:
 
 def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> str:
     baseline = find_baseline(section).name
-    parts = [format_change(one.heaviest.smaller, "smaller", "larger")]
+    smaller = one.heaviest.smaller
+    parts = [format_change(smaller, "smaller", "larger")] if math.isfinite(smaller) and smaller > 0 else []
     if timing and timing.speedup:
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
-    compared = f"{one.name} is {' and '.join(parts)} than {baseline}"
+    compared = f"{one.name} is {' and '.join(parts)} than {baseline}" if parts else one.name
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
     metric = section.metric.replace("_", " ")
     if one.retention is None:
