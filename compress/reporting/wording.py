@@ -137,7 +137,9 @@ def format_range(interval: Interval, style: str) -> str:
 
 
 def format_change(ratio: float, better: str, worse: str) -> str:
-    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal."""
+    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal; a dash where one of the two is nothing."""
+    if not (math.isfinite(ratio) and ratio > 0):
+        return "–"
     if 0.995 <= ratio < 1.005:
         return f"no {better}"
     return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"
@@ -342,7 +344,8 @@ def explain_overview(report: Report, overview: Overview) -> str:
         if section.knows_nothing and section.task not in OUTSIDE_MEAN
     ]
     if unknown:
+        are = "are" if len(unknown) > 1 else "is"
         text += (
-            f" {join_names(unknown)} left out: the baseline knows no more of it there than a constant answer."
+            f" {join_names(unknown)} {are} left out: the baseline knows no more there than a constant answer."
         )
     return text

@@ -98,8 +98,8 @@ def test_without_a_time_there_is_no_column_for_it(add, reported):
         for name, size in (("big", 9), ("small", 1))
     ]
     table = render_markdown(reported(*runs)).partition("## Task")[0]
-    assert "| Model | Size | Mean (95 %) | Share kept (95 %) | SST-2 | RTE |" in table
-    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {7}
+    assert "| Model | Size | Smaller | Mean (95 %) | Share kept (95 %) | SST-2 | RTE |" in table
+    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {8}
 
 
 def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported):
@@ -136,8 +136,10 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     speed = "Timed on SST-2 and RTE; range over the tasks 3.00–6.00×. At batch 1, 128 tokens, 1 thread, cpu, on Intel"
     assert dict(report.overview.certainty)["Speed"].startswith(speed)
     text = render_markdown(report)
-    assert "| Model | Size | Faster | Mean (95 %) |" in text
+    assert "| Model | Size | Smaller | Faster | Mean (95 %) |" in text
     assert text.count("| 4.24× (3.00–6.00) |") == 1
+    assert "| big | 910 B | baseline | – |" in text
+    assert "| small | 100 B | 9.54× smaller | 4.24×" in text
     assert ">4.24×<span>(3.00–6.00)</span>" in render_html(report)
 
 
@@ -241,9 +243,12 @@ def test_a_task_that_the_baseline_does_not_know_is_no_part_of_the_mean(add, repo
     ]
     report = reported(*runs)
     assert report.overview.tasks == ("sst2", "mrpc")
-    note = "RTE left out: the baseline knows no more of it there than a constant answer."
+    note = "RTE is left out: the baseline knows no more there than a constant answer."
     assert note in render_markdown(report)
     assert note in render_html(report)
+    more = [add(name, "qnli", 200, parameters=size) for name, size in (("big", 9), ("small", 1))]
+    note = "QNLI and RTE are left out: the baseline knows no more there than a constant answer."
+    assert note in render_markdown(reported(*runs, *more))
 
 
 def test_a_page_gives_one_interval_for_one_score(add, reported):
