@@ -16,7 +16,7 @@ from compress.reporting.scores import Aligned, align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
 from compress.reporting.wording import strip_texts
 from compress.statistics import Array, draw_means, mean_score, percentile_interval
-from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
+from compress.tasks import GLUE_TITLES
 
 Models = Mapping[str, tuple[Row, ...]]
 """A model's name and how it was made → its runs on a task, one a seed."""
@@ -53,7 +53,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         runs: Their data.
         known: These runs, and those that they go back to.
     """
-    here = [section for section in sections if section.task not in OUTSIDE_MEAN and not section.knows_nothing]
+    here = [section for section in sections if not section.outside_mean and not section.knows_nothing]
     models = _gather_models(here, known)
     counts = Counter(name for told in models.values() for name in told)
     shared = {name for name, count in counts.items() if count > 1}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, Batches, Run
+from compress.tasks import OUTSIDE_MEAN, GlueSource
 
 if TYPE_CHECKING:
     from compress.statistics import Estimate
@@ -286,6 +287,12 @@ class Section(Frozen):
     def knows_nothing(self) -> bool:
         """Whether the baseline is no better than a constant answer, so that no share of its score is told."""
         return any(caveat.kind == "no-retention" for caveat in self.caveats)
+
+    @property
+    def outside_mean(self) -> bool:
+        """Whether it is a task of GLUE that no mean has a part of; a user's own of that name is none."""
+        source = self.find(self.baseline).run.answered_task.source
+        return isinstance(source, GlueSource) and source.config in OUTSIDE_MEAN
 
     @property
     def references(self) -> tuple[str, ...]:

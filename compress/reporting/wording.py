@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from compress.environment import Environment
 from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
-from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
+from compress.tasks import GLUE_TITLES
 
 SEVERAL_SEEDS = "Of several seeds the mean; its interval is over seeds and examples."
 
@@ -333,7 +333,7 @@ def explain_overview(report: Report, overview: Overview) -> str:
         text += f" Times as fast: {_explain_speed(report, overview)}."
         if engines := list(_list_engines(report, overview)):
             text += f" Timed {describe_engines(engines)}."
-    if any(section.task in OUTSIDE_MEAN for section in report.sections):
+    if any(section.outside_mean for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "
             "score below a constant answer."
@@ -341,7 +341,7 @@ def explain_overview(report: Report, overview: Overview) -> str:
     unknown = [
         name_task(section.task)
         for section in report.sections
-        if section.knows_nothing and section.task not in OUTSIDE_MEAN
+        if section.knows_nothing and not section.outside_mean
     ]
     if unknown:
         are = "are" if len(unknown) > 1 else "is"
