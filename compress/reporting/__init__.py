@@ -9,7 +9,7 @@ from compress.reporting.checksums import DATA, find_altered_files, write_sums
 from compress.reporting.data import MANIFEST_FILE, find_stale_files, read_data, replacing, write_data
 from compress.reporting.schema import Report
 from compress.reporting.sheets import render_sheets
-from compress.runs import StoredRun
+from compress.runs import StoredRun, write_atomically
 
 __all__ = ["Report", "check_report", "check_reports", "render_again", "write_report"]
 
@@ -52,15 +52,24 @@ def render_again(output_dir: Path) -> None:
         output_dir: A report; or a directory of reports, which gets an index of them.
 
     Raises:
-        CompressError: It is neither, or data are not what was written, or cannot be read.
+        CompressError: It is neither, or data are not what was written, or cannot be read; or its `README.md` is no index.
     """
-    from compress.reporting.index import INDEX_FILE, is_report, list_notes, list_reports, render_index
+    from compress.reporting.index import (
+        INDEX_FILE,
+        is_report,
+        list_notes,
+        list_reports,
+        render_index,
+        require_index,
+    )
 
     if is_report(output_dir):
         _replace_derived(output_dir)
         return
-    reports = {report_dir.name: _replace_derived(report_dir) for report_dir in list_reports(output_dir)}
-    (output_dir / INDEX_FILE).write_bytes(render_index(reports, list_notes(output_dir)).encode())
+    found = list_reports(output_dir)
+    require_index(output_dir)
+    reports = {report_dir.name: _replace_derived(report_dir) for report_dir in found}
+    write_atomically(output_dir / INDEX_FILE, render_index(reports, list_notes(output_dir)))
 
 
 def _replace_derived(report_dir: Path) -> Report:

@@ -15,6 +15,7 @@ from compress.reporting.wording import (
     format_share,
     join_names,
     name_task,
+    strip_texts,
 )
 from compress.runs import Run
 
@@ -24,7 +25,9 @@ STAGES = {"general": "general stages", "pretrain": "pretrainings"}
 
 
 def add_answer(overview: Overview, sections: Sequence[Section], known: Known) -> Overview:
-    """An overview with its sentence, why it is about that model, and how sure it is; as it was where no mean is compared.
+    """An overview with its sentence, why it is about that model, and how sure it is.
+
+    As it was where no mean is compared, or where no one model is the baseline of every task.
 
     Args:
         overview: Without them.
@@ -33,7 +36,7 @@ def add_answer(overview: Overview, sections: Sequence[Section], known: Known) ->
     """
     baselines = [row for row in overview.rows if row.baseline]
     kept = [(row, row.kept) for row in overview.rows if row.kept]
-    if len(baselines) != 1 or not kept:
+    if len(baselines) != 1 or baselines[0].mean is None or not kept:
         return overview
     baseline = baselines[0]
     (row, share), reason = choose_smallest(
@@ -84,7 +87,8 @@ def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]
     if row.faster is None or not columns:
         return "Not known: the two were not timed alike on the tasks."
     bounds = f"{format_range(row.faster, 'ratio')}×"
-    where = f"At {format_condition(columns[0].condition)}, on {columns[0].machine}."
+    condition = columns[0].condition if len(columns) == 1 else strip_texts(columns[0].condition)
+    where = f"At {format_condition(condition)}, on {columns[0].machine}."
     timed = _join_tasks(overview.timed)
     if len(columns) > 1:
         return f"Timed on {timed}; range over the tasks {bounds}. {where}"

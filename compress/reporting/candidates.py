@@ -1,7 +1,7 @@
 """What there is to choose from: single models, and those that differ in their seeds alone as one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import geometric_mean
 
@@ -122,6 +122,29 @@ def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | No
     """The first of a model's seeds that was measured: what takes time is no seed's; None where none was."""
     found = (column.find(row.run.id) for row in rows) if column else ()
     return next((timing for timing in found if timing), None)
+
+
+def find_devices(
+    columns: Sequence[TimingColumn], one: Collection[str], other: Collection[str]
+) -> tuple[str, str] | None:
+    """The two devices on which one session measured both models, each on its own; None where none did.
+
+    Args:
+        columns: Of a comparison, none of which tells one's speed-up.
+        one: The ids of a model's seeds.
+        other: Of another's.
+    """
+    first, second = (
+        [column for column in columns if any(map(column.find, runs)) and column.condition.device]
+        for runs in (one, other)
+    )
+    found = (
+        (own.condition.device, each.condition.device)
+        for own in first
+        for each in second
+        if own.machine == each.machine and not set(own.sessions).isdisjoint(each.sessions)
+    )
+    return next(((a, b) for a, b in found if a and b and a != b), None)
 
 
 def list_engines(section: Section) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from itertools import chain
 from compress.noise import WIDEST_SPREAD, relative_spread
 from compress.recipes.stages import Distill, Export
 from compress.reporting import score_caveats as scores
-from compress.reporting.candidates import find_baseline, list_candidates
+from compress.reporting.candidates import find_baseline, find_devices, list_candidates, list_rivals
 from compress.reporting.data import RunData
 from compress.reporting.raising import Data, Rule, list_others, raise_about
 from compress.reporting.schema import Caveat, Row, Section
@@ -55,16 +55,22 @@ def _not_measured(section: Section, _: Data) -> Iterator[Caveat]:
 
 
 def _no_common_session(section: Section, _: Data) -> Iterator[Caveat]:
-    def compared(row: Row) -> bool:
-        timings = (column.find(row.run.id) for column in section.timings)
-        return any(timing and timing.speedup for timing in timings)
-
-    measured = [
-        row for row in list_others(section) if any(column.find(row.run.id) for column in section.timings)
-    ]
-    rows = [row for row in measured if not compared(row)]
+    """Of a model, not of its seeds: how fast it is, one of them tells for all."""
+    base = find_baseline(section)
+    never: list[Row] = []
+    elsewhere: dict[tuple[str, str], list[Row]] = {}
+    for one in list_rivals(section):
+        timings = [timing for column in section.timings for run in one.runs if (timing := column.find(run))]
+        if not timings or any(timing.speedup for timing in timings):
+            continue
+        devices = find_devices(section.timings, base.runs, one.runs)
+        told = elsewhere.setdefault(devices, []) if devices else never
+        told += one.rows
     text = "Never measured in one session with the baseline, so that no speed-up is given: {}."
-    yield from raise_about(section, "no-common-session", rows, text)
+    yield from raise_about(section, "no-common-session", never, text)
+    for (theirs, ours), rows in elsewhere.items():
+        text = f"Measured on another device than the baseline ({ours}, not {theirs}), so that no speed-up is given: {{}}."
+        yield from raise_about(section, "no-common-session", rows, text)
 
 
 def _separate_sessions(section: Section, _: Data) -> Iterator[Caveat]:

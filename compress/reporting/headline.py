@@ -1,9 +1,10 @@
 """The answer in ten seconds: how much smaller and faster, how much of the score is left, how sure."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from compress.reporting.candidates import Candidate, find_baseline, list_rivals
+from compress.reporting.candidates import Candidate, find_baseline, find_devices, list_rivals
 from compress.reporting.schema import Caveat, Headline, Section, Timing
 from compress.reporting.wording import (
     describe_sessions,
@@ -88,22 +89,25 @@ def _size(one: Candidate) -> tuple[int, str]:
 
 def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> str:
     baseline = find_baseline(section).name
-    parts = [format_change(one.heaviest.smaller, "smaller", "larger")]
+    smaller = one.heaviest.smaller
+    parts = [format_change(smaller, "smaller", "larger")] if math.isfinite(smaller) and smaller > 0 else []
     if timing and timing.speedup:
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
-    compared = f"{one.name} is {' and '.join(parts)} than {baseline}"
+    compared = f"{one.name} is {' and '.join(parts)} than {baseline}" if parts else one.name
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
     metric = section.metric.replace("_", " ")
     if one.retention is None:
-        return f"{compared}{speed}; its {metric} is not compared: {say_why_not(one)}."
+        return f"{compared}{speed}; its {metric} is not compared: {say_why_not(section, one)}."
     seeds = f" (mean of {len(one.group.seeds)} seeds)" if one.group else ""
     return f"{compared}{speed} and keeps {format_share(one.retention.value)} of its {metric}{seeds}."
 
 
-def say_why_not(one: Candidate) -> str:
+def say_why_not(section: Section, one: Candidate) -> str:
     """Why no share of the baseline's score is told of a candidate."""
     if one.score is None:
         return "it has none"
+    if find_baseline(section).score is None:
+        return "the baseline was not scored"
     return (
         "the baseline knows no more than a constant answer"
         if one.comparable
@@ -114,7 +118,7 @@ def say_why_not(one: Candidate) -> str:
 def _say_speed(section: Section, one: Candidate) -> str:
     column, timing = section.timing, one.find_timing(section.timing)
     if column is None or timing is None or timing.speedup is None:
-        return "Not known: the two were never measured in one session whose rounds alternated."
+        return f"Not known: {_say_why_untimed(section, one)}."
     bounds = f"{format_change_range(timing.speedup)}×"
     if is_worse(timing.speedup.value):
         bounds += " slower"
@@ -127,10 +131,26 @@ def _say_speed(section: Section, one: Candidate) -> str:
     return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
 
 
+def _say_why_untimed(section: Section, one: Candidate) -> str:
+    """Why no speed-up is told of a candidate: a session may have both, and yet nothing that may be compared."""
+    together = [
+        column
+        for column in section.timings
+        if any((timing := column.find(run)) and timing.speedup for run in one.runs)
+    ]
+    if together:
+        return f"the two were measured together at {format_condition(together[0].condition)} alone, not where the others were"
+    base = find_baseline(section)
+    if devices := find_devices(section.timings, base.runs, one.runs):
+        places = f"{base.name} on {devices[0]}, {one.name} on {devices[1]}"
+        return f"the two were measured on different devices, {places}"
+    return "the two were never measured in one session whose rounds alternated"
+
+
 def _say_score(section: Section, one: Candidate) -> str:
     score, kept = one.rows[0].primary, one.retention
     if score is None or kept is None:
-        return f"Not known: {say_why_not(one)}."
+        return f"Not known: {say_why_not(section, one)}."
     unresolved = kept.low <= 1 <= kept.high
     verdict = " The two cannot be told apart." if unresolved else ""
     ours, theirs = len(one.runs), len(section.references)

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compress.reporting import wording
-from compress.reporting.candidates import Candidate, find_baseline, list_candidates, list_engines
+from compress.reporting.candidates import (
+    Candidate,
+    find_baseline,
+    find_devices,
+    list_candidates,
+    list_engines,
+)
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -223,7 +229,9 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
     own = one.find_timing(column)
     other = baseline.find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
-        return _figure("– speed not compared", "no measuring session has both")
+        apart = find_devices(section.timings, baseline.runs, one.runs)
+        text = "measured on different devices" if apart else "no measuring session has both"
+        return _figure("– speed not compared", text)
     before, after = (wording.format_significant(timing.milliseconds.value) for timing in (other, own))
     engine, another = (wording.name_engine(timing.engine) for timing in (own, other))
     text = f"{before} ms{'' if engine == another else f' in {another}'} → {after} ms in {engine}"
@@ -234,7 +242,7 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
 def _score_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
     metric, kept = section.metric.replace("_", " "), one.retention
     if one.score is None or baseline.score is None or kept is None:
-        return _figure(f"– {metric} not compared", say_why_not(one))
+        return _figure(f"– {metric} not compared", say_why_not(section, one))
     scores = [wording.format_score(each.score.value) for each in (baseline, one) if each.score]
     return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
 

@@ -1,5 +1,6 @@
 """The index of a directory of reports: of each its title, and the answer in ten seconds of every task."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from compress.reporting.schema import Report, Section
 from compress.reporting.wording import format_range, format_score, name_task
 
 INDEX_FILE = "README.md"
+_TITLE = "# Reports"
+_ABOUT = "Each follows from the files in its `data`, and says which commands make its models and it again."
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
 
 
@@ -55,9 +58,9 @@ def render_index(reports: Mapping[str, Report], notes: Mapping[str, str]) -> str
         notes: What else is to be read in the directory: file's name → its heading.
     """
     lines = [
-        "# Reports",
+        _TITLE,
         "",
-        "Each follows from the files in its `data`, and says which commands make its models and it again.",
+        _ABOUT,
         "",
     ]
     for name, report in reports.items():
@@ -67,6 +70,21 @@ def render_index(reports: Mapping[str, Report], notes: Mapping[str, str]) -> str
         lines += ["## Also here", "", *links, ""]
     lines.append("`compress report --check --output-dir` of this directory checks them all.")
     return "\n".join(lines) + "\n"
+
+
+def require_index(folder: Path) -> None:
+    """Refuse a directory whose `README.md` somebody else wrote, before anything in it is replaced.
+
+    Raises:
+        CompressError: The file begins otherwise than an index does, or cannot be read.
+    """
+    file = folder / INDEX_FILE
+    beginning = f"{_TITLE}\n\n{_ABOUT}\n".encode()
+    if os.path.lexists(file) and not (file.is_file() and file.read_bytes().startswith(beginning)):
+        raise CompressError(
+            f"{file} is no index of reports, and would be overwritten by one.",
+            "Move it away, or the reports into a directory of their own.",
+        )
 
 
 def _render_entry(name: str, report: Report) -> Iterator[str]:

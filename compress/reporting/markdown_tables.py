@@ -7,7 +7,7 @@ from compress.reporting.lineage import name_group
 from compress.reporting.markup import escape, tabulate
 from compress.reporting.measured import Quantity, explain_known, list_known
 from compress.reporting.origins import ENTROPY
-from compress.reporting.schema import Fidelity, Interval, Overview, Section, Timing, TimingColumn
+from compress.reporting.schema import Fidelity, Interval, Overview, OverviewRow, Section, Timing, TimingColumn
 from compress.reporting.wording import (
     PROFILED,
     SEVERAL_SEEDS,
@@ -35,13 +35,14 @@ BEFORE = ("Steps", "Tokens read", "Minutes", "Hold-out loss", "Hidden words alon
 
 
 def tabulate_overview(overview: Overview) -> Iterator[str]:
-    """A line a model: its mean over the tasks, the share that is kept of it, and its score on each task."""
+    """A line a model: its size, its mean over the tasks, the share that is kept of it, and its score on each task."""
     timed = any(row.faster for row in overview.rows)
     names = [escape(name_task(task)) for task in overview.tasks]
     rows = [
         [
             escape(row.name),
             format_bytes(row.bytes),
+            _compare_size(row),
             *[_write(row.faster, "ratio")][:timed],
             _write(row.mean, "score"),
             _write(row.kept, "share"),
@@ -50,8 +51,14 @@ def tabulate_overview(overview: Overview) -> Iterator[str]:
         for row in overview.rows
     ]
     yield from tabulate(
-        ["Model", "Size", *["Faster"][:timed], "Mean (95 %)", "Share kept (95 %)", *names], rows
+        ["Model", "Size", "Smaller", *["Faster"][:timed], "Mean (95 %)", "Share kept (95 %)", *names], rows
     )
+
+
+def _compare_size(row: OverviewRow) -> str:
+    if row.smaller is None:
+        return "baseline" if row.baseline else "–"
+    return format_change(row.smaller.value, "smaller", "larger")
 
 
 def tabulate_comparison(section: Section) -> Iterator[str]:

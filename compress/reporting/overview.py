@@ -14,8 +14,9 @@ from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.scores import Aligned, align_all, choose_evaluations
 from compress.reporting.seeds import gather_kinds
+from compress.reporting.wording import strip_texts
 from compress.statistics import Array, draw_means, mean_score, percentile_interval
-from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
+from compress.tasks import GLUE_TITLES
 
 Models = Mapping[str, tuple[Row, ...]]
 """A model's name and how it was made → its runs on a task, one a seed."""
@@ -52,7 +53,7 @@ def find_overview(sections: Sequence[Section], runs: Sequence[RunData], known: K
         runs: Their data.
         known: These runs, and those that they go back to.
     """
-    here = [section for section in sections if section.task not in OUTSIDE_MEAN and not section.knows_nothing]
+    here = [section for section in sections if not section.outside_mean and not section.knows_nothing]
     models = _gather_models(here, known)
     counts = Counter(name for told in models.values() for name in told)
     shared = {name for name, count in counts.items() if count > 1}
@@ -101,11 +102,11 @@ class _Costs:
 def _find_timed(sections: Sequence[Section]) -> tuple[Section, ...]:
     """The tasks whose times are told together: all taken under one condition on one machine.
 
-    They may be a part of the tasks where texts were given a length: how long so many tokens take is no task's.
+    Whose texts they were is no part of the condition. They may be a part of the tasks where texts were given a length: how long so many tokens take is no task's.
     """
     timed = tuple(section for section in sections if section.timing)
     columns = [section.timing for section in timed if section.timing]
-    conditions = {(column.machine, column.condition.model_dump_json()) for column in columns}
+    conditions = {(column.machine, strip_texts(column.condition).model_dump_json()) for column in columns}
     given = all(isinstance(column.condition.length, int) for column in columns)
     return timed if len(conditions) == 1 and (given or len(timed) == len(sections)) else ()
 
@@ -193,13 +194,19 @@ def _draw(rows: Sequence[Row], section: Section, data: Mapping[str, RunData], *,
     models, references = [data[row.run.id] for row in rows], [data[run] for run in section.references]
     first = data[section.baseline]
     parts = []
-    for place, split in enumerate(choose_evaluations(first)):
+    for place, split in enumerate(_list_splits(first)):
         found = align_all(models, references=references, split=split)
         if found is None:
             return None
         for metric in first.run.answered_task.metrics:
             parts.append(_score(metric, found, seed=place))
     return _Draws.mean(parts).shuffled(order) if parts else None
+
+
+def _list_splits(baseline: RunData) -> list[str]:
+    """The task's own, as GLUE's mean means; what else the baseline was evaluated on counts where it answered none of them."""
+    splits = list(choose_evaluations(baseline))
+    return [split for split in splits if split in baseline.run.answered_task.validation] or splits
 
 
 def _score(metric: str, found: Aligned, *, seed: int) -> _Draws:

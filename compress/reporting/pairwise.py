@@ -7,6 +7,7 @@ from compress.errors import CompressError, InvalidInputError
 from compress.kinds import Known, kind_of, seed_of
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors, find_store
+from compress.reporting.candidates import find_devices
 from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
@@ -71,7 +72,10 @@ class SpeedPair(Frozen):
 
 
 class TaskPair(Frozen):
-    """Both models on a task; `smaller` is the second's bytes over the first's."""
+    """Both models on a task; `smaller` is the second's bytes over the first's.
+
+    `devices` are those on which one session measured the two, where it measured each on another, so that there are no `speeds`.
+    """
 
     task: str
     ours: Side
@@ -79,6 +83,7 @@ class TaskPair(Frozen):
     splits: tuple[SplitPair, ...]
     smaller: float | None
     speeds: tuple[SpeedPair, ...]
+    devices: tuple[str, str] | None = None
 
 
 class LeftOut(Frozen):
@@ -175,13 +180,15 @@ def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: 
             f"Score both anew: compress evaluate MODEL --task {ours[0].run.answered_task.name}",
         )
     sides = [_describe_side(side, known) for side in (first, second)]
+    speeds = _compare_speeds(list(first.values()), list(second.values()))
     return TaskPair(
         task=ours[0].run.answered_task.name,
         ours=sides[0],
         theirs=sides[1],
         splits=splits,
         smaller=sides[1].bytes / sides[0].bytes if sides[0].bytes else None,
-        speeds=_compare_speeds(list(first.values()), list(second.values())),
+        speeds=speeds,
+        devices=None if speeds else _find_devices(list(first.values()), list(second.values())),
     )
 
 
@@ -263,3 +270,8 @@ def _compare_speeds(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple
             if speeds:
                 return speeds
     return ()
+
+
+def _find_devices(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple[str, str] | None:
+    first, second = ([each.run.id for each in side] for side in (ours, theirs))
+    return find_devices(compare_timings([*ours, *theirs], second[0]), first, second)

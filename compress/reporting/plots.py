@@ -246,7 +246,7 @@ class _LinearAxis:
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
     def write(self, value: float) -> str:
-        decimals = 2 if math.isclose(self.step, round(self.step, 2)) else 3
+        decimals = next((n for n in range(2, 9) if math.isclose(self.step, round(self.step, n))), 9)
         return f"{value:.{decimals}f}".replace("-", "−")
 
     def ticks(self) -> list[float]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, Batches, Run
+from compress.tasks import OUTSIDE_MEAN, GlueSource
 
 if TYPE_CHECKING:
     from compress.statistics import Estimate
@@ -286,6 +287,12 @@ class Section(Frozen):
         return any(caveat.kind == "no-retention" for caveat in self.caveats)
 
     @property
+    def outside_mean(self) -> bool:
+        """Whether it is a task of GLUE that no mean has a part of; a user's own of that name is none."""
+        source = self.find(self.baseline).run.answered_task.source
+        return isinstance(source, GlueSource) and source.config in OUTSIDE_MEAN
+
+    @property
     def references(self) -> tuple[str, ...]:
         """The ids of the baseline and its other seeds, whose mean score the others are compared with."""
         group = next((group for group in self.groups if self.baseline in group.runs), None)
@@ -313,7 +320,7 @@ class Section(Frozen):
 class OverviewRow(Frozen):
     """A model on several tasks, each score over its seeds; `name` is its name and how it was made, `runs` the ids of all its runs.
 
-    It is the `baseline` where it is so on every task. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
+    It is the `baseline` where it is so on every task that it answers. `bytes` are those of its largest artefact. `smaller` is the baseline's bytes over its own, `faster` how many times as fast
     it is on each of the tasks that were timed; both with the range over the tasks, or where one was timed over its sessions.
     `scores` are in the overview's order of tasks, None where it was not scored on one; then there is no `mean` either.
     `kept` is the share of the baselines' mean, None for the baseline itself and where they saw other examples.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from compress.reporting.candidates import list_candidates
@@ -22,7 +23,7 @@ MODELS = (
 MODEL = "task model made run seed"
 SCORES = f"{MODEL} split metric n value low high kept kept_low kept_high engine evaluation truncated"
 TIMINGS = (
-    f"{MODEL} engine machine device batch length threads milliseconds low high speedup speedup_low speedup_high "
+    f"{MODEL} engine machine device batch length texts_of texts fingerprint threads milliseconds low high speedup speedup_low speedup_high "
     f"spread sessions rounds {' '.join(quantity.column for quantity in QUANTITIES)}"
 )
 
@@ -103,7 +104,8 @@ def _list_timings(section: Section) -> Iterator[Sequence[object]]:
                 *_name(section, section.find(timing.run)),
                 timing.engine,
                 column.machine,
-                *(under.device, under.batch, under.length, under.threads),
+                *(under.device, under.batch, under.length),
+                *(under.task, under.texts, under.fingerprint, under.threads),
                 *_bounds(timing.milliseconds),
                 *_bounds(timing.speedup),
                 *(column.spread, len(column.sessions), column.rounds),
@@ -128,7 +130,7 @@ def _write(header: str, lines: Iterable[Sequence[object]]) -> str:
 
 
 def _tell(cell: object) -> str:
-    if cell is None:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, bool):
         return "yes" if cell else "no"

@@ -255,4 +255,9 @@ def _list_savings(pair: "TaskPair") -> list[str]:
         engines = describe_two_engines(("A", ours), ("B", theirs))
         where = f"{format_condition(speed.condition)}; {speed.machine}; {engines}"
         lines.append(f"A is {faster} than B ({spread} {bounds}): {where}.")
-    return lines if pair.speeds else [*lines, "No measuring session has both: their speed is not compared."]
+    if pair.speeds:
+        return lines
+    reason = "No measuring session has both"
+    if pair.devices:
+        reason = f"Measured on different devices, A on {pair.devices[0]} and B on {pair.devices[1]}"
+    return [*lines, f"{reason}: their speed is not compared."]

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from compress.environment import Environment
 from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
-from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN
+from compress.tasks import GLUE_TITLES
 
 UNKNOWN = "–"
 """What stands for a number that is none."""
@@ -147,7 +147,7 @@ def format_range(interval: Interval, style: str) -> str:
 
 
 def format_change(ratio: float, better: str, worse: str) -> str:
-    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal."""
+    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal; a dash where one of the two is nothing."""
     if not 0 < ratio < math.inf:
         return UNKNOWN
     if 0.995 <= ratio < 1.005:
@@ -190,6 +190,11 @@ def format_condition(condition: Condition) -> str:
         condition.device,
     )
     return ", ".join(part for part in parts if part) or "condition not recorded"
+
+
+def strip_texts(condition: Condition) -> Condition:
+    """A condition without whose texts were read: what several tasks have in common, each measured at its own lengths."""
+    return condition.model_copy(update=dict.fromkeys(("task", "texts", "fingerprint")))
 
 
 def name_engine(engine: str) -> str:
@@ -338,7 +343,7 @@ def explain_overview(report: Report, overview: Overview) -> str:
         text += f" Times as fast: {_explain_speed(report, overview)}."
         if engines := list(_list_engines(report, overview)):
             text += f" Timed {describe_engines(engines)}."
-    if any(section.task in OUTSIDE_MEAN for section in report.sections):
+    if any(section.outside_mean for section in report.sections):
         text += (
             " WNLI is left out, as in Devlin et al. (2019): its validation split contradicts its train split, so that models "
             "score below a constant answer."
@@ -346,10 +351,11 @@ def explain_overview(report: Report, overview: Overview) -> str:
     unknown = [
         name_task(section.task)
         for section in report.sections
-        if section.knows_nothing and section.task not in OUTSIDE_MEAN
+        if section.knows_nothing and not section.outside_mean
     ]
     if unknown:
+        are = "are" if len(unknown) > 1 else "is"
         text += (
-            f" {join_names(unknown)} left out: the baseline knows no more of it there than a constant answer."
+            f" {join_names(unknown)} {are} left out: the baseline knows no more there than a constant answer."
         )
     return text

@@ -1,7 +1,9 @@
+import io
 import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from compress.noise import find_noise
 from compress.recipes.stages import Export
@@ -9,6 +11,8 @@ from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
+from compress.reporting.pairwise import compare_in_report
+from compress.reporting.terminal import render_pairwise
 from compress.reporting.wording import format_share
 from compress.runs import TrainSplit, read_run, write_record
 from tests.reporting.test_terminal import printed
@@ -393,3 +397,76 @@ def test_who_answers_as_the_baseline_does_is_not_told_to_be_unresolved(trio, kit
     same, near = texts_of(trio.runs, tmp_path / "r", kind="unresolved")
     assert same == "Every example is answered as the baseline answers it by albert-tiny."
     assert near.startswith("The data do not tell albert-tiny · int8 from the baseline: the 95 % interval")
+
+
+def test_a_baseline_that_was_not_scored_is_no_matter_of_examples(trio, kit, tmp_path):
+    """Guards "not scored on the same examples" of a teacher that answered none."""
+    for file in (trio.teacher.path / "evaluations").iterdir():
+        file.unlink()
+    write_data(trio.runs, tmp_path / "r", title="T", command="c")
+    report = compare(read_data(tmp_path / "r"))
+    (section,) = report.sections
+    assert section.headline.sentence.endswith("its accuracy is not compared: the baseline was not scored.")
+    assert dict(section.headline.certainty)["Score"] == "Not known: the baseline was not scored."
+    assert "the baseline was not scored" in render_html(report)
+    assert "not scored on the same examples" not in render_html(report)
+
+
+def test_a_session_that_measured_on_two_devices_is_told_as_one(trio, kit, tmp_path):
+    """Guards "never measured in one session" of an ONNX file on the processor beside PyTorch on the graphics card."""
+    where = kit.environment(gpu="H200")
+    rounds = [(trio.teacher, kit.steady(2.0)), (trio.student, kit.steady(1.0)), (trio.int8, kit.steady(3.0))]
+    trio.store.measure(rounds, where=where, device="cuda")
+    (path,) = trio.int8.path.glob("measurements/*.json")
+    path.write_text(path.read_text().replace('"device": "cuda"', '"device": "cpu"'))
+    runs = trio.runs
+    (text,) = texts_of(runs, tmp_path / "r", kind="no-common-session")
+    assert text == (
+        "Measured on another device than the baseline (cpu, not cuda), so that no speed-up is given: albert-tiny · int8."
+    )
+    report = compare(read_data(tmp_path / "r"))
+    (section,) = report.sections
+    assert section.headline.run == trio.int8.run.id
+    told = (
+        "Not known: the two were measured on different devices, minilm-l6 on cuda, albert-tiny · int8 on cpu."
+    )
+    assert dict(section.headline.certainty)["Speed"] == told
+    assert ">measured on different devices</span>" in render_html(report)
+    lines = io.StringIO()
+    pair = compare_in_report(read_data(tmp_path / "r"), "albert-tiny · int8", "minilm-l6")
+    Console(file=lines, width=200).print(render_pairwise(pair))
+    assert "Measured on different devices, A on cpu and B on cuda: their speed" in lines.getvalue()
+
+
+def test_who_was_measured_with_the_baseline_elsewhere_is_told_where(trio, kit, tmp_path):
+    """The comparison has the times of the most models, and they were taken on another device."""
+    shape = {"parents": [kit.child_of(trio.teacher, "teacher")], "size": 40_000_000, "parameters": 9}
+    more = [trio.store.add(name, kit.DISTILL, **shape) for name in ("wide", "deep")]
+    where = kit.environment(gpu="H200")
+    for stored in more:
+        trio.store.evaluate(stored, kit.answers(74))
+    for session, device, models in (
+        ("s1", "cuda", (trio.teacher, trio.student, *more)),
+        ("s2", "cpu", (trio.teacher, trio.int8)),
+    ):
+        pairs = [(stored, kit.steady(2.0)) for stored in models]
+        trio.store.measure(pairs, session=session, where=where, device=device)
+    (trio.int8.path / "measurements" / "s1.json").unlink()
+    write_data(
+        [*trio.runs, *map(read_run, (each.path for each in more))], tmp_path / "r", title="T", command="c"
+    )
+    (section,) = compare(read_data(tmp_path / "r")).sections
+    assert section.headline.run == trio.int8.run.id
+    assert dict(section.headline.certainty)["Speed"] == (
+        "Not known: the two were measured together at batch 1, 128 tokens, 1 thread, cpu alone, not where the others were."
+    )
+
+
+def test_one_seed_s_common_session_is_enough_for_all(trio, kit, tmp_path):
+    """Guards "no speed-up is given" of one seed beside the headline's speed-up of its model."""
+    parents = [kit.child_of(trio.teacher, "teacher")]
+    shape = {"size": 18_000_000, "parameters": 4, "parents": parents}
+    again = trio.store.add("albert-tiny", kit.DISTILL, seed=43, **shape)
+    trio.store.evaluate(again, kit.answers(70, 43))
+    trio.store.measure([(again, kit.steady(4.0))], session="alone")
+    assert "no-common-session" not in kinds_of([trio.teacher, trio.student, again], tmp_path / "r")

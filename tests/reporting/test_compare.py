@@ -598,3 +598,17 @@ class TestHeadline:
 
     def test_one_run_has_none(self, trio, tmp_path):
         assert section_of([trio.teacher], tmp_path / "r").headline is None
+
+
+def test_a_run_of_no_bytes_is_so_many_times_smaller_than_nothing(trio, kit, tmp_path):
+    """Guards "–× larger", and a division by zero where the baseline has none."""
+    nothing = trio.store.add("empty", kit.FINETUNE, size=0, parameters=1)
+    trio.store.evaluate(nothing, kit.answers(41, 1))
+    for baseline in (trio.teacher.run.id, nothing.run.id):
+        folder = tmp_path / baseline.replace("/", "-")
+        report = compared([*trio.runs, nothing], folder, baseline)
+        text = render_markdown(report) + render_html(report)
+        assert "–×" not in text
+        sentence = report.sections[0].headline.sentence
+        assert " (their speed was not compared) and keeps " in sentence
+        assert "larger" not in sentence

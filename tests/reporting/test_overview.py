@@ -12,6 +12,7 @@ from compress.reporting.markdown import render_markdown
 from compress.reporting.plots import plot_means
 from compress.runs import read_run
 from compress.statistics import METRICS, estimate_over_seeds
+from compress.tasks import GlueSource
 from tests.reporting.test_terminal import printed
 
 METRICS_OF = dict.fromkeys(("sst2", "rte", "qnli", "wnli"), ("accuracy",)) | {"mrpc": ("accuracy", "f1")}
@@ -21,8 +22,10 @@ METRICS_OF = dict.fromkeys(("sst2", "rte", "qnli", "wnli"), ("accuracy",)) | {"m
 def add(store, kit):
     """A fine-tuned model on one of the tasks, with so many wrong answers."""
 
-    def make(name, task, wrong, *, seed=1, parameters=1, stage=kit.FINETUNE, **changes):
-        asked = kit.TASK.model_copy(update={"name": task, "metrics": METRICS_OF[task]})
+    def make(
+        name, task, wrong, *, seed=1, parameters=1, stage=kit.FINETUNE, source=kit.TASK.source, **changes
+    ):
+        asked = kit.TASK.model_copy(update={"name": task, "metrics": METRICS_OF[task], "source": source})
         found = store.add(name, stage, size=9, parameters=parameters, task=asked, seed=seed)
         store.evaluate(found, kit.answers(wrong, 10 * wrong + seed), **changes)
         return found
@@ -50,7 +53,10 @@ def test_the_mean_is_glue_s_over_metrics_seeds_and_tasks(add, reported, kit):
         for task in ("sst2", "mrpc")
         for seed, wrong in ((1, 60), (2, 90))
     ]
-    report = reported(*small, *big, add("small", "wnli", 200), add("big", "wnli", 200, parameters=9))
+    wnli = {"source": GlueSource(config="wnli")}
+    report = reported(
+        *small, *big, add("small", "wnli", 200, **wnli), add("big", "wnli", 200, parameters=9, **wnli)
+    )
     overview = report.overview
     assert overview.tasks == ("sst2", "mrpc")
     first, second = overview.rows
@@ -98,8 +104,8 @@ def test_without_a_time_there_is_no_column_for_it(add, reported):
         for name, size in (("big", 9), ("small", 1))
     ]
     table = render_markdown(reported(*runs)).partition("## Task")[0]
-    assert "| Model | Size | Mean (95 %) | Share kept (95 %) | SST-2 | RTE |" in table
-    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {7}
+    assert "| Model | Size | Smaller | Mean (95 %) | Share kept (95 %) | SST-2 | RTE |" in table
+    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {8}
 
 
 def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported):
@@ -136,8 +142,10 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     speed = "Timed on SST-2 and RTE; range over the tasks 3.00–6.00×. At batch 1, 128 tokens, 1 thread, cpu, on Intel"
     assert dict(report.overview.certainty)["Speed"].startswith(speed)
     text = render_markdown(report)
-    assert "| Model | Size | Faster | Mean (95 %) |" in text
+    assert "| Model | Size | Smaller | Faster | Mean (95 %) |" in text
     assert text.count("| 4.24× (3.00–6.00) |") == 1
+    assert "| big | 910 B | baseline | – |" in text
+    assert "| small | 100 B | 9.54× smaller | 4.24×" in text
     assert ">4.24×<span>(3.00–6.00)</span>" in render_html(report)
 
 
@@ -170,6 +178,40 @@ def test_one_task_s_times_speak_for_all_where_the_length_was_given(add, kit, sto
     assert "over sessions. Timed in PyTorch." in text
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tasks_that_were_all_timed_at_their_own_lengths_are_told_together(add, kit, store, reported, threads):
+    """Guards "their speed was not compared" beside two tasks' speed-ups; of other threads it stands."""
+    made = {
+        (name, task): add(name, task, wrong, parameters=size)
+        for task in ("sst2", "rte")
+        for name, wrong, size in (("big", 40, 9), ("small", 42, 1))
+    }
+    for task, milliseconds, used in (("sst2", 4.0, 1), ("rte", 3.0, threads)):
+        pair = [(made["big", task], kit.steady(12.0)), (made["small", task], kit.steady(milliseconds))]
+        own = {"length": "task", "task": task, "texts": 64, "fingerprint": f"f{task}", "threads": used}
+        store.measure(pair, session=task, **own)
+    overview = reported(*(read_run(stored.path) for stored in made.values())).overview
+    if threads == 2:
+        assert (overview.timed, overview.rows[1].faster) == ((), None)
+        return
+    assert overview.timed == ("sst2", "rte")
+    assert overview.rows[1].faster.value == pytest.approx(12**0.5)
+    assert dict(overview.certainty)["Speed"].startswith(
+        "Timed on SST-2 and RTE; range over the tasks 3.00–4.00×. At batch 1, the task's own lengths, 1 thread, cpu, on "
+    )
+
+
+def test_a_split_that_is_not_the_task_s_is_no_part_of_the_mean(add, store, kit, reported):
+    """Guards the others' means, which went where the baseline alone answered another labelled file."""
+    big = {task: add("big", task, 40, parameters=9) for task in ("sst2", "rte")}
+    small = [add("small", task, 60) for task in ("sst2", "rte")]
+    before = reported(*big.values(), *small).overview
+    store.evaluate(big["rte"], kit.answers(90, 3), split="extra", key="extra000")
+    after = reported(*(read_run(stored.path) for stored in (*big.values(), *small))).overview
+    assert after.rows[1].mean is not None
+    assert after == before
+
+
 def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported):
     """Guards a share of one seed beside the mean of several: what is shown does not divide to what is said."""
     seeds = {1: 40, 2: 70, 3: 70}
@@ -185,6 +227,31 @@ def test_the_baseline_is_the_run_that_the_others_are_compared_with(add, reported
     assert "than big" in overview.sentence
 
 
+def test_where_another_task_has_another_baseline_no_one_is_named(add, reported):
+    """Guards "smaller than big, of its mean over three tasks" of a big that was never run on one of them."""
+    runs = [add("big", task, 40, parameters=9) for task in ("sst2", "rte")]
+    runs += [add("other", "mrpc", 40, parameters=8)]
+    overview = reported(*runs, *(add("small", task, 45) for task in ("sst2", "rte", "mrpc"))).overview
+    assert overview.tasks == ("sst2", "mrpc", "rte")
+    assert [(row.name, row.baseline, row.mean is None) for row in overview.rows] == [
+        ("big", True, True),
+        ("small", False, False),
+    ]
+    assert (overview.sentence, overview.reason, overview.certainty) == (None, None, ())
+
+
+def test_a_user_s_own_task_is_part_of_the_mean_whatever_it_is_called(add, reported):
+    """Guards Devlin et al. as the reason why a user's own wnli.toml is left out."""
+    runs = [
+        add(name, task, wrong, parameters=size)
+        for task in ("sst2", "wnli")
+        for name, wrong, size in (("big", 40, 9), ("small", 60, 1))
+    ]
+    report = reported(*runs)
+    assert report.overview.tasks == ("sst2", "wnli")
+    assert "Devlin" not in render_markdown(report)
+
+
 def test_a_task_that_the_baseline_does_not_know_is_no_part_of_the_mean(add, reported):
     """Guards a share of a mean that chance has a part in."""
     runs = [
@@ -194,9 +261,12 @@ def test_a_task_that_the_baseline_does_not_know_is_no_part_of_the_mean(add, repo
     ]
     report = reported(*runs)
     assert report.overview.tasks == ("sst2", "mrpc")
-    note = "RTE left out: the baseline knows no more of it there than a constant answer."
+    note = "RTE is left out: the baseline knows no more there than a constant answer."
     assert note in render_markdown(report)
     assert note in render_html(report)
+    more = [add(name, "qnli", 200, parameters=size) for name, size in (("big", 9), ("small", 1))]
+    note = "QNLI and RTE are left out: the baseline knows no more there than a constant answer."
+    assert note in render_markdown(reported(*runs, *more))
 
 
 def test_a_page_gives_one_interval_for_one_score(add, reported):

@@ -11,7 +11,7 @@ from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
-from compress.reporting.plots import draw, plot_bytes, plot_latency, shorten_label
+from compress.reporting.plots import _LinearAxis, draw, plot_bytes, plot_latency, shorten_label
 from compress.reporting.points import Point
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
@@ -239,3 +239,13 @@ def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart(
     ]
     plot = draw(points, "Bytes", "accuracy", str)
     assert all(mark.box.left >= 0 and mark.box.right <= WIDTH for mark in plot.marks)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.90, 0.906, 0.0025), (0.5, 0.9, 0.1), (0.60, 0.72, 0.025)]
+)
+def test_what_stands_at_a_line_is_where_it_is(low, high, step):
+    """Guards 0.897, 0.902, 0.907 at lines every 0.0025."""
+    axis = _LinearAxis(low, high)
+    assert axis.step == pytest.approx(step)
+    assert [float(axis.write(value)) for value in axis.ticks()] == pytest.approx(axis.ticks(), rel=1e-12)

@@ -138,6 +138,24 @@ def test_a_directory_of_reports_is_rendered_and_checked_as_one(written, tmp_path
         render_again(tmp_path / "elsewhere")
 
 
+def test_another_s_readme_is_not_overwritten_by_an_index(written, tmp_path):
+    """Guards a project's own README.md beside a report; it is refused before a page is replaced."""
+    report = shutil.copytree(written.path, tmp_path / "project" / "a report")
+    readme = report.parent / "README.md"
+    readme.write_text("# My project\n")
+    (report / "index.html").write_text("as it was")
+    with pytest.raises(CompressError, match="is no index of reports, and would be overwritten by one"):
+        render_again(report.parent)
+    assert (readme.read_text(), (report / "index.html").read_text()) == ("# My project\n", "as it was")
+    readme.unlink()
+    render_again(report.parent)
+    assert "(a%20report/README.md)" in readme.read_text()
+    readme.write_text(readme.read_text().replace("A title", "Its older title"))
+    render_again(report.parent)
+    assert "A title" in readme.read_text()
+    assert {path.name for path in report.parent.iterdir()} == {"README.md", "a report"}
+
+
 def test_an_index_links_what_else_is_to_be_read(written, tmp_path):
     """Guards hand-made overviews that nobody finds; a heading is text, and what is in it no markup."""
     reports = tmp_path / "reports"

@@ -1,10 +1,14 @@
 """The CSV files: a row for each number, the same as the report's."""
 
 import csv
+import io
 
 import pytest
 
 from compress.reporting import write_report
+from compress.reporting.compare import compare
+from compress.reporting.data import read_data, write_data
+from compress.reporting.sheets import render_sheets
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +100,21 @@ def test_a_row_for_each_run_and_condition(sheets, written):
         known = section.timing.find(line["run"]).quantities
         assert float(line["texts_per_second"]) == pytest.approx(known["throughput"], rel=1e-5)
         assert float(line["p95_milliseconds"]) == pytest.approx(known["latency_p95"], rel=1e-5)
+
+
+def test_whose_own_texts_were_timed_stands_with_their_times(trio, kit, tmp_path):
+    """Guards two columns that look alike and tell different times."""
+    pair = [(trio.teacher, kit.steady(12.0)), (trio.student, kit.steady(4.0))]
+    for session, texts in (("s2", 64), ("s3", 128)):
+        own = {"length": "task", "task": "sample", "texts": texts, "fingerprint": f"f{texts}"}
+        trio.store.measure(pair, session=session, **own)
+    write_data(trio.runs, tmp_path / "r", title="T", command="c")
+    text = render_sheets(compare(read_data(tmp_path / "r")))["timings.csv"]
+    lines = csv.DictReader(io.StringIO(text))
+    assert {
+        tuple(line[name] for name in ("length", "texts_of", "texts", "fingerprint")) for line in lines
+    } == {
+        ("128", "", "", ""),
+        ("task", "sample", "64", "f64"),
+        ("task", "sample", "128", "f128"),
+    }
