@@ -53,20 +53,17 @@ def quantize_dynamic_int8(
 
     def rewrite(exported: Exported, kept: frozenset[str]) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:
-            source, looked_up, target = (
-                Path(scratch) / f"{name}.onnx" for name in ("fp32", "tables", "int8")
-            )
+            source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
             onnx.save(exported.model, source)
-            for operator, given, made in (("Gather", source, looked_up), ("MatMul", looked_up, target)):
-                quantize_dynamic(
-                    given,
-                    made,
-                    op_types_to_quantize=[operator],
-                    per_channel=method.per_channel,
-                    reduce_range=bool(method.reduce_range) and operator == "MatMul",  # rows are not added up
-                    weight_type=QuantType.QInt8,  # with QUInt8 the kernels take almost twice as long
-                    nodes_to_exclude=users_of(exported.weights, kept),
-                )
+            quantize_dynamic(
+                source,
+                target,
+                op_types_to_quantize=["MatMul", "Gather"],
+                per_channel=method.per_channel,
+                reduce_range=bool(method.reduce_range),  # of products alone: rows of tables are not added up
+                weight_type=QuantType.QInt8,  # with QUInt8 the kernels take almost twice as long
+                nodes_to_exclude=users_of(exported.weights, kept),
+            )
             return onnx.load(target)
 
     return write_quantized(
