@@ -61,15 +61,15 @@ def render_table(report: Report) -> "RenderableType":
     return Group(*parts)
 
 
-def _begin_table(title: str, caption: str | None = None) -> "Table":
-    """A table with its first column, the models."""
+def _begin_table(title: str, *notes: str) -> "Table":
+    """A table with its first column, the models; below it each note begins a line."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
         title=Text(show(title)),
-        caption=None if caption is None else Text(show(caption)),
+        caption=Text("\n".join(map(show, notes))) if notes else None,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -87,7 +87,7 @@ def _build_table(section: Section) -> "RenderableType":
     column = section.timing
     table = _begin_table(
         f"{section.task} (brackets: 95 % intervals; of times, the spread)",
-        "\n".join(_list_notes(section)) or None,
+        *_list_notes(section),
     )
     table.add_column("size", justify="right", min_width=8)
     table.add_column("params", justify="right", min_width=6)
