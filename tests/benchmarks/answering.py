@@ -99,10 +99,10 @@ GRAPH_PEERS = (
 
 def ours() -> dict[str, Any]:
     """What is made of the student, by name: a format of `compress export`, or a method of `compress quantize`."""
-    from compress.recipes.quantization import METHODS
+    from compress.recipes.quantization import METHODS, settle
 
     skipped = {"bnb-int8", "bnb-nf4"}  # no faster than fp32 on a CPU (DEPENDENCIES.md)
-    methods = {name: method() for name, method in METHODS.items() if name not in skipped}
+    methods = {name: settle(method()) for name, method in METHODS.items() if name not in skipped}
     return {REFERENCE: "transformers", "onnx fp32": "onnx", "openvino fp32": "openvino", **methods}
 
 

@@ -107,7 +107,7 @@ def _turn(answer: Callable[[], Sequence[Any]], inside: Stopwatch) -> dict[str, f
 
 def run(size: Size, *, sessions: int, threads: int) -> dict[str, Any]:
     """All sessions, and what they amount to."""
-    from compress.recipes.quantization import METHODS
+    from compress.recipes.quantization import METHODS, settle
 
     sentences = list_sentences(size)
     with tempfile.TemporaryDirectory() as room:
@@ -121,7 +121,9 @@ def run(size: Size, *, sessions: int, threads: int) -> dict[str, Any]:
         }
         for way in WAYS[:2] if size.tiny else WAYS:
             target = folder / way
-            made = make_artefact(folder / "student", METHODS[way]() if way in METHODS else way, target)
+            made = make_artefact(
+                folder / "student", settle(METHODS[way]()) if way in METHODS else way, target
+            )
             engines[f"compress, student, {way}"] = Engine(start_ours, (made.path, sentences, threads))
         found: list[dict[str, list[dict[str, float]]]] = []
         for number in range(sessions):

@@ -138,13 +138,13 @@ def test_an_overview_stands_before_the_sections(written):
     assert "97.0 %<span>(90.0–100.0)</span>" in page
     assert "<b>" not in page
     scored = "0.800 (0.750–0.850) | 97.0 % (90.0–100.0) | 0.800 (0.750–0.850) | 0.800 (0.750–0.850) |"
-    assert "| Model | Size | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
-    assert f"| b | 5 B | {scored}" in text
+    assert "| Model | Size | Smaller | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
+    assert f"| b | 5 B | 1.80× smaller | {scored}" in text
     assert "| – | – | 0.800 (0.750–0.850) | – |" in text
 
     fast = rows[1].model_copy(update={"faster": Interval(value=2.0, low=1.9, high=2.1)})
     timed = overview.model_copy(update={"rows": (rows[0], fast)})
     text = render_markdown(report.model_copy(update={"overview": timed}))
-    assert "| Model | Size | Faster | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
+    assert "| Model | Size | Smaller | Faster | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
     assert "| – | – | – | 0.800 (0.750–0.850) | – |" in text
-    assert f"| b | 5 B | 2.00× (1.90–2.10) | {scored}" in text
+    assert f"| b | 5 B | 1.80× smaller | 2.00× (1.90–2.10) | {scored}" in text
