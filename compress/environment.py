@@ -38,8 +38,11 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_b
 """The processor's features that decide which kernels run, and with them speed and the last digits."""
 NATIVE_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 """Those with which bfloat16 products are native."""
-NATIVE_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+NATIVE_INT8 = VNNI | {"amx_int8"}
 """Those with which an x86 processor adds up products of 8 bits in 32; without, pairs of them in 16, which saturate."""
+UNSATURATED_INT8 = 64
+"""The largest weight with which no such pair saturates, each times the largest activation: 2 · 255 · 64 < 2¹⁵."""
 
 
 class Environment(BaseModel):

@@ -14,15 +14,13 @@ from onnx import TensorProto, numpy_helper
 from compress.engines import Inputs, Logits, Milliseconds, split_time
 from compress.engines.attribution import Node, assign_parts
 from compress.engines.interface import LOGITS, Interface
-from compress.environment import Device, saturates_int8
+from compress.environment import UNSATURATED_INT8, Device, saturates_int8
 from compress.errors import CompressError, first_line
 from compress.runs import Part
 
 NODE_SUFFIX = "_kernel_time"
 """What the profiler appends to a node's name."""
 ERRORS_ONLY = 3
-SAFE = 64
-"""The largest weight of which two fit into a sum of 16 bits, each times the largest activation: 2 · 255 · 64 < 2¹⁵."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +102,7 @@ def _may_saturate(file: Path) -> bool:
         for tensor in graph.initializer
         if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1 and tensor.name not in tables
     )
-    return any(np.abs(weight.astype(np.int16)).max() > SAFE for weight in weights)
+    return any(np.abs(weight.astype(np.int16)).max() > UNSATURATED_INT8 for weight in weights)
 
 
 def _read_nodes(file: Path) -> list[Node]:

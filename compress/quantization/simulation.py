@@ -13,6 +13,7 @@ from functools import partial, singledispatch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
+from compress.environment import UNSATURATED_INT8
 from compress.quantization.blocks import fit_block, table_bits
 from compress.quantization.rounding import round_activations, round_blocks, round_channels, round_range
 from compress.quantization.weights import match_modules
@@ -61,7 +62,9 @@ def rounding_of(method: Method) -> Rounding:
 def _dynamic(method: DynamicInt8) -> Rounding:
     return Rounding(
         weight=partial(
-            round_channels, per_channel=method.per_channel, top=64 if method.reduce_range else 127
+            round_channels,
+            per_channel=method.per_channel,
+            top=UNSATURATED_INT8 if method.reduce_range else 127,
         ),
         rows=round_range,
         activation=lambda activation: round_range(activation, activation),

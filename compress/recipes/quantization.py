@@ -95,7 +95,7 @@ class IntegerMethod(SelectiveMethod):
 
     Attributes:
         per_channel: A scale for each column of a weight, not one for all.
-        reduce_range: Whether weights take 7 of their 8 bits, so that no processor's sums saturate: 2 · 255 · 64 < 2¹⁵.
+        reduce_range: Whether weights take 7 of their 8 bits, so that no processor's sums saturate (`UNSATURATED_INT8`).
             Decided when the run is planned where it is left open: on where this processor's may (`settle`).
     """
 

@@ -12,7 +12,7 @@ from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
 from compress.reporting.schema import Condition, Interval
-from compress.reporting.scores import align_all, choose_evaluations
+from compress.reporting.scores import align_all, choose_evaluations, settle_data
 from compress.reporting.timings import compare_timings
 from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
 from compress.statistics import Array, estimate_gain, estimate_over_seeds, mcnemar
@@ -172,7 +172,7 @@ def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: 
             f"{ours[0].run.id} and {theirs[0].run.id} are the same model, or seeds of one.",
             "Name two models.",
         )
-    first, second = _by_seed(ours, known), _by_seed(theirs, known)
+    first, second = _settle(_by_seed(ours, known), _by_seed(theirs, known))
     splits = tuple(_compare_splits(first, second)) if first and second else ()
     if not splits:
         raise CompressError(
@@ -197,6 +197,15 @@ def _by_seed(runs: Sequence[RunData], known: Known) -> Seeds:
     scored = sorted(filter(choose_evaluations, runs), key=lambda each: each.run.started)
     found = {seed_of(each.run, known): each for each in scored}
     return dict(sorted(found.items()))
+
+
+def _settle(ours: Seeds, theirs: Seeds) -> tuple[Seeds, Seeds]:
+    """Both sides, with the data that they are compared on: of the first one's those that most of the other's runs answered."""
+    if not ours or not theirs:
+        return ours, theirs
+    base = next(iter(ours.values()))
+    runs = iter(settle_data([*ours.values(), *theirs.values()], base, [*ours.values()]))
+    return {seed: next(runs) for seed in ours}, {seed: next(runs) for seed in theirs}
 
 
 def _describe_side(side: Seeds, known: Known) -> Side:

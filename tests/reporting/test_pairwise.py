@@ -96,6 +96,17 @@ def test_every_task_and_split_that_both_have(store, kit, compared):
     assert (regression.smaller, regression.speeds) == (2, ())
 
 
+def test_of_several_evaluations_the_one_that_both_have_is_compared(store, kit, compared):
+    """Guards a refusal because a hash came first: one model was scored anew, which the other was not."""
+    first, second = (store.add(name, kit.FINETUNE, size=9, parameters=9) for name in ("a", "b"))
+    for stored in (first, second):
+        store.evaluate(stored, kit.answers(40), key="e-old000", data="old")
+    store.evaluate(first, kit.answers(60), key="a-new000", data="new")
+    for names in ("ab", "ba"):
+        (pair,) = compared([first, second], *names).tasks
+        assert pair.splits[0].metrics[0].ours.value == pytest.approx(0.9)
+
+
 def test_what_cannot_be_compared_is_refused(trio, kit, compared):
     warm = kit.DISTILL.model_copy(update={"terms": (SoftTerm(temperature=4.0),)})
     other = trio.store.add("albert-tiny", warm, size=9, parameters=9)
