@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -144,9 +144,14 @@ def multiplies_bfloat16() -> bool:
     return bool(processor()[1] & NATIVE_BFLOAT16)
 
 
-def saturates_int8() -> bool:
-    """Whether sums of 8-bit products may be cut off here; a processor that does not say what it can is taken at its worst."""
-    return platform.machine() in {"x86_64", "AMD64"} and not processor()[1] & NATIVE_INT8
+def saturates_int8(flags: Set[str] | None = None) -> bool:
+    """Whether sums of 8-bit products may be cut off here.
+
+    Args:
+        flags: The processor's features, default this one's; one that does not say what it can is taken at its worst.
+    """
+    known = processor()[1] if flags is None else flags
+    return platform.machine() in {"x86_64", "AMD64"} and not known & NATIVE_INT8
 
 
 def show_path(path: Path) -> str:

@@ -1,5 +1,6 @@
 """One way to run any artefact: strings in, logits out."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from compress.data.batching import sort_by_length
 from compress.data.checking import Texts
 from compress.data.task_data import tokenize
 from compress.encoder import Encoder, load_config, load_tokenizer, longest_input, model_inputs
-from compress.engines import Engine, Inputs, Logits, open_engine
+from compress.engines import Doubter, Engine, Inputs, Logits, open_engine
 from compress.errors import CompressError
 from compress.integrity import require_fitting
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Predictor:
         self.labels = _labels_of(config)
         self.longest_input = longest_input(config)
         self.max_length = min(tokenizer.model_max_length, self.longest_input)
+        self._doubted = False
 
     @classmethod
     def of_encoder(cls, encoder: Encoder, *, threads: int | None = None, bf16: bool = False) -> Self:
@@ -68,11 +72,18 @@ class Predictor:
         return padded(), cut
 
     def logits(self, texts: Texts, *, batch_size: int = 32) -> tuple[Logits, int]:
-        """Logits `[N, C]` in the order of the texts; and how many texts were cut."""
+        """Logits `[N, C]` in the order of the texts; and how many texts were cut. The first time it says what makes them doubtful here."""
+        self._say_doubt()
         batches, cut = self.batches(texts, batch_size=batch_size)
         rows, parts = zip(*((rows, self.engine.run(inputs)) for rows, inputs in batches), strict=True)
         order = np.argsort(np.concatenate([np.asarray(part) for part in rows]), kind="stable")
         return np.concatenate(parts)[order], cut
+
+    def _say_doubt(self) -> None:
+        """Once, and not when a model is loaded: what it costs to find out is no part of what loading costs."""
+        if not self._doubted and isinstance(self.engine, Doubter) and (doubt := self.engine.doubt()):
+            logger.warning("%s", doubt)
+        self._doubted = True
 
     def predict(self, texts: Texts, *, batch_size: int = 32) -> list[Prediction]:
         """The most likely label of each text with its probability, or its score."""

@@ -99,7 +99,7 @@ def test_without_torch_the_rest_is_still_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "state", "word"),
     [
-        ({"avx2"}, "lacking", "saturate"),
+        ({"avx2"}, "lacking", "hardly faster"),
         ({"avx512f", "avx512_vnni"}, "good", "VNNI"),
         ({"avx_vnni"}, "good", "VNNI"),
         ({"avx512_vnni", "amx_int8"}, "good", "AMX"),
@@ -111,6 +111,12 @@ def test_flags_tell_what_int8_costs(flags, state, word):
     finding = machine.judge_int8(flags)
     assert finding.state == state
     assert word in finding.text
+
+
+@pytest.mark.parametrize("kind", ["x86_64", "arm64"])
+def test_only_where_sums_saturate_weights_are_said_to_take_seven_bits(kind, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: kind)
+    assert ("take 7 bits" in machine.judge_int8(set()).text) is (kind == "x86_64")
 
 
 def test_bfloat16_is_told_as_training_decides_it(monkeypatch):

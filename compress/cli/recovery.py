@@ -23,6 +23,7 @@ def read_recovery(
     unheeded += ["--select-on"] * (options.select_on != "holdout")
     if unheeded:
         raise InvalidInputError(
-            f"{', '.join(unheeded)} would do nothing without --recover.", "Leave it out, or add --recover."
+            f"{', '.join(unheeded)} would do nothing without --recover.",
+            "Add --recover, or leave out what does nothing.",
         )
     return None

@@ -36,7 +36,8 @@ def require_heeded(given: Mapping[str, object]) -> None:
         unheeded = [name for name in said if name != mode and name not in heeded]
         if unheeded:
             raise InvalidInputError(
-                f"{', '.join(unheeded)} would do nothing beside {mode}.", f"Leave it out: {command}"
+                f"{', '.join(unheeded)} would do nothing beside {mode}.",
+                f"Leave out what does nothing: {command}",
             )
 
 

@@ -6,7 +6,16 @@ from collections.abc import Set
 from pathlib import Path
 
 from compress.doctor.findings import Finding
-from compress.environment import CPU_FLAGS, NATIVE_BFLOAT16, VNNI, device, memory_bytes, processor, show_path
+from compress.environment import (
+    CPU_FLAGS,
+    NATIVE_BFLOAT16,
+    VNNI,
+    device,
+    memory_bytes,
+    processor,
+    saturates_int8,
+    show_path,
+)
 from compress.storage import nearest_directory
 
 LEAST_MEMORY = 4_000_000_000
@@ -39,11 +48,16 @@ def judge_int8(flags: Set[str]) -> Finding:
     elif flags & {"i8mm", "asimddp"}:
         text = "dot-product instructions: 8-bit products are native"
     else:
+        text = "no VNNI, AMX or dot product: quantized models get smaller, hardly faster"
+        if saturates_int8(flags):
+            text += (
+                "; weights quantized here take 7 bits, because sums of 8-bit products can overflow 16 bits on this "
+                "processor: so can those of an 8-bit file made elsewhere"
+            )
         return _finding(
             "int8",
             "lacking",
-            "no VNNI, AMX or dot product: quantized models get smaller, hardly faster; 8-bit weights made here take 7 "
-            "bits, since sums of products saturate, which those of a file made elsewhere may",
+            text,
             "Serve them on a processor with AVX512-VNNI, AVX-VNNI, AMX, or Arm's dotprod.",
         )
     return _finding("int8", "good", text)

@@ -36,6 +36,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Doubter(Protocol):
+    """An engine that may compute another answer here than elsewhere."""
+
+    def doubt(self) -> str | None:
+        """Why the answers may be worse here than elsewhere; None where nothing says so."""
+
+
+@runtime_checkable
 class Profiler(Protocol):
     """An engine that can say what each part of its model takes."""
 

@@ -49,18 +49,21 @@ class OnnxEngine:
         outputs = {name: width if isinstance(width, int) else None for name, width in widths.items()}
         self.interface = Interface(file, inputs, outputs)
         self.interface.require_classifier()
-        if saturates_int8() and _may_saturate(file):
-            logger.warning(
-                "%s was rounded to 8 bits for processors that add up such products in 32 (VNNI); this one does so in 16, "
-                "where sums are cut off: answers and scores are worse here. Quantized with --reduce-range it is the same "
-                "everywhere.",
-                file,
-            )
 
     def run(self, inputs: Inputs) -> Logits:
         """Logits of one batch."""
         feed = {name: inputs[name] for name in self.interface.inputs}
         return self._session.run([LOGITS], feed)[0]  # type: ignore[no-any-return]
+
+    def doubt(self) -> str | None:
+        """Where 8-bit sums may be cut off on this processor; the file is read for it, which takes time and memory."""
+        if not (saturates_int8() and _may_saturate(self.interface.file)):
+            return None
+        return (
+            f"{self.interface.file} was quantized for processors that add up 8-bit products in 32 bits (VNNI). This one adds "
+            "them up in 16, where sums may be cut off: answers may be worse here. A file quantized with --reduce-range is "
+            "safe on any processor."
+        )
 
     def profile(self, batches: Sequence[Inputs]) -> list[Milliseconds]:
         """What each part took, batch by batch, by ONNX Runtime's own profiler.

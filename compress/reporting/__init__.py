@@ -131,6 +131,8 @@ def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
     from compress.reporting.compare import compare
     from compress.reporting.scores import find_false_scores
 
+    if not report_dir.is_dir():
+        raise CompressError(f"{report_dir} is no directory.", "Name that of a report: --output-dir DIR.")
     problems = [f"{name} is no part of the report" for name in _list_strange(report_dir)]
     altered = find_altered_files(report_dir)
     if altered:

@@ -9,10 +9,12 @@ from compress.reporting.origins import trace_ancestors
 from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.wording import (
     format_change,
+    format_change_range,
     format_condition,
     format_range,
     format_ratio,
     format_share,
+    is_worse,
     join_names,
     name_task,
     strip_texts,
@@ -86,7 +88,7 @@ def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]
     columns = [section.timing for section in sections if section.task in overview.timed and section.timing]
     if row.faster is None or not columns:
         return "Not known: the two were not timed alike on the tasks."
-    bounds = f"{format_range(row.faster, 'ratio')}×"
+    bounds = f"{format_change_range(row.faster)}×{' slower' * is_worse(row.faster.value)}"
     condition = columns[0].condition if len(columns) == 1 else strip_texts(columns[0].condition)
     where = f"At {format_condition(condition)}, on {columns[0].machine}."
     timed = _join_tasks(overview.timed)
@@ -133,8 +135,8 @@ def _say_seeds(who: str, counts: Mapping[str, int]) -> str:
     if 1 not in tasks:
         return f"{text}."
     if len(tasks) == 1:
-        return f"{text}: intervals do not hold the choice of the seed."
-    return f"{text}; where it is one, intervals do not hold the choice of the seed."
+        return f"{text}: the intervals do not include variation between seeds."
+    return f"{text}; where it is one, the intervals do not include variation between seeds."
 
 
 def _say_least(
@@ -180,7 +182,7 @@ def _say_caveats(row: OverviewRow, sections: Sequence[Section]) -> str:
         name_task(section.task): sum(concerns(caveat, section, row.runs) for caveat in section.caveats)
         for section in sections
     }
-    told = [f"{count} of {name}" for name, count in counts.items() if count]
+    told = [f"{count} on {name}" for name, count in counts.items() if count]
     if not told:
         return "The data raise none against this comparison."
-    return f"Each task has its own; of them concern this comparison: {', '.join(told)}."
+    return f"Each task lists its own; these concern this comparison: {', '.join(told)}."

@@ -11,6 +11,7 @@ from compress.reporting.data import RunData
 from compress.reporting.raising import Data, Rule, list_others, raise_about
 from compress.reporting.schema import Caveat, Row, Section
 from compress.reporting.wording import (
+    differs,
     format_change_with_range,
     format_condition,
     format_range,
@@ -153,14 +154,14 @@ def _parent_made_anew(section: Section, _: Data) -> Iterator[Caveat]:
         if link.run and link.child in rows and started[link.child] < started[link.run]:
             found.setdefault(link.parent, {})[link.child] = rows[link.child]
     for parent, children in found.items():
-        text = f"{{}} began before {parent}, as it is told of here, was made: what it came from was an earlier making of that run, by the same recipe and seed."
+        text = f"{{}} began before the {parent} shown here was made, and so came from an earlier run of the same recipe and seed, whose weights may differ."
         yield from raise_about(section, "parent-made-anew", list(children.values()), text)
 
 
 def _single_seed(section: Section, _: Data) -> Iterator[Caveat]:
     """What stands alone; other than weights that came from elsewhere all were trained from some seed, here or before."""
     rows = [row for one in list_candidates(section) if not one.seeds for row in one.rows]
-    text = "One seed each was trained of {}: the intervals hold the choice of examples, not that of the seed."
+    text = "Trained with one seed only: {}. The intervals cover the choice of examples, not that of the seed."
     yield from raise_about(section, "single-seed", rows, text)
 
 
@@ -200,9 +201,9 @@ def _timing_control(section: Section, _: Data) -> Iterator[Caveat]:
         copied = row.run.facts.get("layers_copied") is True
         same = isinstance(stage, Export) and stage.format == "transformers" and not copied
         own = column.find(row.run.id) if column and same and base.run.id in parents else None
-        if own and other and own.speedup and own.engine == other.engine:
+        if own and other and own.speedup and own.engine == other.engine and differs(own.speedup.value):
             found = format_change_with_range(own.speedup, "faster", "slower")
-            text = f"{{}} has the weights and the engine of {base.short} and was timed as {found}: differences of that size mean nothing."
+            text = f"{{}} has the weights and the engine of {base.short} and was timed {found} all the same: differences of that size mean nothing."
             yield from raise_about(section, "timing-spread", [row], text)
 
 

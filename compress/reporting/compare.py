@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 from compress.errors import CompressError
-from compress.kinds import Known, kind_of
+from compress.kinds import Known, kind_of, others_than
 from compress.reporting.candidates import find_front
 from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
+from compress.reporting.earlier import find_before
 from compress.reporting.fidelity import judge_fidelity
 from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links
@@ -163,7 +164,7 @@ def _names(run: Run) -> tuple[str, str, str]:
 def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> list[RunData]:
     """The seeds of the model asked for; else of the teacher of most students; else of the one with the most parameters.
 
-    Of equals the newest. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do
+    Of equals the one that most others were made from, then the newest. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do
     not count.
     """
     kinds: dict[Hashable, list[RunData]] = defaultdict(list)
@@ -176,11 +177,21 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.teaches)
 
-    def weigh(seeds: Sequence[RunData]) -> tuple[int, int, tuple[str, str]]:
+    gone_on_with = Counter(before for each in runs for before in _list_before(each.run, known))
+
+    def weigh(seeds: Sequence[RunData]) -> tuple[int, int, int, tuple[str, str]]:
         newest = max(seeds, key=_age)
-        return sum(taught[each.run.id] for each in seeds), newest.run.parameters, _age(newest)
+        pupils, copies = (sum(found[each.run.id] for each in seeds) for found in (taught, gone_on_with))
+        return pupils, newest.run.parameters, copies, _age(newest)
 
     return named[0] if named else max(kinds.values(), key=weigh)
+
+
+def _list_before(run: Run, known: Known) -> list[str]:
+    """The known runs whose weights a run went on with, one after another."""
+    others = others_than(run, known)
+    before = find_before(run, others)
+    return [before.id, *_list_before(before, others)] if before else []
 
 
 def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str | None) -> RunData:

@@ -34,6 +34,12 @@ def list_earlier(run: Run, known: Known) -> list[Earlier]:
     return _read_lineage(run.lineage, names[0]) if names else []
 
 
+def list_tasks_by_id(run: Run) -> list[str]:
+    """The tasks of fine-tuned runs whose weights a run went on with, of which only its record tells, by their ids alone."""
+    ids = [each.run_id for each in run.parents if each.role in GONE_ON_WITH and each.run_id]
+    return [] if run.lineage else [name.split("/")[0] for name in ids if "/finetune-" in name]
+
+
 def _read_lineage(lineage: Sequence[Ancestor], name: str | None) -> list[Earlier]:
     """Back from a run as long as each was made of one other: before a distilled one stand its teachers, too."""
     ids = [each.id for each in lineage]

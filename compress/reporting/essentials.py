@@ -101,11 +101,13 @@ def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:
 
 def _describe_quantization(method: QuantizationMethod) -> str:
     """A method's name and its choices: static-int8, one scale an output channel, samples 256."""
-    choices = method.model_dump(exclude={"kind", "per_channel"})
+    choices = method.model_dump(exclude={"kind", "per_channel", "reduce_range"})
     details = [f"{name.replace('_', ' ')} {_say(value)}" for name, value in choices.items()]
     per_channel = getattr(method, "per_channel", None)
     if per_channel is not None:
         details.insert(0, "one scale an output channel" if per_channel else "one scale a tensor")
+    if getattr(method, "reduce_range", None):
+        details.append("weights in 7 bits")
     return ", ".join([method.kind, *details])
 
 

@@ -14,9 +14,6 @@ from compress.runs import Run
 Names = Mapping[str, tuple[frozenset[str], ...]]
 """Run's id → what it is called, the surest names first: what several models share may still be the first's own name."""
 
-SORTS = 5
-"""So many sorts of names there are, of which one is surer than the next."""
-
 
 def find_models(runs: Sequence[RunData], name: str, known: Known) -> dict[str, list[RunData]]:
     """Task → the runs that a name means, with the other seeds of them.
@@ -33,8 +30,7 @@ def find_models(runs: Sequence[RunData], name: str, known: Known) -> dict[str, l
     listed: dict[str, None] = {}
     unclear: list[str] = []
     for task, here in _by_task(runs).items():
-        elsewhere = {each.run.id for each in runs} - {each.run.id for each in here}
-        names, shown = _name_all(here, {run: each for run, each in known.items() if run not in elsewhere})
+        names, shown = _name_all(here, known)
         listed |= dict.fromkeys(shown[each.run.id] for each in here)
         meant = _find_meant(here, name, names)
         kinds = {kind_of(each.run, known, seeds=False) for each in meant}
@@ -57,11 +53,9 @@ def _by_task(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
 
 def _find_meant(here: Sequence[RunData], name: str, names: Names) -> list[RunData]:
     """The runs of a task that have the name, by the surest names that any of them has."""
-    for place in range(SORTS):
-        found = [each for each in here if name in names[each.run.id][place]]
-        if found:
-            return found
-    return []
+    sorts = zip(*(names[each.run.id] for each in here), strict=True)
+    found = ([each for each, own in zip(here, called, strict=True) if name in own] for called in sorts)
+    return next(filter(None, found), [])
 
 
 def _name_all(here: Sequence[RunData], known: Known) -> tuple[Names, dict[str, str]]:

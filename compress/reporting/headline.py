@@ -64,12 +64,10 @@ def choose_smallest(
     enough = WORTHWHILE if best >= WORTHWHILE else best - AS_GOOD
     good = [each for each, share in kept if share >= enough]
     bar = f"{100 * WORTHWHILE:.0f} % of the score"
-    reason = f"The smallest model here whose measured share is at least {bar}."
+    reason = f"The smallest model here that keeps at least {bar} (as measured)."
     if best < WORTHWHILE:
         near = f"{100 * AS_GOOD:.0f} points"
-        reason = (
-            f"No model here has a measured share of {bar}; this is the smallest within {near} of the largest."
-        )
+        reason = f"No model here keeps {bar} (as measured); this is the smallest of those within {near} of the best."
     return min(good, key=size), reason
 
 
@@ -118,7 +116,7 @@ def say_why_not(section: Section, one: Candidate) -> str:
 def _say_speed(section: Section, one: Candidate) -> str:
     column, timing = section.timing, one.find_timing(section.timing)
     if column is None or timing is None or timing.speedup is None:
-        return f"Not known: {_say_why_untimed(section, one)}."
+        return f"Not known: {say_why_untimed(section, one)}."
     bounds = f"{format_change_range(timing.speedup)}×"
     if is_worse(timing.speedup.value):
         bounds += " slower"
@@ -131,7 +129,7 @@ def _say_speed(section: Section, one: Candidate) -> str:
     return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
 
 
-def _say_why_untimed(section: Section, one: Candidate) -> str:
+def say_why_untimed(section: Section, one: Candidate) -> str:
     """Why no speed-up is told of a candidate: a session may have both, and yet nothing that may be compared."""
     together = [
         column
@@ -139,7 +137,8 @@ def _say_why_untimed(section: Section, one: Candidate) -> str:
         if any((timing := column.find(run)) and timing.speedup for run in one.runs)
     ]
     if together:
-        return f"the two were measured together at {format_condition(together[0].condition)} alone, not where the others were"
+        where = f"{format_condition(together[0].condition)}, on {together[0].machine}"
+        return f"the two were measured together only at {where}, not in the sessions that compare the others"
     base = find_baseline(section)
     if devices := find_devices(section.timings, base.runs, one.runs):
         places = f"{base.name} on {devices[0]}, {one.name} on {devices[1]}"

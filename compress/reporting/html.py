@@ -10,7 +10,6 @@ from compress.reporting import wording
 from compress.reporting.candidates import (
     Candidate,
     find_baseline,
-    find_devices,
     list_candidates,
     list_engines,
 )
@@ -22,7 +21,7 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
-from compress.reporting.headline import mark_caveats, say_why_not
+from compress.reporting.headline import mark_caveats, say_why_not, say_why_untimed
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.measured import explain_known, list_known
@@ -229,9 +228,7 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
     own = one.find_timing(column)
     other = baseline.find_timing(column)
     if column is None or own is None or other is None or own.speedup is None:
-        apart = find_devices(section.timings, baseline.runs, one.runs)
-        text = "measured on different devices" if apart else "no measuring session has both"
-        return _figure("– speed not compared", text)
+        return _figure("– speed not compared", say_why_untimed(section, one))
     before, after = (wording.format_significant(timing.milliseconds.value) for timing in (other, own))
     engine, another = (wording.name_engine(timing.engine) for timing in (own, other))
     text = f"{before} ms{'' if engine == another else f' in {another}'} → {after} ms in {engine}"

@@ -17,7 +17,7 @@ from compress.recipes.stages import (
     Stage,
     head_of,
 )
-from compress.reporting.earlier import find_before, list_earlier
+from compress.reporting.earlier import find_before, list_earlier, list_tasks_by_id
 from compress.reporting.schema import Link, Section, SeedGroup
 from compress.reporting.wording import name_task
 from compress.runs import Parent, Run
@@ -64,7 +64,8 @@ def _name_teachers(run: Run) -> str:
 
 def _describe_finetuning(run: Run, known: Known, *, first: bool) -> str:
     """With what the model learned here before, which another of its name may not have: other tasks, a language."""
-    text = " ".join(filter(None, ["fine-tuned", tell_first(run, known) if first else ""]))
+    learned = tell_first(run, known) if first else ""
+    text = f"fine-tuned ({learned})" if learned else "fine-tuned"
     pretraining = [stage for stage, _ in list_earlier(run, known) if isinstance(stage, Pretrain)]
     if any(stage.new for stage in pretraining):
         return f"{text}, pretrained here from nothing"
@@ -72,13 +73,14 @@ def _describe_finetuning(run: Run, known: Known, *, first: bool) -> str:
 
 
 def tell_first(run: Run, known: Known) -> str:
-    """The other tasks that its weights learned before its own: (MNLI first)."""
+    """The other tasks that its weights learned before its own: MNLI first."""
     learned = [
         each.place
         for each in list_earlier(run, known)
-        if head_of(each.stage) == "task" and not isinstance(each.stage, COMPUTED) and each.place != run.place
+        if head_of(each.stage) == "task" and not isinstance(each.stage, COMPUTED)
     ]
-    return f"({', then '.join(map(name_task, dict.fromkeys(learned)))} first)" if learned else ""
+    others = dict.fromkeys(place for place in learned or list_tasks_by_id(run) if place != run.place)
+    return f"{', then '.join(map(name_task, others))} first" if others else ""
 
 
 def describe_pretraining(stage: Pretrain) -> str:
@@ -107,7 +109,7 @@ def _tell_other_teacher(run: Run) -> str:
 
 
 def _name_method(method: QuantizationMethod) -> str:
-    return method.kind.removeprefix("dynamic-")
+    return method.kind.removeprefix("dynamic-") + " (7 bits)" * bool(getattr(method, "reduce_range", None))
 
 
 def _tell_general(run: Run, stage: Distill) -> str:

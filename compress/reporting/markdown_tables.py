@@ -51,7 +51,8 @@ def tabulate_overview(overview: Overview) -> Iterator[str]:
         for row in overview.rows
     ]
     yield from tabulate(
-        ["Model", "Size", "Smaller", *["Faster"][:timed], "Mean (95 %)", "Share kept (95 %)", *names], rows
+        ["Model", "Size", "Smaller", *["Times as fast"][:timed], "Mean (95 %)", "Share kept (95 %)", *names],
+        rows,
     )
 
 

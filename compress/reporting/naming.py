@@ -47,8 +47,9 @@ def _last_stages(run: Run, known: Known) -> list[str]:
         return []
     others = others_than(run, known)
     before = find_before(run, others)
-    pruned = _last_stages(before, others) if before and isinstance(before.stage, Prune) else []
-    return [*pruned, shorten_run(run)]
+    if before and isinstance(before.stage, Prune):
+        return [*_last_stages(before, others), shorten_run(run)]
+    return [*_name_pruning(run, known), shorten_run(run)]
 
 
 def _name_pruning(run: Run, known: Known) -> list[str]:

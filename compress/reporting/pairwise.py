@@ -11,7 +11,7 @@ from compress.reporting.candidates import find_devices
 from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
-from compress.reporting.schema import Condition, Interval
+from compress.reporting.schema import Interval, Timed
 from compress.reporting.scores import align_all, choose_evaluations, settle_data
 from compress.reporting.timings import compare_timings
 from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
@@ -61,14 +61,11 @@ class SplitPair(Frozen):
     tests: tuple[Discordance, ...]
 
 
-class SpeedPair(Frozen):
-    """How many times faster the first is than the second, where a measuring session has both; the engines of the two."""
+class SpeedPair(Timed):
+    """How many times faster the first is than the second, where measuring sessions have both; the engines of the two."""
 
-    machine: str
-    condition: Condition
     faster: Interval
     engines: tuple[str, str]
-    spread: Literal["sessions", "rounds"]
 
 
 class TaskPair(Frozen):
@@ -269,9 +266,11 @@ def _compare_speeds(ours: Sequence[RunData], theirs: Sequence[RunData]) -> tuple
                 SpeedPair(
                     machine=column.machine,
                     condition=column.condition,
+                    sessions=column.sessions,
+                    rounds=column.rounds,
+                    spread=column.spread,
                     faster=timing.speedup,
                     engines=(timing.engine, reference.engine),
-                    spread=column.spread,
                 )
                 for column, timing, reference in timings
                 if timing and reference and timing.speedup

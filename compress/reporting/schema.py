@@ -111,8 +111,8 @@ class Timing(Frozen):
     quantities: Mapping[str, float]
 
 
-class TimingColumn(Frozen):
-    """Latencies that may stand side by side: same sessions, machine, versions, models and condition.
+class Timed(Frozen):
+    """Where times were taken, and in what.
 
     `spread` says what the intervals are: minimum to maximum over the sessions, or, where there is only one
     session, the quartiles over its rounds.
@@ -123,6 +123,11 @@ class TimingColumn(Frozen):
     sessions: tuple[str, ...]
     rounds: int
     spread: Literal["sessions", "rounds"]
+
+
+class TimingColumn(Timed):
+    """Latencies that may stand side by side: same sessions, machine, versions, models and condition."""
+
     timings: tuple[Timing, ...]
 
     def find(self, run: str) -> Timing | None:

@@ -9,6 +9,7 @@ from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
     describe_agreement,
     describe_engines,
+    describe_sessions,
     describe_two_engines,
     format_bytes,
     format_change,
@@ -249,12 +250,11 @@ def _list_savings(pair: "TaskPair") -> list[str]:
     lines = [f"A is {format_change(pair.smaller, 'smaller', 'larger')} than B."] if pair.smaller else []
     for speed in pair.speeds:
         faster = format_change(speed.faster.value, "faster", "slower")
-        spread = "range over sessions" if speed.spread == "sessions" else "quartiles over rounds"
-        bounds = format_change_range(speed.faster)
+        sessions = describe_sessions(speed, f"{format_change_range(speed.faster)}×")
         ours, theirs = speed.engines
         engines = describe_two_engines(("A", ours), ("B", theirs))
         where = f"{format_condition(speed.condition)}; {speed.machine}; {engines}"
-        lines.append(f"A is {faster} than B ({spread} {bounds}): {where}.")
+        lines.append(f"A is {faster} than B: {where}. {sessions}")
     if pair.speeds:
         return lines
     reason = "No measuring session has both"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
-from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, TimingColumn
+from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, Timed, TimingColumn
 from compress.tasks import GLUE_TITLES
 
 UNKNOWN = "–"
@@ -147,12 +147,17 @@ def format_range(interval: Interval, style: str) -> str:
 
 
 def format_change(ratio: float, better: str, worse: str) -> str:
-    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, as good as equal; a dash where one of the two is nothing."""
+    """A ratio to the baseline in words: 4.2× smaller, 1.3× larger, no smaller (within half a percent); a dash where one of the two is nothing."""
     if not 0 < ratio < math.inf:
         return UNKNOWN
-    if 0.995 <= ratio < 1.005:
+    if not differs(ratio):
         return f"no {better}"
     return f"{format_ratio(ratio)} {better}" if ratio > 1 else f"{format_ratio(1 / ratio)} {worse}"
+
+
+def differs(ratio: float) -> bool:
+    """Whether a ratio is told as a difference: half a percent is none."""
+    return not 0.995 <= ratio < 1.005
 
 
 def is_worse(ratio: float) -> bool:
@@ -240,12 +245,12 @@ def describe_spread(column: TimingColumn) -> str:
     return f"median of {count} sessions, in brackets the range over sessions"
 
 
-def describe_sessions(column: TimingColumn, bounds: str) -> str:
-    """The sessions of a column, and the bounds of what was found in them."""
-    if column.spread == "rounds":
-        told = f"One session of {column.rounds} alternating rounds; quartiles over rounds {bounds}"
+def describe_sessions(times: Timed, bounds: str) -> str:
+    """The sessions in which times were taken, and the bounds of what was found in them."""
+    if times.spread == "rounds":
+        told = f"One session of {times.rounds} alternating rounds; quartiles over rounds {bounds}"
         return f"{told}, which {_ONE_SESSION}."
-    count = len(column.sessions)
+    count = len(times.sessions)
     told = f"{count} sessions of alternating rounds; range over sessions {bounds}"
     return f"{told}, which {_TWO_SESSIONS}." if count < FEWEST_SESSIONS else f"{told}."
 

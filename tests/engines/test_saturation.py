@@ -4,15 +4,16 @@ import logging
 
 import pytest
 
-from compress.encoder import model_inputs
+from compress.encoder import Encoder, model_inputs, save_encoder
 from compress.engines.onnx import OnnxEngine
+from compress.inference import load
 from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.recipes.quantization import DynamicInt8
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, tokenizer):
-    """Whether weights take 7 bits → a file, and one in fp32."""
+    """Files of 7 bits, of 8 and in fp32, and the model that they were made from."""
     from transformers import AutoModelForSequenceClassification
 
     from compress.exporting import export_onnx
@@ -29,6 +30,7 @@ def files(tmp_path_factory, tokenizer):
         "7 bits": root / "True" / "model.onnx",
         "8 bits": root / "False" / "model.onnx",
         "fp32": root / "fp32.onnx",
+        "model": model,
     }
 
 
@@ -38,6 +40,17 @@ def files(tmp_path_factory, tokenizer):
 )
 def test_a_file_that_saturates_here_says_so(kind, saturates, warned, files, monkeypatch, caplog):
     monkeypatch.setattr("compress.engines.onnx.saturates_int8", lambda: saturates)
+    assert bool(OnnxEngine(files[kind]).doubt()) is warned
+
+
+def test_it_is_said_once_when_it_answers_and_not_when_it_is_loaded(files, tokenizer, monkeypatch, caplog):
+    """Guards load time and memory, which are measured: to find out, the whole file is read once more."""
+    monkeypatch.setattr("compress.engines.onnx.saturates_int8", lambda: True)
+    save_encoder(Encoder(files["model"], tokenizer), files["8 bits"].parent, max_length=16)
+    (files["8 bits"].parent / "model.safetensors").unlink()
     with caplog.at_level(logging.WARNING, logger="compress"):
-        OnnxEngine(files[kind])
-    assert ("--reduce-range" in caplog.text) is warned
+        predictor = load(files["8 bits"].parent)
+        assert not caplog.records
+        for _ in range(2):
+            predictor.logits(["a lovely film"])
+    assert [record.getMessage().count("--reduce-range") for record in caplog.records] == [1]

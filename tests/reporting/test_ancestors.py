@@ -115,7 +115,7 @@ class TestWords:
         known = {first.run.id: first.run, tuned.run.id: tuned.run}
         older = tuned.run.model_copy(update={"lineage": ()})
         assert describe_making(older, known) == "fine-tuned (MNLI first)"
-        assert describe_making(older, {}) == "fine-tuned"
+        assert describe_making(older, {}) == "fine-tuned (MNLI first)"  # the parent's id names its task
         int8 = store.add("bert", kit.QUANTIZE, parents=[kit.child_of(tuned, "model")], **shape)
         assert describe_making(int8.run, known) == "fine-tuned (MNLI first) · int8"
         assert describe_making(int8.run, known, copies=False) == "fine-tuned · int8"

@@ -125,7 +125,7 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
         "small is 9.54× smaller than big (their speed was not compared) and keeps 97.2 % ("
     )
     assert silent.sentence.endswith(") of its mean over SST-2 and RTE.")
-    assert silent.reason == "The smallest model here whose measured share is at least 95 % of the score."
+    assert silent.reason == "The smallest model here that keeps at least 95 % of the score (as measured)."
     told = dict(silent.certainty)
     assert told["Size"].endswith("which range over 9.10–10.0×.")
     assert told["Speed"] == "Not known: the two were not timed alike on the tasks."
@@ -142,7 +142,7 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
     speed = "Timed on SST-2 and RTE; range over the tasks 3.00–6.00×. At batch 1, 128 tokens, 1 thread, cpu, on Intel"
     assert dict(report.overview.certainty)["Speed"].startswith(speed)
     text = render_markdown(report)
-    assert "| Model | Size | Smaller | Faster | Mean (95 %) |" in text
+    assert "| Model | Size | Smaller | Times as fast | Mean (95 %) |" in text
     assert text.count("| 4.24× (3.00–6.00) |") == 1
     assert "| big | 910 B | baseline | – |" in text
     assert "| small | 100 B | 9.54× smaller | 4.24×" in text
@@ -298,7 +298,7 @@ def test_four_times_and_a_quarter_are_once(store, kit, reported):
 def test_where_none_keeps_enough_that_is_said(add, reported):
     runs = [add("big", task, 40, parameters=9) for task in ("sst2", "rte")]
     overview = reported(*runs, *(add("small", task, 150) for task in ("sst2", "rte"))).overview
-    assert overview.reason.startswith("No model here has a measured share of 95 % of the score;")
+    assert overview.reason.startswith("No model here keeps 95 % of the score (as measured);")
 
 
 def test_both_splits_of_mnli_are_one_task(store, kit, reported, add):
@@ -396,17 +396,20 @@ def test_one_task_or_nothing_shared_has_none(add, reported, written):
 
 
 SEEDS = {
-    ((1, 1), (1, 1)): "Both have one seed on every task: intervals do not hold the choice of the seed.",
+    (
+        (1, 1),
+        (1, 1),
+    ): "Both have one seed on every task: the intervals do not include variation between seeds.",
     (
         (1, 1),
         (2, 2),
-    ): "It has 2 seeds on every task. The baseline has one seed on every task: intervals do not hold the choice "
-    "of the seed.",
+    ): "It has 2 seeds on every task. The baseline has one seed on every task: the intervals do not "
+    "include variation between seeds.",
     (
         (2, 2),
         (1, 3),
-    ): "It has one seed on SST-2 and 3 seeds on RTE; where it is one, intervals do not hold the choice of the "
-    "seed. The baseline has 2 seeds on every task.",
+    ): "It has one seed on SST-2 and 3 seeds on RTE; where it is one, the intervals do not include variation "
+    "between seeds. The baseline has 2 seeds on every task.",
 }
 """How many seeds on SST-2 and RTE the baseline and another model have → what is told of it."""
 
@@ -435,7 +438,7 @@ def test_how_sure_the_answer_is_stands_on_every_page(add, reported):
     assert list(certainty) == ["Size", "Speed", "Score", "Kept least on", "Caveats"]
     assert (
         certainty["Caveats"]
-        == "Each task has its own; of them concern this comparison: 2 of SST-2, 2 of RTE."
+        == "Each task lists its own; these concern this comparison: 2 on SST-2, 2 on RTE."
     )
     page, text, shown = render_html(report), render_markdown(report), printed(report)
     for name, told in certainty.items():

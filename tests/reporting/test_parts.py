@@ -145,6 +145,8 @@ def test_an_overview_stands_before_the_sections(written):
     fast = rows[1].model_copy(update={"faster": Interval(value=2.0, low=1.9, high=2.1)})
     timed = overview.model_copy(update={"rows": (rows[0], fast)})
     text = render_markdown(report.model_copy(update={"overview": timed}))
-    assert "| Model | Size | Smaller | Faster | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
+    assert (
+        "| Model | Size | Smaller | Times as fast | Mean (95 %) | Share kept (95 %) | sample | RTE |" in text
+    )
     assert "| – | – | – | 0.800 (0.750–0.850) | – |" in text
     assert f"| b | 5 B | 1.80× smaller | 2.00× (1.90–2.10) | {scored}" in text

@@ -27,6 +27,11 @@ def test_a_report_is_sound_when_written(written):
     assert {path.name for path in written.path.iterdir()} == {"data", "index.html", "README.md"}
 
 
+def test_a_report_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(CompressError, match="typo is no directory"):
+        check_report(tmp_path / "typo")
+
+
 def test_writing_twice_gives_the_same_bytes(written, tmp_path):
     runs = list(reversed(written.trio.runs))
     write_report(runs, tmp_path / "again", title="A title", command="compress report runs/sample")

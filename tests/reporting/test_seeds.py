@@ -13,6 +13,8 @@ from compress.reporting.candidates import list_candidates
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.essentials import join_essentials
+from compress.reporting.finding import find_models
+from compress.reporting.lineage import name_group
 from compress.reporting.terminal import render_table
 from compress.runs import read_run
 
@@ -270,6 +272,11 @@ def test_what_was_made_of_two_makings_of_another_task_s_model_is_no_group(store,
     assert section.task == "rte"
     assert sorted(group.seeds for group in section.groups) == [(0, 1), (2, 3)]
     assert section.ancestors == ()
+    data = read_data(tmp_path / "report")
+    known = {each.run.id: each.run for each in [*data.runs, *data.ancestors]}
+    for group in section.groups:  # as the page calls it
+        (found,) = find_models(data.runs, name_group(section, group), known).values()
+        assert {each.run.id for each in found} == set(group.runs)
 
 
 def test_models_pretrained_in_two_ways_are_groups_of_their_own(groups, store, kit):

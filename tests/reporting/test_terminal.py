@@ -27,7 +27,7 @@ def test_the_table_prints_the_numbers_computed_by_hand(written):
     ):
         assert number in text
     assert "baseline" in text
-    assert "! Concerns the headline. One seed each" in text
+    assert "! Concerns the headline. Trained with one seed only" in text
     (told,) = [line for line in text.splitlines() if line.startswith("The best constant answer scores")]
     assert told.strip() == "The best constant answer scores 0.532."  # a line of its own, no escaped break
 
