@@ -25,6 +25,7 @@ from compress.reporting.wording import (
     format_bytes,
     format_count,
     format_score,
+    reveal,
     show,
 )
 from compress.runs import Evaluation, Parent, Run
@@ -73,7 +74,7 @@ def render_card(run: Run, evaluations: Sequence[Evaluation], *, lacking: str | N
         "## How to load it",
         "",
         *tell_need(run, lacking=lacking),
-        *fence(write_loading(run, needs_compress=lacking is not None), "python"),
+        *fence(write_loading(run, needs_compress=lacking is not None), "python", say=reveal),
         "",
         "## How it was made",
         "",
@@ -158,7 +159,7 @@ def _describe_making(run: Run) -> str:
 
 def _describe_artefact(run: Run) -> Iterator[str]:
     yield (
-        f"{escape(_describe_head(run))}: {format_bytes(run.artefact_bytes)} on disk and "
+        f"{escape(_describe_head(run), say=reveal)}: {format_bytes(run.artefact_bytes)} on disk and "
         f"{format_bytes(run.tokenizer_bytes)} of tokenizer beside, {format_count(run.parameters)} parameters, "
         "shared ones counted once."
     )

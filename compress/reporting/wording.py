@@ -39,7 +39,12 @@ _ABSOLUTE_PATH = re.compile(
 
 def show(text: str) -> str:
     """Text from outside as a reader may see it: no hidden or reordering characters, no machine's paths."""
-    return "".join(_reveal(character) for character in shorten_paths(text))
+    return reveal(shorten_paths(text))
+
+
+def reveal(text: str) -> str:
+    """Words from outside, which are no machine's paths even where they look like one (/sport/football): no hidden characters."""
+    return "".join(map(_reveal, text))
 
 
 def _reveal(character: str) -> str:

@@ -1,3 +1,4 @@
+import ast
 import re
 from typing import get_args
 
@@ -142,6 +143,16 @@ def test_a_pair_and_a_regression_are_loaded_as_such(written, kit):
     compile(code, "card", "exec")
     assert 'tokenizer(["A text."], ["A text."],' in code
     assert "labels" not in code
+
+
+def test_labels_that_look_like_paths_stay_what_they_are(written, kit):
+    """Guards two labels that become one, and code that prints a label the model does not have."""
+    labels = ("/sport/football/uk", "/news/football/uk", "</s>", "a\u202eb")
+    task = kit.TASK.model_copy(update={"labels": labels})
+    card = render_card(written.trio.student.run.model_copy(update={"task": task}), [])
+    (line,) = (line for line in python_of(card).splitlines() if line.startswith("labels = "))
+    assert tuple(ast.literal_eval(line.removeprefix("labels = "))) == labels
+    assert "/sport/football/uk, /news/football/uk" in card
 
 
 def test_hostile_names_break_neither_yaml_nor_python(written, kit):
