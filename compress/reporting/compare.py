@@ -11,7 +11,7 @@ from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.earlier import find_before
-from compress.reporting.fidelity import judge_fidelity
+from compress.reporting.fidelity import agree_by_constant, judge_fidelity
 from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links
 from compress.reporting.naming import name_runs
@@ -87,6 +87,7 @@ def _compare_task(
         task=rows[0].run.answered_task.name,
         metric=rows[0].run.answered_task.primary_metric,
         constant=score_constant(references[0]),
+        constant_agreement=agree_by_constant(references[0]),
         baseline=baseline,
         rows=tuple(rows),
         front=(),

@@ -7,7 +7,7 @@ from compress.calibration import expected_calibration_error
 from compress.reporting.data import RunData
 from compress.reporting.schema import Fidelity, Interval
 from compress.reporting.scores import Aligned, align_seeds, choose_evaluations
-from compress.statistics import estimate_over_seeds
+from compress.statistics import best_constant_score, estimate_over_seeds
 
 
 def judge_fidelity(seeds: Sequence[RunData], references: Sequence[RunData]) -> tuple[Fidelity, ...]:
@@ -33,6 +33,14 @@ def judge_fidelity(seeds: Sequence[RunData], references: Sequence[RunData]) -> t
         for split, found in aligned.items()
         if found
     )
+
+
+def agree_by_constant(reference: RunData) -> float | None:
+    """On what share of the baseline's first split its own most frequent answer is its answer; None for a regression, or unscored."""
+    evaluation = next(iter(choose_evaluations(reference).values()), None)
+    if evaluation is None or reference.run.answered_task.kind == "regression":
+        return None
+    return best_constant_score("accuracy", reference.predictions[evaluation.key].predictions)
 
 
 def _agree(data: RunData, found: Aligned) -> Interval:

@@ -153,7 +153,7 @@ def tabulate_fidelity(section: Section) -> Iterator[str]:
     rows = [_tell_fidelity(one, found) for one in candidates for found in one.fidelity]
     yield from tabulate(["Model", "Split", "n", "Agreement", "Calibration error"], rows, words=2)
     yield ""
-    note = explain_fidelity(baseline.short, baseline.run.answered_task.kind)
+    note = explain_fidelity(baseline.short, section)
     several = any(one.seeds for one in candidates)
     yield escape(f"{note} {SEVERAL_SEEDS}" if several else note)
 

@@ -270,11 +270,13 @@ class Section(Frozen):
     mean, and then all of them.
     `timings` starts with the column that the comparison uses, where one covers the baseline.
     `constant` is what the best answer that never looks at a text scores on the baseline's examples; None where it has none.
+    `constant_agreement` is on what share of them it would agree with the baseline; None for a regression, too.
     """
 
     task: str
     metric: str
     constant: float | None = None
+    constant_agreement: float | None = None
     baseline: str
     rows: tuple[Row, ...]
     front: tuple[str, ...]

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from compress.environment import Environment
-from compress.reporting.schema import Condition, Fidelity, Interval, Overview, Report, Timed, TimingColumn
+from compress.reporting.schema import (
+    Condition,
+    Fidelity,
+    Interval,
+    Overview,
+    Report,
+    Section,
+    Timed,
+    TimingColumn,
+)
 from compress.tasks import GLUE_TITLES
 
 UNKNOWN = "–"
@@ -304,14 +313,16 @@ def describe_agreement(found: Fidelity, *, base: bool) -> str:
     return f"{format_score(found.agreement.value)} ({format_range(found.agreement, 'score')})"
 
 
-def explain_fidelity(baseline: str, kind: str) -> str:
-    """What the columns of the table about a baseline's stand-ins mean, for a task of that kind."""
-    if kind == "regression":
+def explain_fidelity(baseline: str, section: Section) -> str:
+    """What the columns of a section's table about the baseline's stand-ins mean, and who would agree without reading."""
+    if section.find(section.baseline).run.answered_task.kind == "regression":
         return f"Agreement: Pearson correlation with the answers of {baseline}, 95 % interval."
+    constant = section.constant_agreement
+    without = "" if constant is None else f"; always its most frequent answer: {format_score(constant)}"
     return (
-        f"Agreement: share of examples answered as {baseline} answers them, right or wrong, 95 % interval. Calibration error: "
-        "mean distance between confidence and accuracy over 15 bins of confidence; 0 is a model that is as often right as it is "
-        "sure, and few examples make any model look worse than it is."
+        f"Agreement: share of examples answered as {baseline} answers them, right or wrong, 95 % interval{without}. "
+        "Calibration error: mean distance between confidence and accuracy over 15 bins of confidence; 0 is a model that is as "
+        "often right as it is sure, and few examples make any model look worse than it is."
     )
 
 

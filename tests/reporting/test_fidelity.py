@@ -34,6 +34,15 @@ def test_they_are_told_everywhere(written):
         assert "tands in for" in text
 
 
+def test_what_a_constant_would_agree_on_is_told(written, kit):
+    """Guards a model that knows nothing and passes for a stand-in: most texts have one answer."""
+    (section,) = written.report.sections
+    share = max(kit.np.bincount(kit.answers(40, 1))) / kit.N
+    assert section.constant_agreement == pytest.approx(share)
+    for text in (render_html(written.report), render_markdown(written.report)):
+        assert f"always its most frequent answer: {share:.3f}." in text
+
+
 def test_of_a_regression_it_is_the_correlation_of_the_two(kit, store, tmp_path):
     task = kit.TASK.model_copy(update={"kind": "regression", "labels": None, "metrics": ("pearson",)})
     targets, noise = kit.np.linspace(0, 5, kit.N), kit.np.random.default_rng(0).normal(size=kit.N)
@@ -48,6 +57,7 @@ def test_of_a_regression_it_is_the_correlation_of_the_two(kit, store, tmp_path):
     (found,) = section.rows[1].fidelity
     assert found.agreement.value == pytest.approx(kit.np.corrcoef(*answers)[0, 1])
     assert found.calibration_error is None
+    assert section.constant_agreement is None
 
 
 def test_other_examples_are_not_compared_but_calibrated(trio, kit, tmp_path):
