@@ -3,6 +3,7 @@
 import string
 from collections.abc import Iterator, Sequence
 from itertools import product
+from shlex import join
 from typing import Any
 
 from compress.environment import Environment
@@ -24,7 +25,7 @@ from compress.recipes.values import Training
 from compress.reporting.candidates import Candidate
 from compress.reporting.lineage import order_runs
 from compress.reporting.pretraining import list_pretraining
-from compress.reporting.schema import Report, Row
+from compress.reporting.schema import Report, Row, TimingColumn
 from compress.reporting.wording import (
     describe_machine,
     describe_versions,
@@ -185,7 +186,7 @@ def order_by_making(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def list_commands(report: Report) -> tuple[str, ...]:
-    """The commands that make the runs, in that order and each once, then the one that makes the report.
+    """The commands that make the runs, in that order and each once, those that measure them, then the one that makes the report.
 
     What a run goes back to and the report holds no record of, another task's teacher perhaps, is told as its lineage has it.
     """
@@ -201,7 +202,32 @@ def list_commands(report: Report) -> tuple[str, ...]:
     for run in runs:
         for each in run.descent:
             commands.setdefault(each.id, told.get(each.id, each.command))
-    return tuple(dict.fromkeys([*commands.values(), report.command]))
+    return tuple(dict.fromkeys([*commands.values(), *_list_measuring(report), report.command]))
+
+
+def _list_measuring(report: Report) -> Iterator[str]:
+    """For each set of sessions the command that measures its models alike, as their records tell it."""
+    for section in report.sections:
+        sets: dict[tuple[str, ...], list[TimingColumn]] = {}
+        for column in section.timings:
+            if None not in (column.condition.batch, column.condition.length, column.condition.threads):
+                sets.setdefault(column.sessions, []).append(column)
+        for columns in sets.values():
+            first = columns[0]
+            store = _find_store(report.command, [timing.run for timing in first.timings])
+            models = [f"{store}/{timing.run}" for timing in first.timings]
+            conditions = [column.condition for column in columns]
+            shapes = dict.fromkeys(f"--shape {each.batch}x{each.length}" for each in conditions)
+            threads = f"--threads {first.condition.threads} --rounds {first.rounds}"
+            yield f"compress measure {join(models)} {' '.join(shapes)} {threads} --sessions {len(first.sessions)}"
+
+
+def _find_store(command: str, runs: Sequence[str]) -> str:
+    """Where the report's command found its runs."""
+    words = command.split()
+    return next(
+        (word.removesuffix(f"/{run}") for run in runs for word in words if word.endswith(f"/{run}")), "runs"
+    )
 
 
 def list_environments(report: Report) -> dict[str, tuple[str, str]]:

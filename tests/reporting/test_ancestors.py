@@ -311,6 +311,26 @@ class TestPages:
             "compress report runs/sample",
         )
 
+    @pytest.mark.parametrize("where", ["runs", "stores/mine"])
+    def test_times_are_taken_by_commands_that_are_told(self, trio, kit, tmp_path, where):
+        """Guards a page without speeds, made by the commands of one that has them."""
+        names = [stored.run.id for stored in trio.runs]
+        for stored in trio.runs:
+            shutil.rmtree(stored.path / "measurements")
+        for session in ("s1", "s2"):
+            rounds = [(stored, kit.steady(4.0)) for stored in trio.runs]
+            trio.store.measure(rounds, session=session, threads=2, batch=8, length="task")
+        runs = [read_run(stored.path) for stored in trio.runs]
+        named = " ".join(f"{where}/{name}" for name in names)
+        told = named if where != "runs" else "runs/sample"
+        write_data(runs, tmp_path / "report", title="T", command=f"compress report {told}")
+        *_, measuring, last = list_commands(compare(read_data(tmp_path / "report")))
+        assert measuring == (
+            f"compress measure {' '.join(f'{where}/{name}' for name in sorted(names))} "
+            "--shape 8xtask --threads 2 --rounds 5 --sessions 2"
+        )
+        assert last.startswith("compress report")
+
     def test_the_readme_has_their_numbers(self, ancestry, tmp_path):
         write_report(ancestry.runs, tmp_path / "report", command="c")
         lines = (tmp_path / "report" / "README.md").read_text(encoding="utf-8").splitlines()
