@@ -109,7 +109,7 @@ def _pretrain(stage: Pretrain, step: Step, inputs: dict[str, Model], workspace: 
         encoder = build_learner(stage.new, tokenizer, **how)
         usual = build_config(stage.new.architecture, stage.new.family, tokenizer)
     pupil = _pupil(encoder, step, workspace, before=before)
-    facts = pretrain_encoder(pupil, _documents(step), stage)
+    facts = pretrain_encoder(pupil, _documents(step), stage) | _tell_corpus(step)
     encoder.model.config.update(dropouts_of(usual))  # whoever fine-tunes it wants its shape's
     return _saved(encoder, stage.training.max_length, facts, workspace)
 
@@ -120,7 +120,7 @@ def _general(stage: General, step: Step, inputs: dict[str, Model], workspace: Wo
     student = build_bare(stage.student, load_tokenizer(source), seed=step.seed, masked_lm=masked_lm)
     started = initialize_student(student, stage.student, source, masked_lm=masked_lm)
     facts = distill_general(_pupil(student, step, workspace), source, _documents(step), stage)
-    facts = tell_stages(step, inputs) | started | facts
+    facts = tell_stages(step, inputs) | started | facts | _tell_corpus(step)
     return _saved(student, stage.training.max_length, facts, workspace)
 
 
@@ -256,6 +256,11 @@ def _tokenizer(stage: Pretrain, step: Step, inputs: dict[str, Model]) -> PreTrai
     if stage.tokenizer is None:
         return load_tokenizer(inputs["tokenizer"].path)
     return train_tokenizer(_documents(step), stage.tokenizer, store=step.store)
+
+
+def _tell_corpus(step: Step) -> dict[str, str]:
+    """By what a reader knows whether another corpus of that name is the one."""
+    return {"corpus_fingerprint": _documents(step).fingerprint}
 
 
 def _place(step: Step, workspace: Workspace) -> Place:

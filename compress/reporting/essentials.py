@@ -96,7 +96,7 @@ def _describe_method(stage: General | Intermediate | Distill) -> Iterator[Pair]:
     if augmentation:
         yield (
             "Augmentation",
-            f"{augmentation.copies} copies, a word in {1 / augmentation.replace_probability:g} replaced",
+            f"{augmentation.copies} {'copy' if augmentation.copies == 1 else 'copies'} of each text, a word in {1 / augmentation.replace_probability:g} replaced",
         )
 
 
@@ -241,6 +241,7 @@ def list_environments(report: Report) -> dict[str, tuple[str, str]]:
 
 
 def _describe_environment(environment: Environment) -> str:
-    threads = "" if environment.threads is None else f", {environment.threads} PyTorch threads"
+    count = environment.threads
+    threads = "" if count is None else f", {count} PyTorch thread{'s' * (count != 1)}"
     commit = environment.commit or "not recorded"
     return f"{describe_machine(environment)}{threads}; {describe_versions(environment)}; commit {commit}"

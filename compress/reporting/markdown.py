@@ -120,7 +120,8 @@ def _render_making(report: Report) -> Iterator[str]:
     yield ""
     yield from fence("\n".join(list_commands(report)), "bash")
     yield ""
-    yield "Times are taken by `compress measure`; another session gives other times."
+    yield "Data that they name, a corpus or a clone of GLUE, must lie where they run: other content gives other runs, of other keys."
+    yield "Another measuring session gives other times."
     yield "`compress report --check` renders the pages anew from `data/` and compares every byte and checksum."
     yield ""
     yield "## Environments"

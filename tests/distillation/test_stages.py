@@ -17,6 +17,7 @@ from transformers import (
 
 from compress import api
 from compress.chains import plan_distillation
+from compress.data.corpus import resolve_corpus
 from compress.errors import CompressError, InvalidInputError
 from compress.planning import Options, Teaching, Workplace
 from compress.recipes.stages import head_of
@@ -117,6 +118,8 @@ def test_a_method_s_stages_are_all_made_and_recorded(house, made, method):
         assert len(run.stage.terms) == len(run.facts["terms"])
         assert (run.task is None) == (kind == "general")
         assert run.subject == ("corpus" if kind == "general" else "reviews.toml")
+        if kind == "general":  # another corpus of that name is another one
+            assert run.facts["corpus_fingerprint"] == resolve_corpus("corpus").fingerprint
     assert [term.loss for term in found["general"].stage.terms] == {
         "tinybert": ["hidden", "attention"],
         "minilm": ["relations"] * 3,

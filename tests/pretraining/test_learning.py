@@ -85,6 +85,7 @@ def test_what_it_learns_is_in_the_history(pretrained, family):
     assert looks[-1]["eval_loss"] < looks[0]["eval_loss"] or len(looks) == 1
     assert stored.run.facts["tokens_read"] > 1000
     assert 0 < stored.run.facts["unigram_entropy"] < math.log(330)
+    assert len(stored.run.facts["corpus_fingerprint"]) == 16
     assert not stored.evaluations
 
 
