@@ -10,6 +10,9 @@ from compress.reporting.wording import join_names
 Data = Mapping[str, RunData]
 Rule = Callable[[Section, Data], Iterator[Caveat]]
 
+FEW = 3
+"""So many names are read; where more are meant, and no more than these are not, it is these that are told."""
+
 
 def raise_about(section: Section, kind: CaveatKind, rows: Sequence[Row], text: str) -> Iterator[Caveat]:
     """One caveat about several rows, none where there is no row; `{}` in the text becomes their names."""
@@ -19,10 +22,19 @@ def raise_about(section: Section, kind: CaveatKind, rows: Sequence[Row], text: s
 
 
 def name_rows(section: Section, rows: Sequence[Row]) -> list[str]:
-    """What rows are called: all seeds of a model by one name, and all that are compared by none."""
-    ids = {row.run.id for row in rows}
+    """What rows are called: all seeds of a model by one name, all that are compared by none, and most by who is not meant."""
+    named = _name_all(section, rows)
     if len(rows) == len(section.rows) > 1:
         return ["every model here"]
+    meant = {row.run.id for row in rows}
+    others = _name_all(section, [row for row in section.rows if row.run.id not in meant])
+    if len(named) > FEW and len(others) <= FEW:
+        return [f"every model here but {join_names(others)}"]
+    return named
+
+
+def _name_all(section: Section, rows: Sequence[Row]) -> list[str]:
+    ids = {row.run.id for row in rows}
     names: dict[str, str] = {}
     for group in section.groups:
         if ids.issuperset(group.runs):

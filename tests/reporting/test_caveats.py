@@ -295,6 +295,19 @@ def test_what_a_teacher_lacked_is_told_of_it_alone(trio, kit, tmp_path):
     assert told.text.endswith("of MNLI stand behind every model here.")
 
 
+@pytest.mark.parametrize(
+    ("wide", "told"),
+    [(3, ["w0, w1 and w2"]), (4, ["every model here but minilm-l6, albert-tiny and albert-tiny · int8"])],
+)
+def test_of_many_those_are_named_who_are_not_meant(trio, kit, tmp_path, wide, told):
+    """Guards a bullet that nobody reads to its end: a list of nearly all."""
+    more = [trio.store.add(f"w{number}", kit.FINETUNE, size=9, parameters=1) for number in range(wide)]
+    for number, stored in enumerate(more):
+        trio.store.evaluate(stored, kit.answers(60 + number, number))
+    texts = texts_of([*trio.runs, *more], tmp_path / "r", kind="not-measured")
+    assert texts == [f"Without a measured latency: {names}." for names in told]
+
+
 def test_a_caveat_of_the_headline_is_marked_and_stands_first(trio, kit, tmp_path):
     """Guards a number of caveats that nobody finds among the others."""
     truncate(trio, kit)
