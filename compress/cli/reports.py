@@ -10,6 +10,7 @@ from compress.environment import current_command
 from compress.errors import InvalidInputError
 from compress.reporting import check_report, check_reports, render_again, write_report
 from compress.reporting.data import read_data
+from compress.reporting.places import is_report
 from compress.reporting.terminal import render_table
 from compress.runs import StoredRun
 
@@ -70,8 +71,6 @@ def write(
 
 def check(output_dir: Path, models: Sequence[str], *, store: Path, output: Output) -> None:
     """Exit with status 1 where a report (or one of a directory of them) and its data, or its data and the runs, differ."""
-    from compress.reporting.index import is_report
-
     if models or is_report(output_dir):
         differences = check_report(output_dir, runs=_collect(models, store) if models else None)
     else:

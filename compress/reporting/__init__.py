@@ -6,7 +6,8 @@ from pathlib import Path
 
 from compress.errors import CompressError
 from compress.reporting.checksums import DATA, find_altered_files, write_sums
-from compress.reporting.data import MANIFEST_FILE, find_stale_files, read_data, replacing, write_data
+from compress.reporting.data import find_stale_files, read_data, replacing, write_data
+from compress.reporting.places import is_report, list_strange, require_target
 from compress.reporting.schema import Report
 from compress.reporting.sheets import render_sheets
 from compress.runs import StoredRun, write_atomically
@@ -33,11 +34,12 @@ def write_report(
             the run with the most parameters.
 
     Raises:
-        CompressError: The runs make no report, the baseline is unclear, or the directory holds other files.
+        CompressError: The runs make no report, the baseline is unclear, or the directory holds other files or
+            lies inside another report or the runs' store.
     """
     from compress.reporting.compare import compare
 
-    _check_target(output_dir)
+    require_target(output_dir, runs)
     with replacing(output_dir) as staged:
         write_data(runs, staged, title=title or _name_report(runs), command=command, baseline=baseline)
         report = compare(read_data(staged))
@@ -56,7 +58,6 @@ def render_again(output_dir: Path) -> None:
     """
     from compress.reporting.index import (
         INDEX_FILE,
-        is_report,
         list_notes,
         list_reports,
         render_index,
@@ -133,7 +134,7 @@ def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
 
     if not report_dir.is_dir():
         raise CompressError(f"{report_dir} is no directory.", "Name that of a report: --output-dir DIR.")
-    problems = [f"{name} is no part of the report" for name in _list_strange(report_dir)]
+    problems = [f"{name} is no part of the report" for name in list_strange(report_dir)]
     altered = find_altered_files(report_dir)
     if altered:
         return None, [*altered, *problems]
@@ -159,23 +160,3 @@ def _render_derived(report: Report) -> dict[str, str]:
 def _name_report(runs: Sequence[StoredRun]) -> str:
     tasks = ", ".join(sorted({stored.run.answered_task.name for stored in runs}))
     return f"{len(runs)} run{'s' * (len(runs) != 1)} compared on {tasks}"
-
-
-def _list_strange(folder: Path) -> list[str]:
-    """What lies in a report's directory and was never written there by one."""
-    return sorted({path.name for path in folder.iterdir()} - {DATA, "index.html", "README.md"})
-
-
-def _check_target(output_dir: Path) -> None:
-    """Refuse a directory that is no report, before anything in it is replaced."""
-    if not output_dir.exists():
-        return
-    if not output_dir.is_dir():
-        raise CompressError(f"{output_dir} is a file.", "Choose another --output-dir.")
-    strange = _list_strange(output_dir)
-    empty = not any(output_dir.iterdir())
-    if strange or not (empty or (output_dir / DATA / MANIFEST_FILE).is_file()):
-        raise CompressError(
-            f"{output_dir} holds what is no report: {', '.join(strange) or 'no data/report.json'}.",
-            "Choose a new --output-dir, or move those files away.",
-        )

@@ -20,11 +20,6 @@ _ABOUT = "Each follows from the files in its `data`, and says which commands mak
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
 
 
-def is_report(folder: Path) -> bool:
-    """Whether a directory holds a report."""
-    return (folder / DATA / MANIFEST_FILE).is_file()
-
-
 def list_reports(folder: Path) -> list[Path]:
     """The reports that lie directly in a directory, by name.
 

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -10,7 +11,7 @@ from pyarrow import parquet
 
 from compress.errors import CompressError
 from compress.reporting import check_report, check_reports, render_again, write_report
-from compress.runs import find_runs
+from compress.runs import find_runs, read_run
 
 
 def snapshot(directory):
@@ -262,8 +263,6 @@ def test_a_failing_render_leaves_the_old_report_whole(written, report_dir, monke
 
 
 def test_a_failing_swap_leaves_the_old_report_whole(written, report_dir, monkeypatch):
-    from pathlib import Path
-
     before, rename = snapshot(report_dir), Path.rename
 
     def fail_on_staged(self, target):
@@ -292,6 +291,32 @@ def test_a_directory_that_is_no_report_is_left_alone(trio, tmp_path, strange):
     with pytest.raises(CompressError, match="holds what is no report"):
         write_report(trio.runs, target, command="c")
     assert [path.name for path in target.iterdir()] == [strange]
+
+
+def test_a_report_inside_another_one_is_refused(written, report_dir):
+    """Guards the outer report, which then holds what is no part of it."""
+    for inner in (report_dir / "data" / "new", report_dir / "new", report_dir / "data"):
+        with pytest.raises(CompressError, match="lies inside the report") as error:
+            write_report(written.trio.runs, inner, command="c")
+        assert str(report_dir.parent / inner.name) in error.value.fix
+    assert check_report(report_dir) == []
+
+
+def test_a_report_inside_the_runs_store_is_refused(trio, tmp_path, monkeypatch):
+    """Guards runs that are reports' or others' data; who works in a store still has a place for a report."""
+    before = snapshot(trio.store.root)
+    for inner in ("page", "sample/page", f"{trio.student.run.id}/page"):
+        with pytest.raises(CompressError, match="where the runs are"):
+            write_report(trio.runs, trio.store.root / inner, command="c")
+    copied = shutil.copytree(trio.student.path, tmp_path / "copied")
+    with pytest.raises(CompressError, match="where the runs are"):
+        write_report([read_run(copied)], copied / "page", command="c")
+    assert snapshot(trio.store.root) == before
+    monkeypatch.chdir(trio.store.root)
+    with pytest.raises(CompressError, match="sample/page lies inside sample, where the runs are"):
+        write_report(trio.runs, Path("sample/page"), command="c")
+    write_report(trio.runs, Path("page"), command="c")
+    assert check_report(Path("page")) == []
 
 
 def test_an_empty_directory_is_taken(trio, tmp_path):
