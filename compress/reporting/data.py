@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import CompressError
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors
-from compress.reporting.checksums import DATA, find_altered_files, list_present, write_sums
+from compress.reporting.checksums import DATA, list_present, require_unaltered, write_sums
 from compress.reporting.sheets import SHEETS
 from compress.reporting.wording import shorten_paths
 from compress.runs import (
@@ -185,12 +185,7 @@ def read_data(output_dir: Path) -> ReportData:
         CompressError: A file differs from its sum, is missing or not listed, or says something else.
     """
     folder = output_dir / DATA
-    problems = find_altered_files(output_dir)
-    if problems:
-        raise CompressError(
-            f"The data of the report {output_dir} is not what was written: {'; '.join(problems)}.",
-            "Restore it (git checkout), or make the report again from its runs.",
-        )
+    require_unaltered(output_dir)
     manifest = read_record(folder / MANIFEST_FILE, Manifest)
     found = {stored.run.id: stored for stored in map(read_run, _run_folders(folder))}
     named = sorted([*manifest.runs, *manifest.ancestors])
