@@ -141,7 +141,6 @@ def report(
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.cli import reports
-        from compress.errors import InvalidInputError
 
         reports.require_heeded(
             {
@@ -156,9 +155,7 @@ def report(
         if compare:
             reports.compare(output_dir, compare, store=common["runs"], output=output)
         elif output_dir is None:
-            raise InvalidInputError(
-                "A report needs a directory.", "Name it: compress report RUNS --output-dir reports/NAME"
-            )
+            reports.refuse_without_directory(again=again, check=check)
         elif again:
             reports.again(output_dir, output=output)
         elif check:

@@ -7,7 +7,7 @@ from pathlib import Path
 from compress.errors import CompressError
 from compress.reporting.checksums import DATA, find_altered_files, write_sums
 from compress.reporting.data import find_stale_files, read_data, replacing, write_data
-from compress.reporting.places import is_report, list_strange, require_target
+from compress.reporting.places import is_report, list_reports, list_strange, require_target
 from compress.reporting.schema import Report
 from compress.reporting.sheets import render_sheets
 from compress.runs import StoredRun, write_atomically
@@ -56,13 +56,7 @@ def render_again(output_dir: Path) -> None:
     Raises:
         CompressError: It is neither, or data are not what was written, or cannot be read; or its `README.md` is no index.
     """
-    from compress.reporting.index import (
-        INDEX_FILE,
-        list_notes,
-        list_reports,
-        render_index,
-        require_index,
-    )
+    from compress.reporting.index import INDEX_FILE, list_notes, render_index, require_index
 
     if is_report(output_dir):
         _replace_derived(output_dir)
@@ -96,7 +90,7 @@ def check_reports(output_dir: Path) -> list[str]:
     Raises:
         CompressError: It holds no report, or the data of one cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, list_notes, render_index
 
     found: list[str] = []
     reports = {}

@@ -1,11 +1,11 @@
-"""Where a report may be written: nowhere that it would damage what is there."""
+"""Where reports are, and where one may be written: nowhere that it would damage what is there."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import CompressError, InvalidInputError
 from compress.reporting.ancestors import find_store
-from compress.reporting.checksums import DATA
+from compress.reporting.checksums import DATA, SUMS_FILE
 from compress.reporting.data import MANIFEST_FILE
 from compress.runs import StoredRun
 
@@ -13,6 +13,39 @@ from compress.runs import StoredRun
 def is_report(folder: Path) -> bool:
     """Whether a directory holds a report."""
     return (folder / DATA / MANIFEST_FILE).is_file()
+
+
+def list_reports(folder: Path) -> list[Path]:
+    """The reports that lie directly in a directory, by name.
+
+    Raises:
+        CompressError: There are none.
+    """
+    found = sorted(path.parent.parent for path in folder.glob(f"*/{DATA}/{MANIFEST_FILE}"))
+    if found:
+        return found
+    if (folder / DATA / SUMS_FILE).is_file():
+        raise CompressError(f"{folder / DATA / MANIFEST_FILE} is missing.", "Restore it (git checkout).")
+    outer = next(filter(is_report, folder.absolute().parents), None)
+    raise CompressError(
+        f"{folder} is no report, and holds none.",
+        f"Did you mean {_show(outer)}?" if outer else "Make one: compress report RUNS --output-dir DIR",
+    )
+
+
+def require_report(folder: Path) -> None:
+    """Refuse what is no report.
+
+    Raises:
+        CompressError: It is none; the message names those in it, or the one that it lies in.
+    """
+    if is_report(folder):
+        return
+    found = list_reports(folder)
+    raise CompressError(
+        f"{folder} is no report, but holds {', '.join(each.name for each in found)}.",
+        f"Name one of them: --output-dir {found[0]}",
+    )
 
 
 def list_strange(folder: Path) -> list[str]:
