@@ -118,7 +118,11 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Of the page.")] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="The run that others are compared to.")
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="What others are compared to: a run's id or key, or a model as the page calls it.",
+        ),
     ] = None,
     check: Annotated[
         bool,

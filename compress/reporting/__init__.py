@@ -30,8 +30,8 @@ def write_report(
         output_dir: A new directory, an empty one, or an older report, which is replaced.
         title: Of the page; default says how many models of which tasks.
         command: The command that makes the report again.
-        baseline: The id, key or name of the run that the others are compared with; default the teacher, else
-            the run with the most parameters.
+        baseline: The model that the others are compared with: the id or key of a run, or what the page calls it; of
+            several tasks on each that has it. Default the teacher, else the run with the most parameters.
 
     Raises:
         CompressError: The runs make no report, the baseline is unclear, or the directory holds other files or

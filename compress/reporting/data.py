@@ -96,7 +96,7 @@ def write_data(
         output_dir: The report's directory.
         title: Of the report.
         command: The command that makes the report again; absolute paths in it are shortened.
-        baseline: The run that others are compared with: its id, key or name.
+        baseline: The run that others are compared with, by a name that `compress.reporting.finding` knows.
 
     Raises:
         CompressError: No runs, two of one id, or a run's files are incomplete or badly named.

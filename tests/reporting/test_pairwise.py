@@ -1,6 +1,7 @@
 """Two models against each other: paired numbers by hand, seeds told as one, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -154,6 +155,9 @@ class TestNames:
         for row in report.overview.rows:
             found = find_models(shown.runs, row.name, known_of(shown))
             assert {each.run.id for runs in found.values() for each in runs} == set(row.runs)
+            chosen = replace(shown, manifest=shown.manifest.model_copy(update={"baseline": row.name}))
+            baselines = {section.baseline for section in compare(chosen).sections if section.task in found}
+            assert baselines <= set(row.runs)
 
     def test_what_the_table_calls_a_model_wins_over_a_name_that_several_share(self, trio, compared):
         """Guards the student, called albert-tiny alone, against its own quantized form."""
