@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import CompressError
-from compress.reporting.checksums import DATA, find_altered_files, write_sums
+from compress.reporting.checksums import DATA, find_altered_files, name_first, write_sums
 from compress.reporting.data import find_stale_files, read_data, replacing, write_data
 from compress.reporting.places import is_report, list_reports, list_strange, require_target
 from compress.reporting.schema import Report
@@ -54,7 +54,8 @@ def render_again(output_dir: Path) -> None:
         output_dir: A report; or a directory of reports, which gets an index of them.
 
     Raises:
-        CompressError: It is neither, or data are not what was written, or cannot be read; or its `README.md` is no index.
+        CompressError: It is neither, or data are not what was written, cannot be read or contradict each other; or its
+            `README.md` is no index.
     """
     from compress.reporting.index import INDEX_FILE, list_notes, render_index, require_index
 
@@ -69,8 +70,15 @@ def render_again(output_dir: Path) -> None:
 
 def _replace_derived(report_dir: Path) -> Report:
     from compress.reporting.compare import compare
+    from compress.reporting.scores import find_false_scores
 
-    report = compare(read_data(report_dir))
+    data = read_data(report_dir)
+    if problems := find_false_scores(data.runs):
+        raise CompressError(
+            f"The scores of the report {report_dir} contradict its predictions: {name_first(problems)}.",
+            "Restore its data (git checkout), or make the report again from its runs.",
+        )
+    report = compare(data)
     with replacing(report_dir) as staged:
         shutil.copytree(report_dir, staged, dirs_exist_ok=True)
         _write_derived(report, staged)

@@ -227,6 +227,11 @@ def test_a_score_that_its_predictions_do_not_give_is_found(report_dir, field):
     assert not any("recorded as" in problem for problem in check_report(report_dir))
     forge(report_dir, "distill-*/evaluations/e0000000.json", raise_score)
     (problem,) = (problem for problem in check_report(report_dir) if "recorded as" in problem)
+    before = snapshot(report_dir)
+    with pytest.raises(CompressError) as error:  # nor is a page made of it
+        render_again(report_dir)
+    assert problem in error.value.problem
+    assert snapshot(report_dir) == before
     assert "its predictions give 0.825000 (0.7" in problem
     assert "0.990000" in problem.partition("its predictions")[0]
 
