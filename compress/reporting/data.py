@@ -18,6 +18,7 @@ from compress.runs import (
     HISTORY_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
+    DamagedError,
     Evaluation,
     Run,
     Session,
@@ -182,10 +183,17 @@ def read_data(output_dir: Path) -> ReportData:
     """Read what a report is rendered from.
 
     Raises:
-        CompressError: A file differs from its sum, is missing or not listed, or says something else.
+        CompressError: A file differs from its sum, is missing or not listed, cannot be read, or says something else.
     """
-    folder = output_dir / DATA
     require_unaltered(output_dir)
+    try:
+        return _read_unaltered(output_dir / DATA)
+    except DamagedError as error:
+        fix = "Restore it (git checkout), or make the report again from its runs."
+        raise CompressError(error.problem, fix) from None
+
+
+def _read_unaltered(folder: Path) -> ReportData:
     manifest = read_record(folder / MANIFEST_FILE, Manifest)
     found = {stored.run.id: stored for stored in map(read_run, _run_folders(folder))}
     named = sorted([*manifest.runs, *manifest.ancestors])
@@ -246,7 +254,7 @@ def _read_predictions(path: Path) -> Predictions:
         rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS[:3])
         logits = np.array(table.column("logits").to_pylist(), dtype=np.float64).reshape(len(rows), -1)
     except (OSError, KeyError, ValueError, lib.ArrowException) as error:
-        raise CompressError(
+        raise DamagedError(
             f"{path} holds no predictions ({', '.join(PREDICTION_COLUMNS)}): {error}",
             "Run `compress evaluate` again, then make the report.",
         ) from None

@@ -183,6 +183,26 @@ def test_an_index_links_what_else_is_to_be_read(written, tmp_path):
     assert check_reports(reports) == ["README.md does not follow from the reports"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.json", "{"),
+        ("report.json", "{}"),
+        ("distill-*/run.json", "{}"),
+        ("distill-*/history.jsonl", "?\n"),
+        ("distill-*/evaluations/e0000000.json", "[]"),
+        ("distill-*/evaluations/e0000000.parquet", ""),
+    ],
+)
+def test_a_report_s_data_that_cannot_be_read_are_to_be_restored(report_dir, name, content):
+    """Guards the advice to delete a directory and to run the command again, which is for runs."""
+    forge(report_dir, name, lambda file: file.write_text(content))
+    for attempt in (check_report, render_again):
+        with pytest.raises(CompressError, match=name.rpartition("/")[2]) as error:
+            attempt(report_dir)
+        assert error.value.fix == "Restore it (git checkout), or make the report again from its runs."
+
+
 def rewrite_answers(change):
     """Change an evaluation's table of predictions, a dictionary of columns."""
 
