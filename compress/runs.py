@@ -56,6 +56,10 @@ PARTS: tuple[Part, ...] = get_args(Part)
 Record = TypeVar("Record", bound=BaseModel)
 
 
+class DamagedError(CompressError):
+    """A record of a run that cannot be read; how to mend it depends on whose copy it is."""
+
+
 class File(Frozen):
     """A file of a run: its size in bytes and its SHA-256 sum."""
 
@@ -314,7 +318,7 @@ class StoredRun:
         try:
             return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
-            raise CompressError(
+            raise DamagedError(
                 f"{file} is damaged: {first_line(error)}.", "Redo the run: its command with --force."
             ) from None
 
@@ -410,12 +414,12 @@ def read_record(path: Path, model: type[Record]) -> Record:
         mistakes = error.error_count()
         more = f", and {mistakes - 1} more such mistake(s)" if mistakes > 1 else ""
         where = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
-        raise CompressError(
+        raise DamagedError(
             f"{path} is damaged, or no {model.__name__.lower()}: {where}: {error.errors()[0]['msg']}{more}.",
             "Delete its directory and run the command that made it again.",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CompressError(
+        raise DamagedError(
             f"{path} is damaged: {first_line(error)}.",
             "Delete its directory and run the command that made it again.",
         ) from None

@@ -1,5 +1,6 @@
 """From a model's name to a directory of weights: a path, a run, a teacher, or the Hub."""
 
+import difflib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -98,16 +99,43 @@ def collect_runs(names: Sequence[str], *, runs: Path) -> list[StoredRun]:
             if head_of(stored.run.stage) == "task" or stored.path == Path(name)
         ]
         if not below:
-            source = resolve_model(name, store=runs)
-            if source.run is None:
-                raise InvalidInputError(
-                    f"{name!r} is no run.", "Make one of it: compress finetune MODEL --task TASK"
-                )
-            below = [source.run]
+            below = [resolve_run(name, store=runs)]
         found |= {stored.run.id: stored for stored in below}
     if not found:
         raise CompressError("There is nothing to compare.", "Name finished runs, or a directory of them.")
     return list(found.values())
+
+
+def resolve_run(name: str, *, store: Path) -> StoredRun:
+    """The run in a directory, or the newest below it.
+
+    Args:
+        name: What the user typed.
+        store: The directory of runs.
+
+    Raises:
+        UnknownNameError: There is no such directory; the message speaks of the runs that there are.
+        CompressError: It is no run.
+    """
+    if not (Path(name).is_dir() or name.endswith(".toml") or name in list_recipes("teachers")):
+        raise UnknownNameError(f"{name!r} is no directory of runs.", _suggest_runs(name, store))
+    run = resolve_model(name, store=store).run
+    if run is None:
+        raise InvalidInputError(f"{name!r} is no run.", "Make one of it: compress finetune MODEL --task TASK")
+    return run
+
+
+def _suggest_runs(name: str, store: Path) -> str:
+    """The directory of runs that a wrong name may mean, and the tasks of the store."""
+    runs = sorted(path.parent for path in store.glob(f"[!.]*/[!.]*/[!.]*/{RUN_FILE}"))
+    if not runs:
+        return f"The store {store} holds no finished run: name it by --runs, or make one with `compress finetune`."
+    tasks, models = (dict.fromkeys(run.parents[above].as_posix() for run in runs) for above in (1, 0))
+    known = [*tasks, *models, *(run.as_posix() for run in runs)]
+    below = (store / name).as_posix()
+    nearest = [below] if below in known else difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{hint}The store {store} holds runs of {', '.join(tasks)}."
 
 
 def model_of_run(stored: StoredRun) -> Model:

@@ -7,7 +7,8 @@ import pytest
 
 from compress.reporting import _check
 from compress.reporting.essentials import list_commands
-from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
+from compress.reporting.index import INDEX_FILE, list_notes, render_index
+from compress.reporting.places import list_reports
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 COMMITTED = [folder for folder in list_reports(REPORTS) if folder.name != "sample"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compress.errors import CompressError
+from compress.errors import CompressError, UnknownNameError
 from compress.recipes.methods import Masking
 from compress.recipes.stages import Pretrain
 from compress.recipes.values import Training
@@ -42,3 +42,21 @@ def test_an_empty_directory_is_no_run(store, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CompressError):
         ids(tmp_path / "empty", store=store)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("sst2", "{store}/sst2"), ("{store}/sst2/mm", "{store}/sst2/m"), ("sst2/m", "{store}/sst2/m")],
+)
+def test_a_mistyped_run_is_answered_with_runs(store, name, meant):
+    """Guards a list of fifteen teachers, and a search of the Hub, for who mistyped a run."""
+    with pytest.raises(UnknownNameError, match="is no directory of runs") as error:
+        ids(name.format(store=store), store=store)
+    expected = f"Did you mean {meant.format(store=store)!r}? The store {store} holds runs of "
+    assert error.value.fix == f"{expected}{store}/corpus, {store}/sst2."
+
+
+def test_a_store_without_runs_says_so(tmp_path):
+    with pytest.raises(UnknownNameError) as error:
+        ids("nothing", store=tmp_path / "runs")
+    assert error.value.fix.startswith(f"The store {tmp_path / 'runs'} holds no finished run")

@@ -118,7 +118,11 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Of the page.")] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="The run that others are compared to.")
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="What others are compared to: a run's id or key, or a model as the page calls it.",
+        ),
     ] = None,
     check: Annotated[
         bool,
@@ -141,7 +145,6 @@ def report(
     output = Output(as_json=common["as_json"], quiet=common["quiet"])
     with telling_failures():
         from compress.cli import reports
-        from compress.errors import InvalidInputError
 
         reports.require_heeded(
             {
@@ -156,9 +159,7 @@ def report(
         if compare:
             reports.compare(output_dir, compare, store=common["runs"], output=output)
         elif output_dir is None:
-            raise InvalidInputError(
-                "A report needs a directory.", "Name it: compress report RUNS --output-dir reports/NAME"
-            )
+            reports.refuse_without_directory(again=again, check=check)
         elif again:
             reports.again(output_dir, output=output)
         elif check:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -9,7 +10,9 @@ from compress.cli.output import EXIT_FAILED, Output
 from compress.environment import current_command
 from compress.errors import InvalidInputError
 from compress.reporting import check_report, check_reports, render_again, write_report
+from compress.reporting.checksums import DATA
 from compress.reporting.data import read_data
+from compress.reporting.places import is_report, require_report
 from compress.reporting.terminal import render_table
 from compress.runs import StoredRun
 
@@ -41,6 +44,17 @@ def require_heeded(given: Mapping[str, object]) -> None:
             )
 
 
+def refuse_without_directory(*, again: bool, check: bool) -> NoReturn:
+    """Say how the directory of a report is named, in the command that was given.
+
+    Raises:
+        InvalidInputError: Always.
+    """
+    mode = "--again" if again else "--check" if check else ""
+    _, command = HEEDED.get(mode, ((), "compress report RUNS --output-dir reports/NAME"))
+    raise InvalidInputError("A report needs a directory.", f"Name it: {command}")
+
+
 def write(
     output_dir: Path,
     models: Sequence[str],
@@ -70,9 +84,9 @@ def write(
 
 def check(output_dir: Path, models: Sequence[str], *, store: Path, output: Output) -> None:
     """Exit with status 1 where a report (or one of a directory of them) and its data, or its data and the runs, differ."""
-    from compress.reporting.index import is_report
-
-    if models or is_report(output_dir):
+    if models:
+        require_report(output_dir)
+    if is_report(output_dir):
         differences = check_report(output_dir, runs=_collect(models, store) if models else None)
     else:
         differences = check_reports(output_dir)
@@ -95,6 +109,7 @@ def compare(output_dir: Path | None, names: tuple[str, str], *, store: Path, out
     from compress.reporting.terminal import render_pairwise
 
     if output_dir is not None:
+        require_report(output_dir)
         pairwise = compare_in_report(read_data(output_dir), *names)
     else:
         pairwise = compare_stored(*(_find_run(name, store) for name in names))
@@ -102,18 +117,21 @@ def compare(output_dir: Path | None, names: tuple[str, str], *, store: Path, out
 
 
 def _find_run(name: str, store: Path) -> StoredRun:
-    from compress.sources import resolve_model
+    from compress.sources import resolve_run
 
-    found = resolve_model(name, store=store).run
-    if found is None:
-        raise InvalidInputError(
-            f"{name!r} is no run, so that its answers were not kept.",
-            "Make a run of it: compress finetune MODEL --task TASK",
-        )
-    return found
+    _require_no_report(name)
+    return resolve_run(name, store=store)
 
 
 def _collect(models: Sequence[str], store: Path) -> list[StoredRun]:
     from compress.sources import collect_runs
 
+    for name in models:
+        _require_no_report(name)
     return collect_runs(models, runs=store)
+
+
+def _require_no_report(name: str) -> None:
+    if is_report(Path(name)):
+        data = Path(name) / DATA
+        raise InvalidInputError(f"{name} is a report; its runs are in {data}.", f"Name {data} instead.")

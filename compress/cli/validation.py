@@ -100,7 +100,12 @@ def _summarize_task(task: Task, path: Path) -> str:
     if not isinstance(task.source, FilesSource):
         raise InvalidInputError(f"{path} names no data files.", "Give it `train` and `validation`.")
     task, splits = examine_splits(task)
-    mistakes = [f"  {found.problem}" for found in splits.values() if isinstance(found, CompressError)]
+    mistakes = [
+        f"  {error.problem} {error.fix}"
+        for found in splits.values()
+        if not isinstance(found, Split)
+        for error in found
+    ]
     if mistakes:
         problem = "\n".join([f"{path} is a valid task, but its data are wrong:", *mistakes])
         raise InvalidInputError(problem, "Mend the data, or the columns and labels that the file names.")

@@ -107,20 +107,36 @@ def load_validation(task: Task) -> tuple[Task, tuple[Split, ...]]:
     return task, tuple(_read_checked(task, name)[1] for name in task.validation)
 
 
-def examine_splits(task: Task) -> tuple[Task, dict[str, Split | CompressError]]:
-    """Read and check each split by itself, so that a mistake in one hides none in the next.
+def examine_splits(task: Task) -> tuple[Task, dict[str, Split | list[CompressError]]]:
+    """Read and check each split by itself, its labels and its texts, so that no mistake hides the next.
 
     Returns:
-        The task, with the labels that its train split gives; and for each split its examples or what is wrong.
+        The task, with the labels that its train split gives; and for each split its examples or all that is wrong.
     """
-    found: dict[str, Split | CompressError] = {}
+    found: dict[str, Split | list[CompressError]] = {}
     for name in (*([task.train] if task.train else []), *task.validation):
-        try:
-            labelled, found[name] = _read_checked(task, name)
-            task = labelled if name == task.train else task
-        except CompressError as error:
-            found[name] = error
+        labelled, found[name] = _examine_split(task, name)
+        task = labelled if name == task.train else task
     return task, found
+
+
+def _examine_split(task: Task, name: str) -> tuple[Task, Split | list[CompressError]]:
+    mistakes: list[CompressError] = []
+    try:
+        table = _read_split(task, name)
+        require_columns(task, table)
+    except CompressError as error:
+        return task, [error]
+    try:
+        task = _settle(task, table, name=name)
+        labels = read_labels(task, table, training=name == task.train)
+    except CompressError as error:
+        mistakes.append(error)
+    try:
+        texts = read_texts(task, table)
+    except CompressError as error:
+        mistakes.append(error)
+    return task, mistakes or Split(name, texts, labels)
 
 
 def hold_out(train: Split, *, seed: int) -> tuple[Split, Split]:
@@ -188,10 +204,14 @@ def _read_checked(task: Task, name: str) -> tuple[Task, Split]:
     """
     table = _read_split(task, name)
     require_columns(task, table)
-    if task.kind == "classification" and (name == task.train or task.labels is None):
-        task = settle_labels(task, table)
+    task = _settle(task, table, name=name)
     texts = read_texts(task, table)
     return task, Split(name, texts, read_labels(task, table, training=name == task.train))
+
+
+def _settle(task: Task, table: Table, *, name: str) -> Task:
+    asked = task.kind == "classification" and (name == task.train or task.labels is None)
+    return settle_labels(task, table) if asked else task
 
 
 def _read_split(task: Task, name: str) -> Table:

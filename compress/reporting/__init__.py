@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import CompressError
-from compress.reporting.checksums import DATA, find_altered_files, write_sums
-from compress.reporting.data import MANIFEST_FILE, find_stale_files, read_data, replacing, write_data
+from compress.reporting.checksums import DATA, find_altered_files, name_first, write_sums
+from compress.reporting.data import find_stale_files, read_data, replacing, write_data
+from compress.reporting.places import is_report, list_reports, list_strange, require_target
 from compress.reporting.schema import Report
 from compress.reporting.sheets import render_sheets
 from compress.runs import StoredRun, write_atomically
@@ -29,15 +30,16 @@ def write_report(
         output_dir: A new directory, an empty one, or an older report, which is replaced.
         title: Of the page; default says how many models of which tasks.
         command: The command that makes the report again.
-        baseline: The id, key or name of the run that the others are compared with; default the teacher, else
-            the run with the most parameters.
+        baseline: The model that the others are compared with: the id or key of a run, or what the page calls it; of
+            several tasks on each that has it. Default the teacher, else the run with the most parameters.
 
     Raises:
-        CompressError: The runs make no report, the baseline is unclear, or the directory holds other files.
+        CompressError: The runs make no report, the baseline is unclear, or the directory holds other files or
+            lies inside another report or the runs' store.
     """
     from compress.reporting.compare import compare
 
-    _check_target(output_dir)
+    require_target(output_dir, runs)
     with replacing(output_dir) as staged:
         write_data(runs, staged, title=title or _name_report(runs), command=command, baseline=baseline)
         report = compare(read_data(staged))
@@ -52,16 +54,10 @@ def render_again(output_dir: Path) -> None:
         output_dir: A report; or a directory of reports, which gets an index of them.
 
     Raises:
-        CompressError: It is neither, or data are not what was written, or cannot be read; or its `README.md` is no index.
+        CompressError: It is neither, or data are not what was written, cannot be read or contradict each other; or its
+            `README.md` is no index.
     """
-    from compress.reporting.index import (
-        INDEX_FILE,
-        is_report,
-        list_notes,
-        list_reports,
-        render_index,
-        require_index,
-    )
+    from compress.reporting.index import INDEX_FILE, list_notes, render_index, require_index
 
     if is_report(output_dir):
         _replace_derived(output_dir)
@@ -74,8 +70,15 @@ def render_again(output_dir: Path) -> None:
 
 def _replace_derived(report_dir: Path) -> Report:
     from compress.reporting.compare import compare
+    from compress.reporting.scores import find_false_scores
 
-    report = compare(read_data(report_dir))
+    data = read_data(report_dir)
+    if problems := find_false_scores(data.runs):
+        raise CompressError(
+            f"The scores of the report {report_dir} contradict its predictions: {name_first(problems)}.",
+            "Restore its data (git checkout), or make the report again from its runs.",
+        )
+    report = compare(data)
     with replacing(report_dir) as staged:
         shutil.copytree(report_dir, staged, dirs_exist_ok=True)
         _write_derived(report, staged)
@@ -95,7 +98,7 @@ def check_reports(output_dir: Path) -> list[str]:
     Raises:
         CompressError: It holds no report, or the data of one cannot be read.
     """
-    from compress.reporting.index import INDEX_FILE, list_notes, list_reports, render_index
+    from compress.reporting.index import INDEX_FILE, list_notes, render_index
 
     found: list[str] = []
     reports = {}
@@ -133,7 +136,7 @@ def _check(report_dir: Path) -> tuple[Report | None, list[str]]:
 
     if not report_dir.is_dir():
         raise CompressError(f"{report_dir} is no directory.", "Name that of a report: --output-dir DIR.")
-    problems = [f"{name} is no part of the report" for name in _list_strange(report_dir)]
+    problems = [f"{name} is no part of the report" for name in list_strange(report_dir)]
     altered = find_altered_files(report_dir)
     if altered:
         return None, [*altered, *problems]
@@ -159,23 +162,3 @@ def _render_derived(report: Report) -> dict[str, str]:
 def _name_report(runs: Sequence[StoredRun]) -> str:
     tasks = ", ".join(sorted({stored.run.answered_task.name for stored in runs}))
     return f"{len(runs)} run{'s' * (len(runs) != 1)} compared on {tasks}"
-
-
-def _list_strange(folder: Path) -> list[str]:
-    """What lies in a report's directory and was never written there by one."""
-    return sorted({path.name for path in folder.iterdir()} - {DATA, "index.html", "README.md"})
-
-
-def _check_target(output_dir: Path) -> None:
-    """Refuse a directory that is no report, before anything in it is replaced."""
-    if not output_dir.exists():
-        return
-    if not output_dir.is_dir():
-        raise CompressError(f"{output_dir} is a file.", "Choose another --output-dir.")
-    strange = _list_strange(output_dir)
-    empty = not any(output_dir.iterdir())
-    if strange or not (empty or (output_dir / DATA / MANIFEST_FILE).is_file()):
-        raise CompressError(
-            f"{output_dir} holds what is no report: {', '.join(strange) or 'no data/report.json'}.",
-            "Choose a new --output-dir, or move those files away.",
-        )

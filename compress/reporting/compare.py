@@ -12,6 +12,7 @@ from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
 from compress.reporting.earlier import find_before
 from compress.reporting.fidelity import agree_by_constant, judge_fidelity
+from compress.reporting.finding import Meant, find_baselines
 from compress.reporting.headline import find_headline
 from compress.reporting.lineage import describe_making, find_family, list_links
 from compress.reporting.naming import name_runs
@@ -39,17 +40,17 @@ def compare(data: ReportData) -> Report:
     Raises:
         CompressError: The baseline that was asked for is no run of the report, or could be several; or two tasks share a name.
     """
-    chosen = data.manifest.baseline
-    _check_baseline(chosen, data.runs)
     tasks: dict[str, list[RunData]] = defaultdict(list)
     for each in data.runs:
         tasks[each.run.answered_task.name].append(each)
     for runs in tasks.values():
         _require_one_task(runs)
     known = {each.run.id: each.run for each in [*data.ancestors, *data.runs]}
+    name = data.manifest.baseline
+    chosen = {} if name is None else find_baselines(data.runs, name, known)
     sections, settled = [], []
-    for _, runs in sorted(tasks.items()):
-        here, references = _settle(runs, chosen, known)
+    for task, runs in sorted(tasks.items()):
+        here, references = _settle(runs, chosen.get(task), known)
         sections.append(_compare_task(here, references, ancestors=data.ancestors, known=known))
         settled += here
     return Report(
@@ -60,10 +61,12 @@ def compare(data: ReportData) -> Report:
     )
 
 
-def _settle(runs: Sequence[RunData], chosen: str | None, known: Known) -> tuple[list[RunData], list[RunData]]:
+def _settle(
+    runs: Sequence[RunData], chosen: Meant | None, known: Known
+) -> tuple[list[RunData], list[RunData]]:
     """The runs of a task, with the data that are compared, and of them the baseline's seeds, the baseline first."""
-    model = _choose_model(runs, chosen, known)
-    base = _choose_seed(model, runs, chosen)
+    model = chosen.seeds if chosen else _choose_model(runs, known)
+    base = _choose_seed(chosen.runs if chosen else model, runs, model)
     settled = {each.run.id: each for each in settle_data(runs, base, model)}
     seeds = [settled[each.run.id] for each in model]
     return list(settled.values()), list_references(settled[base.run.id], seeds, known=known)
@@ -135,14 +138,6 @@ def _add_parts(rows: Sequence[Row], runs: Sequence[RunData], timings: Sequence[T
     return [row.model_copy(update={"parts": parts[row.run.id]}) for row in rows]
 
 
-def _check_baseline(chosen: str | None, runs: Sequence[RunData]) -> None:
-    names = sorted({name for each in runs for name in _names(each.run)})
-    if chosen is not None and chosen not in names:
-        raise CompressError(
-            f"The baseline {chosen!r} is none of the report's runs.", f"Name one of them: {', '.join(names)}."
-        )
-
-
 def _require_one_task(runs: Sequence[RunData]) -> None:
     """Refuse tasks that share nothing but their name: their scores would stand in one column."""
     kinds: dict[str, list[str]] = defaultdict(list)
@@ -158,12 +153,8 @@ def _require_one_task(runs: Sequence[RunData]) -> None:
         )
 
 
-def _names(run: Run) -> tuple[str, str, str]:
-    return run.id, run.key, run.name
-
-
-def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> list[RunData]:
-    """The seeds of the model asked for; else of the teacher of most students; else of the one with the most parameters.
+def _choose_model(runs: Sequence[RunData], known: Known) -> list[RunData]:
+    """Where none is asked for: the seeds of the teacher of most students; else of the one with the most parameters.
 
     Of equals the one that most others were made from, then the newest. Who teaches a model that was pruned or is to be rounded is usually that model as it was: these do
     not count.
@@ -171,10 +162,6 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
     kinds: dict[Hashable, list[RunData]] = defaultdict(list)
     for each in runs:
         kinds[kind_of(each.run, known, seeds=False)].append(each)
-    named = [seeds for seeds in kinds.values() if any(chosen in _names(each.run) for each in seeds)]
-    if len(named) > 1:
-        ids = ", ".join(sorted(each.run.id for seeds in named for each in seeds))
-        raise CompressError(f"The baseline {chosen!r} could be any of {ids}.", "Name it by its id.")
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.teaches)
 
@@ -185,7 +172,7 @@ def _choose_model(runs: Sequence[RunData], chosen: str | None, known: Known) -> 
         pupils, copies = (sum(found[each.run.id] for each in seeds) for found in (taught, gone_on_with))
         return pupils, newest.run.parameters, copies, _age(newest)
 
-    return named[0] if named else max(kinds.values(), key=weigh)
+    return max(kinds.values(), key=weigh)
 
 
 def _list_before(run: Run, known: Known) -> list[str]:
@@ -195,8 +182,8 @@ def _list_before(run: Run, known: Known) -> list[str]:
     return [before.id, *_list_before(before, others)] if before else []
 
 
-def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str | None) -> RunData:
-    """The one asked for; else of those whose examples most runs answered the one measured with the most others, then the newest."""
+def _choose_seed(named: Sequence[RunData], runs: Sequence[RunData], model: Sequence[RunData]) -> RunData:
+    """Of the seeds of a model that were named: of those whose examples most runs answered the one measured with the most others, then the newest."""
     answers = count_answers(runs, model)
     beside = Counter(session.session for each in runs for session in each.sessions)
 
@@ -205,8 +192,7 @@ def _choose_seed(model: Sequence[RunData], runs: Sequence[RunData], chosen: str 
         measured = sum(beside[session.session] - 1 for session in each.sessions)
         return max((answers[split][one.data] for one in found), default=0), measured, _age(each)
 
-    asked = [each for each in model if chosen in (each.run.id, each.run.key)]
-    return max(asked or model, key=prefer)
+    return max(named, key=prefer)
 
 
 def _age(each: RunData) -> tuple[str, str]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import CompressError
 from compress.recipes.values import Frozen
 from compress.reporting.ancestors import find_ancestors
-from compress.reporting.checksums import DATA, find_altered_files, list_present, write_sums
+from compress.reporting.checksums import DATA, list_present, require_unaltered, write_sums
 from compress.reporting.sheets import SHEETS
 from compress.reporting.wording import shorten_paths
 from compress.runs import (
     HISTORY_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
+    DamagedError,
     Evaluation,
     Run,
     Session,
@@ -96,7 +97,7 @@ def write_data(
         output_dir: The report's directory.
         title: Of the report.
         command: The command that makes the report again; absolute paths in it are shortened.
-        baseline: The run that others are compared with: its id, key or name.
+        baseline: The run that others are compared with, by a name that `compress.reporting.finding` knows.
 
     Raises:
         CompressError: No runs, two of one id, or a run's files are incomplete or badly named.
@@ -182,15 +183,17 @@ def read_data(output_dir: Path) -> ReportData:
     """Read what a report is rendered from.
 
     Raises:
-        CompressError: A file differs from its sum, is missing or not listed, or says something else.
+        CompressError: A file differs from its sum, is missing or not listed, cannot be read, or says something else.
     """
-    folder = output_dir / DATA
-    problems = find_altered_files(output_dir)
-    if problems:
-        raise CompressError(
-            f"The data of the report {output_dir} is not what was written: {'; '.join(problems)}.",
-            "Restore it (git checkout), or make the report again from its runs.",
-        )
+    require_unaltered(output_dir)
+    try:
+        return _read_unaltered(output_dir / DATA)
+    except DamagedError as error:
+        fix = "Restore it (git checkout), or make the report again from its runs."
+        raise CompressError(error.problem, fix) from None
+
+
+def _read_unaltered(folder: Path) -> ReportData:
     manifest = read_record(folder / MANIFEST_FILE, Manifest)
     found = {stored.run.id: stored for stored in map(read_run, _run_folders(folder))}
     named = sorted([*manifest.runs, *manifest.ancestors])
@@ -251,7 +254,7 @@ def _read_predictions(path: Path) -> Predictions:
         rows, labels, predictions = (table.column(name).to_numpy() for name in PREDICTION_COLUMNS[:3])
         logits = np.array(table.column("logits").to_pylist(), dtype=np.float64).reshape(len(rows), -1)
     except (OSError, KeyError, ValueError, lib.ArrowException) as error:
-        raise CompressError(
+        raise DamagedError(
             f"{path} holds no predictions ({', '.join(PREDICTION_COLUMNS)}): {error}",
             "Run `compress evaluate` again, then make the report.",
         ) from None

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 from compress.errors import InvalidInputError
 from compress.kinds import Known, kind_of
@@ -15,6 +16,13 @@ Names = Mapping[str, tuple[frozenset[str], ...]]
 """Run's id → what it is called, the surest names first: what several models share may still be the first's own name."""
 
 
+class Meant(NamedTuple):
+    """What a name means on one task: the `runs` that have it, and with these the other `seeds` of their model."""
+
+    runs: list[RunData]
+    seeds: list[RunData]
+
+
 def find_models(runs: Sequence[RunData], name: str, known: Known) -> dict[str, list[RunData]]:
     """Task → the runs that a name means, with the other seeds of them.
 
@@ -26,24 +34,49 @@ def find_models(runs: Sequence[RunData], name: str, known: Known) -> dict[str, l
     Raises:
         InvalidInputError: It is no model's name, or on every task that of several.
     """
-    found: dict[str, list[RunData]] = {}
+    found, unclear = _find_everywhere(runs, name, known)
+    if unclear and not found:
+        raise _refuse_unclear(unclear)
+    return {task: meant.seeds for task, meant in found.items()}
+
+
+def find_baselines(runs: Sequence[RunData], name: str, known: Known) -> dict[str, Meant]:
+    """As `find_models`, of a name that may on no task be that of several models: there the baseline would be another one.
+
+    Raises:
+        InvalidInputError: It is no model's name, or on some task that of several.
+    """
+    found, unclear = _find_everywhere(runs, name, known)
+    if unclear:
+        raise _refuse_unclear(unclear)
+    return found
+
+
+def _find_everywhere(runs: Sequence[RunData], name: str, known: Known) -> tuple[dict[str, Meant], list[str]]:
+    """Task → what the name means there, and of the tasks where it could be several models what to say."""
+    found: dict[str, Meant] = {}
     listed: dict[str, None] = {}
     unclear: list[str] = []
     for task, here in _by_task(runs).items():
         names, shown = _name_all(here, known)
         listed |= dict.fromkeys(shown[each.run.id] for each in here)
         meant = _find_meant(here, name, names)
-        kinds = {kind_of(each.run, known, seeds=False) for each in meant}
+        kinds: dict[Hashable, str] = {}
+        for each in meant:
+            kinds.setdefault(kind_of(each.run, known, seeds=False), each.run.id)
         if len(kinds) > 1:
-            several = ", ".join(dict.fromkeys(shown[each.run.id] for each in meant))
+            several = "; ".join(f"{shown[run]} ({run})" for run in kinds.values())
             unclear.append(f"{name!r} could be several models of the task {task!r}: {several}.")
         elif kinds:
-            found[task] = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
-    if unclear and not found:
-        raise InvalidInputError(unclear[0], "Name one of these, or one by its id.")
-    if not found:
+            seeds = [each for each in here if kind_of(each.run, known, seeds=False) in kinds]
+            found[task] = Meant(meant, seeds)
+    if not found and not unclear:
         raise InvalidInputError(f"{name!r} is no run of the report.", suggest(name, list(listed), "models"))
-    return found
+    return found, unclear
+
+
+def _refuse_unclear(unclear: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(unclear[0], "Name one of these, or one by its id (in brackets).")
 
 
 def _by_task(runs: Sequence[RunData]) -> dict[str, list[RunData]]:

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 from compress.errors import CompressError
 from compress.reporting.candidates import find_baseline, list_candidates
-from compress.reporting.checksums import DATA
-from compress.reporting.data import MANIFEST_FILE
 from compress.reporting.markup import escape
 from compress.reporting.schema import Report, Section
 from compress.reporting.wording import format_range, format_score, name_task
@@ -18,25 +16,6 @@ INDEX_FILE = "README.md"
 _TITLE = "# Reports"
 _ABOUT = "Each follows from the files in its `data`, and says which commands make its models and it again."
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
-
-
-def is_report(folder: Path) -> bool:
-    """Whether a directory holds a report."""
-    return (folder / DATA / MANIFEST_FILE).is_file()
-
-
-def list_reports(folder: Path) -> list[Path]:
-    """The reports that lie directly in a directory, by name.
-
-    Raises:
-        CompressError: There are none.
-    """
-    found = sorted(path.parent.parent for path in folder.glob(f"*/{DATA}/{MANIFEST_FILE}"))
-    if not found:
-        raise CompressError(
-            f"{folder} is no report, and holds none.", "Make one: compress report RUNS --output-dir DIR"
-        )
-    return found
 
 
 def list_notes(folder: Path) -> dict[str, str]:

@@ -11,8 +11,9 @@ from compress.reporting.candidates import find_devices
 from compress.reporting.data import ReportData, RunData, read_run_data
 from compress.reporting.finding import find_models
 from compress.reporting.lineage import describe_making
+from compress.reporting.overall import Overall, find_overall
 from compress.reporting.schema import Interval, Timed
-from compress.reporting.scores import align_all, choose_evaluations, settle_data
+from compress.reporting.scores import Aligned, align_all, choose_evaluations, settle_data
 from compress.reporting.timings import compare_timings
 from compress.runs import SCHEMA_VERSION, Run, StoredRun, find_runs
 from compress.statistics import Array, estimate_gain, estimate_over_seeds, mcnemar
@@ -91,9 +92,10 @@ class LeftOut(Frozen):
 
 
 class Pairwise(Frozen):
-    """Two models on every task that both answer."""
+    """Two models on every task that both answer; of several tasks `overall` is the mean."""
 
     schema_version: int = SCHEMA_VERSION
+    overall: Overall | None = None
     tasks: tuple[TaskPair, ...]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -122,7 +124,7 @@ def compare_stored(first: StoredRun, second: StoredRun) -> Pairwise:
         [read_run_data(each) for each in others if _alike(each, stored, known)]
         for stored, others in zip((first, second), sides, strict=True)
     ]
-    return Pairwise(tasks=(_compare_task(*kin, known=known),))
+    return Pairwise(tasks=(_compare_task(*_require_both(*kin, known=known), known=known),))
 
 
 def compare_in_report(data: ReportData, first: str, second: str) -> Pairwise:
@@ -146,8 +148,12 @@ def compare_in_report(data: ReportData, first: str, second: str) -> Pairwise:
             f"No task of the report has both {first!r} ({', '.join(ours)}) and {second!r} ({', '.join(theirs)}).",
             "Name two models of one task.",
         )
+    sides = {task: _require_both(ours[task], theirs[task], known=known) for task in tasks}
     return Pairwise(
-        tasks=tuple(_compare_task(ours[task], theirs[task], known=known) for task in tasks),
+        tasks=tuple(_compare_task(*both, known=known) for both in sides.values()),
+        overall=find_overall(
+            {task: (list(first.values()), list(second.values())) for task, (first, second) in sides.items()}
+        ),
         left_out=tuple(
             LeftOut(task=task, lacking=second if task in ours else first)
             for task in sorted(ours.keys() ^ theirs.keys())
@@ -163,26 +169,35 @@ def _alike(each: StoredRun, stored: StoredRun, known: Known) -> bool:
     )
 
 
-def _compare_task(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: Known) -> TaskPair:
+def _require_both(ours: Sequence[RunData], theirs: Sequence[RunData], *, known: Known) -> tuple[Seeds, Seeds]:
+    """Both models of a task, with the data that they are compared on.
+
+    Raises:
+        InvalidInputError: They are the same one.
+        CompressError: There is no split that both answered.
+    """
     if {each.run.id for each in ours} & {each.run.id for each in theirs}:
         raise InvalidInputError(
             f"{ours[0].run.id} and {theirs[0].run.id} are the same model, or seeds of one.",
             "Name two models.",
         )
     first, second = _settle(_by_seed(ours, known), _by_seed(theirs, known))
-    splits = tuple(_compare_splits(first, second)) if first and second else ()
-    if not splits:
+    if not (first and second and any(_align_splits(first, second))):
         raise CompressError(
             f"{ours[0].run.id} and {theirs[0].run.id} were not scored on the same examples.",
             f"Score both anew: compress evaluate MODEL --task {ours[0].run.answered_task.name}",
         )
+    return first, second
+
+
+def _compare_task(first: Seeds, second: Seeds, *, known: Known) -> TaskPair:
     sides = [_describe_side(side, known) for side in (first, second)]
     speeds = _compare_speeds(list(first.values()), list(second.values()))
     return TaskPair(
-        task=ours[0].run.answered_task.name,
+        task=next(iter(first.values())).run.answered_task.name,
         ours=sides[0],
         theirs=sides[1],
-        splits=splits,
+        splits=tuple(_compare_splits(first, second)),
         smaller=sides[1].bytes / sides[0].bytes if sides[0].bytes else None,
         speeds=speeds,
         devices=None if speeds else _find_devices(list(first.values()), list(second.values())),
@@ -216,15 +231,18 @@ def _describe_side(side: Seeds, known: Known) -> Side:
     )
 
 
-def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
+def _align_splits(ours: Seeds, theirs: Seeds) -> Iterator[tuple[str, Aligned]]:
     """Every split that all runs of both sides answered, the very same examples."""
     reference = next(iter(ours.values()))
-    task = reference.run.answered_task
     for split in choose_evaluations(reference):
         found = align_all([*ours.values(), *theirs.values()], references=[reference], split=split)
-        if found is None:
-            continue
-        labels, answers = found.labels, found.answers
+        if found is not None:
+            yield split, found
+
+
+def _compare_splits(ours: Seeds, theirs: Seeds) -> Iterator[SplitPair]:
+    task = next(iter(ours.values())).run.answered_task
+    for split, (labels, answers, _) in _align_splits(ours, theirs):
         first = dict(zip(ours, answers[: len(ours)], strict=True))
         second = dict(zip(theirs, answers[len(ours) :], strict=True))
         yield SplitPair(

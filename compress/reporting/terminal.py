@@ -178,11 +178,11 @@ def _stack(value: str, interval: Interval, style: str) -> str:
 
 
 def render_pairwise(pairwise: "Pairwise") -> "RenderableType":
-    """Two models against each other: for each task the scores, what is tested, and what the first one saves."""
+    """Two models against each other: the mean over several tasks, for each task the scores, what is tested, what the first saves."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(show(line)) for line in _list_overall(pairwise)]
     for pair in pairwise.tasks:
         parts += [Text(show(line)) for line in _introduce(pair)]
         parts.append(_build_pair_table(pair))
@@ -198,6 +198,23 @@ def render_pairwise(pairwise: "Pairwise") -> "RenderableType":
         for each in pairwise.left_out
     ]
     return Group(*(parts if pairwise.left_out else parts[:-1]))
+
+
+def _list_overall(pairwise: "Pairwise") -> Iterator[str]:
+    found = pairwise.overall
+    if found is None:
+        return
+    yield f"Mean of {join_names([name_task(task) for task in found.tasks])} (brackets: 95 % intervals; of A − B, paired)"
+    sides = zip("AB", zip(*((pair.ours, pair.theirs) for pair in pairwise.tasks), strict=True), strict=True)
+    for (letter, several), mean, size in zip(sides, (found.ours, found.theirs), found.bytes, strict=True):
+        names = " / ".join(dict.fromkeys(f"{side.name} · {side.made}" for side in several))
+        score = f"{format_score(mean.value)} ({format_range(mean, 'score')})"
+        yield f"{letter}: {score}; {names}; {format_bytes(size)}"
+    smaller = f"; A is {format_change(found.smaller.value, 'smaller', 'larger')}" if found.smaller else ""
+    yield f"A − B: {format_difference(found.gain)}{smaller}"
+    if found.outside:
+        yield f"Not in the mean: {join_names([name_task(task) for task in found.outside])}"
+    yield ""
 
 
 def _introduce(pair: "TaskPair") -> list[str]:

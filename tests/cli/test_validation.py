@@ -142,6 +142,21 @@ def test_one_bad_split_does_not_hide_the_next(task_file):
     assert "train.csv" not in result.stderr
 
 
+@pytest.mark.parametrize("file", ["train.csv", "validation.csv"])
+def test_a_wrong_text_does_not_hide_a_wrong_label(task_file, file):
+    """Both with what mends them, as the other commands say it."""
+    text = task_file.read_text()
+    task_file.write_text(f'labels = ["bad", "good"]\n{text}' if "labels" not in text else text)
+    data = task_file.parent / file
+    header, *rows = data.read_text().splitlines()
+    rows[3] = f",{rows[3].rpartition(',')[2]}"
+    rows[7] = f"{rows[7].rpartition(',')[0]},Good"
+    data.write_text("\n".join([header, *rows]) + "\n")
+    lines = run(task_file).stderr.splitlines()
+    assert [line for line in lines if "row 3 " in line and line.endswith("Fill it in or remove the row.")]
+    assert [line for line in lines if "row 7 " in line and line.endswith("Spell it 'good'.")]
+
+
 def test_a_local_teacher_needs_its_weights(teacher_file):
     text = teacher_file.read_text().replace(
         'kind = "hub"\nid = "me/mine"', 'kind = "local"\npath = "weights"'

@@ -104,7 +104,35 @@ def test_damaged_data_are_refused_by_name(report_dir, damage):
     file = damage(report_dir)
     with pytest.raises(CompressError, match=file.name) as error:
         read_data(report_dir)
-    assert "make the report again" in error.value.fix
+    assert "make the report again from its runs" in error.value.fix
+
+
+def test_of_many_damaged_files_three_are_named(report_dir):
+    """Guards a line of 3,000 characters that nobody reads to its end."""
+    data = report_dir / "data"
+    damaged = [path for path in data.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    for path in damaged:
+        path.write_bytes(b"other")
+    with pytest.raises(CompressError) as error:
+        read_data(report_dir)
+    assert error.value.problem.count("differs from its checksum") == 3
+    assert error.value.problem.endswith(f"; and {len(damaged) - 3} more.")
+    assert error.value.fix == "Restore it (git checkout), or make the report again from its runs."
+
+
+def test_files_without_a_checksum_are_to_be_moved_away(report_dir):
+    """Guards the advice to restore what never was there."""
+    add(report_dir)
+    with pytest.raises(CompressError) as error:
+        read_data(report_dir)
+    assert error.value.fix == (
+        "Move the files without a checksum away, or make the report again from its runs."
+    )
+    alter(report_dir)
+    with pytest.raises(CompressError) as error:
+        read_data(report_dir)
+    assert error.value.fix.startswith("Restore it (git checkout) and move the files without a checksum away,")
+    assert "extra.json has no checksum" in error.value.problem
 
 
 def test_evaluation_of_another_run_is_refused(trio, tmp_path):

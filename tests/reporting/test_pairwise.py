@@ -1,7 +1,9 @@
 """Two models against each other: paired numbers by hand, seeds told as one, and what is refused."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +15,8 @@ from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.finding import find_models
 from compress.reporting.pairwise import compare_in_report, compare_stored
-from compress.statistics import estimate_gain, mcnemar
+from compress.statistics import METRICS, estimate_gain, mcnemar
+from compress.tasks import GlueSource
 
 
 @pytest.fixture
@@ -141,6 +144,80 @@ def shown(kit, store, tmp_path):
     return read_data(tmp_path / "report")
 
 
+class TestOverall:
+    @pytest.fixture
+    def glue(self, store, kit, tmp_path):
+        """A teacher, a student of two seeds and a copy of the teacher that answers alike, on three tasks."""
+        metrics = {"mrpc": ("accuracy", "f1"), "sst2": ("accuracy",), "wnli": ("accuracy",)}
+        runs = []
+        for task, asked in metrics.items():
+            source = GlueSource(config="wnli") if task == "wnli" else kit.TASK.source
+            shape = {
+                "parameters": 9,
+                "task": kit.TASK.model_copy(update={"name": task, "metrics": asked, "source": source}),
+            }
+            teacher = store.add("teacher", kit.FINETUNE, size=90, **shape)
+            taught = {"parents": [kit.child_of(teacher, "teacher")], **shape}
+            students = [store.add("student", kit.DISTILL, seed=seed, size=30, **taught) for seed in (1, 2)]
+            double = store.add("double", kit.DISTILL, size=60, **taught)
+            answers = [kit.answers(30, 7), kit.answers(60, 1), kit.answers(90, 2), kit.answers(30, 7)]
+            for stored, given in zip([teacher, *students, double], answers, strict=True):
+                store.evaluate(stored, given)
+                runs.append(stored)
+        write_data(runs, tmp_path / "report", title="T", command="c")
+        return read_data(tmp_path / "report")
+
+    def test_the_means_are_those_of_the_overview(self, glue):
+        """Guards two answers to one question: the page's and the command's; WNLI has no part in either."""
+        means = {row.name: row.mean for row in compare(glue).overview.rows}
+        for names in (("student", "teacher"), ("teacher", "student")):
+            overall = compare_in_report(glue, *names).overall
+            assert (overall.tasks, overall.outside) == (("sst2", "mrpc"), ("wnli",))
+            assert [overall.ours, overall.theirs] == [means[name] for name in names]
+        assert overall.bytes == (90, 30)
+        assert overall.smaller.value == pytest.approx(1 / 3)
+
+    def test_the_difference_is_paired(self, glue, kit):
+        """Guards an interval as wide as if the two had seen different examples."""
+        overall = compare_in_report(glue, "teacher", "double").overall
+        assert (overall.gain.value, overall.gain.low, overall.gain.high) == (0, 0, 0)
+        assert overall.ours.low < overall.ours.high
+        overall = compare_in_report(glue, "student", "teacher").overall
+        scores = [
+            float(
+                np.mean(
+                    [
+                        METRICS[metric](kit.LABELS, kit.answers(wrong, seed))
+                        for wrong, seed in answers
+                        for metric in metrics
+                    ]
+                )
+            )
+            for answers in (((60, 1), (90, 2)), ((30, 7),))
+            for metrics in (("accuracy",), ("accuracy", "f1"))
+        ]
+        assert overall.gain.value == pytest.approx(np.mean(scores[:2]) - np.mean(scores[2:]))
+        assert overall.gain.low < overall.gain.value < overall.gain.high < 0
+
+    def test_it_is_said_first(self, glue, tmp_path):
+        done = run("--compare", "student", "teacher", "--output-dir", tmp_path / "report")
+        lines = done.stdout.splitlines()
+        assert lines[0] == "Mean of SST-2 and MRPC (brackets: 95 % intervals; of A − B, paired)"
+        assert lines[1].startswith("A: 0.")
+        assert lines[1].endswith("; student · distilled (logits) from teacher; 30 B")
+        assert lines[2].endswith("; teacher · fine-tuned; 90 B")
+        assert lines[3].startswith("A − B: −0.1")
+        assert lines[3].endswith("; A is 3.00× smaller")
+        assert lines[4] == "Not in the mean: WNLI"
+
+    def test_of_one_task_there_is_none(self, shown, written):
+        assert compare_in_report(shown, "albert-tiny · logits", "minilm-l6").overall is None
+        pairwise = compare_in_report(read_data(written.path), "albert-tiny", "minilm-l6")
+        assert pairwise.overall is None
+        done = run("--compare", "albert-tiny", "minilm-l6", "--output-dir", written.path)
+        assert done.stdout.startswith("sample (brackets: ")
+
+
 class TestNames:
     def test_models_go_by_what_every_page_of_the_report_calls_them(self, shown):
         """Guards names that a reader copies from the page and that are then no run of the report."""
@@ -154,6 +231,9 @@ class TestNames:
         for row in report.overview.rows:
             found = find_models(shown.runs, row.name, known_of(shown))
             assert {each.run.id for runs in found.values() for each in runs} == set(row.runs)
+            chosen = replace(shown, manifest=shown.manifest.model_copy(update={"baseline": row.name}))
+            baselines = {section.baseline for section in compare(chosen).sections if section.task in found}
+            assert baselines <= set(row.runs)
 
     def test_what_the_table_calls_a_model_wins_over_a_name_that_several_share(self, trio, compared):
         """Guards the student, called albert-tiny alone, against its own quantized form."""

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -10,7 +11,7 @@ from pyarrow import parquet
 
 from compress.errors import CompressError
 from compress.reporting import check_report, check_reports, render_again, write_report
-from compress.runs import find_runs
+from compress.runs import find_runs, read_run
 
 
 def snapshot(directory):
@@ -182,6 +183,26 @@ def test_an_index_links_what_else_is_to_be_read(written, tmp_path):
     assert check_reports(reports) == ["README.md does not follow from the reports"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.json", "{"),
+        ("report.json", "{}"),
+        ("distill-*/run.json", "{}"),
+        ("distill-*/history.jsonl", "?\n"),
+        ("distill-*/evaluations/e0000000.json", "[]"),
+        ("distill-*/evaluations/e0000000.parquet", ""),
+    ],
+)
+def test_a_report_s_data_that_cannot_be_read_are_to_be_restored(report_dir, name, content):
+    """Guards the advice to delete a directory and to run the command again, which is for runs."""
+    forge(report_dir, name, lambda file: file.write_text(content))
+    for attempt in (check_report, render_again):
+        with pytest.raises(CompressError, match=name.rpartition("/")[2]) as error:
+            attempt(report_dir)
+        assert error.value.fix == "Restore it (git checkout), or make the report again from its runs."
+
+
 def rewrite_answers(change):
     """Change an evaluation's table of predictions, a dictionary of columns."""
 
@@ -226,6 +247,11 @@ def test_a_score_that_its_predictions_do_not_give_is_found(report_dir, field):
     assert not any("recorded as" in problem for problem in check_report(report_dir))
     forge(report_dir, "distill-*/evaluations/e0000000.json", raise_score)
     (problem,) = (problem for problem in check_report(report_dir) if "recorded as" in problem)
+    before = snapshot(report_dir)
+    with pytest.raises(CompressError) as error:  # nor is a page made of it
+        render_again(report_dir)
+    assert problem in error.value.problem
+    assert snapshot(report_dir) == before
     assert "its predictions give 0.825000 (0.7" in problem
     assert "0.990000" in problem.partition("its predictions")[0]
 
@@ -262,8 +288,6 @@ def test_a_failing_render_leaves_the_old_report_whole(written, report_dir, monke
 
 
 def test_a_failing_swap_leaves_the_old_report_whole(written, report_dir, monkeypatch):
-    from pathlib import Path
-
     before, rename = snapshot(report_dir), Path.rename
 
     def fail_on_staged(self, target):
@@ -292,6 +316,32 @@ def test_a_directory_that_is_no_report_is_left_alone(trio, tmp_path, strange):
     with pytest.raises(CompressError, match="holds what is no report"):
         write_report(trio.runs, target, command="c")
     assert [path.name for path in target.iterdir()] == [strange]
+
+
+def test_a_report_inside_another_one_is_refused(written, report_dir):
+    """Guards the outer report, which then holds what is no part of it."""
+    for inner in (report_dir / "data" / "new", report_dir / "new", report_dir / "data"):
+        with pytest.raises(CompressError, match="lies inside the report") as error:
+            write_report(written.trio.runs, inner, command="c")
+        assert str(report_dir.parent / inner.name) in error.value.fix
+    assert check_report(report_dir) == []
+
+
+def test_a_report_inside_the_runs_store_is_refused(trio, tmp_path, monkeypatch):
+    """Guards runs that are reports' or others' data; who works in a store still has a place for a report."""
+    before = snapshot(trio.store.root)
+    for inner in ("page", "sample/page", f"{trio.student.run.id}/page"):
+        with pytest.raises(CompressError, match="where the runs are"):
+            write_report(trio.runs, trio.store.root / inner, command="c")
+    copied = shutil.copytree(trio.student.path, tmp_path / "copied")
+    with pytest.raises(CompressError, match="where the runs are"):
+        write_report([read_run(copied)], copied / "page", command="c")
+    assert snapshot(trio.store.root) == before
+    monkeypatch.chdir(trio.store.root)
+    with pytest.raises(CompressError, match="sample/page lies inside sample, where the runs are"):
+        write_report(trio.runs, Path("sample/page"), command="c")
+    write_report(trio.runs, Path("page"), command="c")
+    assert check_report(Path("page")) == []
 
 
 def test_an_empty_directory_is_taken(trio, tmp_path):
