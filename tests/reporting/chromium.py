@@ -8,9 +8,47 @@ import shutil
 import socket
 import subprocess
 import time
+import zlib
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 30.0
+
+
+def read_pdf(content):
+    """The text of each page, without white space; of Chromium's own files alone, as it writes one glyph after the other."""
+    found = re.finditer(rb"(?ms)^(\d+) 0 obj\n(.*?)\nendobj", content)
+    objects = {int(each[1]): each[2] for each in found}
+    pages = [each for each in objects.values() if re.match(rb"<</Type /Page\b", each)]
+    return [_read_page(page, objects) for page in pages]
+
+
+def _read_page(page, objects):
+    fonts = {
+        name: _read_font(objects[int(place)], objects) for name, place in re.findall(rb"/(F\d+) (\d+)", page)
+    }
+    drawn = _read_stream(objects, re.search(rb"/Contents (\d+)", page))
+    text, font = "", {}
+    for name, glyphs in re.findall(rb"/(F\d+) \S+ Tf|<([0-9A-F]+)> Tj", drawn):
+        font = fonts[name] if name else font
+        text += "".join(font.get(glyphs[at : at + 4], "") for at in range(0, len(glyphs), 4))
+    return "".join(text.split())
+
+
+def _read_font(font, objects):
+    """The text of each glyph (PDF 1.7, 9.10.3)."""
+    found = {}
+    table = _read_stream(objects, re.search(rb"/ToUnicode (\d+)", font))
+    mapped = table.partition(b"endcodespacerange")[2]
+    for first, last, text in re.findall(rb"(?m)^<(\w+)> (?:<(\w+)> )?<(\w+)>$", mapped):
+        start = int(first, 16)
+        for glyph in range(start, int(last or first, 16) + 1):
+            code = int(text, 16) + glyph - start
+            found[b"%04X" % glyph] = code.to_bytes(len(text) // 2).decode("utf-16-be")
+    return found
+
+
+def _read_stream(objects, place):
+    return zlib.decompress(objects[int(place[1])].partition(b"stream\n")[2])
 
 
 class Browser:
@@ -77,6 +115,10 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"])
         return result["result"].get("value")
+
+    def print(self):
+        """The text of each page on paper, without white space."""
+        return read_pdf(base64.b64decode(self.call("Page.printToPDF")["data"]))
 
     def press(self, key, code):
         """A key, pressed and released, as from the keyboard."""

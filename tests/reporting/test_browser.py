@@ -19,9 +19,12 @@ pytestmark = pytest.mark.skipif(
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u2066</style></title>"
 TABLE = "document.querySelector('table.wide')"
 ORDER = f"Array.from({TABLE}.tBodies[0].rows, row => row.cells[0].querySelector('bdi').textContent)"
+REPORTS = Path(__file__).parents[2] / "reports"
 SORTS = f"Array.from({TABLE}.tHead.rows[0].cells, head => head.getAttribute('aria-sort'))"
 
 
+MOST_PAGES = 40
+"""On paper, of the committed page with the most tasks: 30 with the fonts of one machine, others set wider."""
 PAPER = 717
 """CSS pixels: 210 mm, less 0.4 inches on either side."""
 
@@ -123,12 +126,37 @@ def test_a_system_s_preference_for_dark_is_followed_and_paper_stays_white(browse
 
 def test_every_committed_page_fits_on_paper(browser):
     """Guards numbers that a printer would cut off: nothing is wider than A4 between Chromium's margins."""
-    pages = sorted((Path(__file__).parents[2] / "reports").glob("*/index.html"))
+    pages = sorted(REPORTS.glob("*/index.html"))
     with emulated(browser, "print", "light"):
         for path in pages:
             browser.open(path, width=PAPER)
             assert browser.run("document.documentElement.scrollWidth") <= PAPER, path.parent.name
     assert len(pages) > 5
+
+
+def test_a_committed_page_on_paper_begins_with_its_answer_and_is_short(browser):
+    """Guards a first sheet that is blank but for the title, and a hundred sheets that nobody asked for."""
+    for name in ("distillation", "glue-minilm"):
+        browser.open(REPORTS / name / "index.html")
+        sentence = browser.run(
+            "document.querySelector('section[aria-labelledby=overview] .sentence').textContent"
+        )
+        pages = browser.print()
+        assert "".join(sentence.split()) in pages[0]
+        assert len(pages) <= MOST_PAGES
+        assert "Notonpaper:whatwasdone" in "".join(pages)
+        assert "Whatwasdone" not in "".join(pages)
+
+
+def test_a_table_over_two_sheets_has_its_header_on_both(browser, written):
+    """Guards columns of numbers without names: a header with a button in it is left out where it is repeated."""
+    browser.open(written.path / "index.html")
+    browser.run(
+        f"{TABLE}.tBodies[0].append(...Array.from({{length: 40}}, () => {TABLE}.tBodies[0].rows[1].cloneNode(true)))"
+    )
+    with_table = [page for page in browser.print() if page.count("5.00×smaller") > 1]
+    assert len(with_table) > 1
+    assert all("AccuracySharekept" in page for page in with_table)
 
 
 def test_nothing_is_fetched_and_the_console_is_silent(browser, written):
@@ -190,7 +218,7 @@ def test_only_what_scrolls_is_a_stop_of_the_keyboard(browser, written):
 
 def test_the_overview_of_glue_fits_a_laptop(browser):
     """Guards columns that a reader has to find: the committed page's widest table is all in sight at 1280 pixels."""
-    browser.open(Path(__file__).parents[2] / "reports" / "glue-minilm" / "index.html", width=1280)
+    browser.open(REPORTS / "glue-minilm" / "index.html", width=1280)
     region = "document.querySelector('section[aria-labelledby=overview] .scroll')"
     seen, whole = browser.run(f"[{region}.clientWidth, {region}.scrollWidth]")
     assert whole <= seen
