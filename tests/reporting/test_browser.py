@@ -21,10 +21,12 @@ TABLE = "document.querySelector('table.wide')"
 ORDER = f"Array.from({TABLE}.tBodies[0].rows, row => row.cells[0].querySelector('bdi').textContent)"
 REPORTS = Path(__file__).parents[2] / "reports"
 SORTS = f"Array.from({TABLE}.tHead.rows[0].cells, head => head.getAttribute('aria-sort'))"
+SCORE, SIZE, PARAMETERS = 1, 3, 5
+"""Places of columns."""
 
 
 MOST_PAGES = 40
-"""On paper, of the committed page with the most tasks: 30 with the fonts of one machine, others set wider."""
+"""On paper, of the committed page with the most tasks: 31 with the fonts of one machine, others set wider."""
 PAPER = 717
 """CSS pixels: 210 mm, less 0.4 inches on either side."""
 
@@ -73,12 +75,12 @@ def test_the_table_sorts_both_ways_and_keeps_what_is_missing_last(browser, writt
     before = browser.run(ORDER)
     click(browser, "Size")
     assert browser.run(ORDER) == before[::-1]
-    assert browser.run(SORTS)[:2] == [None, "ascending"]
+    assert browser.run(SORTS) == [*[None] * SIZE, "ascending", None, None]
     click(browser, "Size")
     assert browser.run(ORDER) == before
     click(browser, "Accuracy")
-    assert browser.run(SORTS) == [None, None, None, None, "descending", None]
-    browser.run(f"{TABLE}.tBodies[0].rows[0].cells[1].removeAttribute('data-sort')")
+    assert browser.run(SORTS) == [*[None] * SCORE, "descending", *[None] * 4]
+    browser.run(f"{TABLE}.tBodies[0].rows[0].cells[{SIZE}].removeAttribute('data-sort')")
     for _ in range(2):
         click(browser, "Size")
         assert browser.run(ORDER)[-1] == before[0]
@@ -87,10 +89,10 @@ def test_the_table_sorts_both_ways_and_keeps_what_is_missing_last(browser, writt
 def test_the_table_sorts_by_keyboard_and_equal_rows_keep_their_order(browser, written):
     browser.open(written.path / "index.html")
     before = browser.run(ORDER)
-    browser.run(f"{TABLE}.tHead.rows[0].cells[2].querySelector('button').focus()")
+    browser.run(f"{TABLE}.tHead.rows[0].cells[{PARAMETERS}].querySelector('button').focus()")
     browser.press("Enter", 13)
     assert browser.run(ORDER) == [*before[1:], before[0]]  # the two of 4.5 M in their order
-    assert browser.run(SORTS)[2] == "ascending"
+    assert browser.run(SORTS)[PARAMETERS] == "ascending"
 
 
 def test_the_theme_goes_round_and_is_remembered(browser, written):
@@ -195,6 +197,18 @@ def test_the_page_never_scrolls_sideways(browser, written, hostile, width):
         browser.open(path, width=width)
         wide = "Array.from(document.querySelectorAll('body *')).filter(e => !e.closest('.scroll, pre') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
         assert browser.run("document.documentElement.scrollWidth") <= width, (path, browser.run(wide))
+
+
+def test_a_phone_shows_score_and_share_beside_each_model(browser, written):
+    """Guards a table of which a phone shows names alone: what a score is of must not be scrolled for."""
+    browser.open(written.path / "index.html", width=390)
+    titles = browser.run(f"Array.from({TABLE}.tHead.rows[0].cells, head => head.textContent)")
+    assert titles[:3] == ["Model", "Accuracy", "Share kept"]
+    ends = browser.run(
+        f"[{TABLE}.tHead.rows[0].cells[2], {TABLE}.parentElement].map(each => each.getBoundingClientRect().right)"
+    )
+    assert ends[0] <= ends[1]
+    assert browser.run(f"{TABLE}.querySelector('tbody th > span').offsetHeight") == 0
 
 
 REGIONS = "Array.from(document.querySelectorAll('.scroll, pre'))"
