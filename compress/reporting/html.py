@@ -26,7 +26,7 @@ from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
-from compress.reporting.plots import plot_bytes, plot_latency, plot_means
+from compress.reporting.plots import list_numbers, plot_bytes, plot_latency, plot_means
 from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
 from compress.runs import PARTS
 
@@ -100,6 +100,7 @@ def _filters() -> Mapping[str, Any]:
         "task_name": wording.name_task,
         "points": wording.format_points,
         "constant": wording.say_constant,
+        "numbers": list_numbers,
     }
 
 

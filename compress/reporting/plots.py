@@ -21,7 +21,14 @@ from compress.reporting.marks import (
     Shape,
     place_labels,
 )
-from compress.reporting.points import Point, choose_shape, drop_shared_name, list_points
+from compress.reporting.points import (
+    Point,
+    choose_shape,
+    drop_shared_name,
+    list_front,
+    list_points,
+    number_points,
+)
 from compress.reporting.schema import Interval, Report, Section
 from compress.reporting.wording import format_bytes, format_significant
 
@@ -67,7 +74,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Plot:
-    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels."""
+    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels.
+
+    `numbers` are what stands at a mark instead of a name, and the name.
+    """
 
     x_title: str
     y_title: str
@@ -80,31 +90,30 @@ class Plot:
     height: int
     name: str
     description: str
+    numbers: tuple[tuple[int, str], ...] = ()
     shared: str = ""
 
 
 def plot_bytes(section: Section) -> Plot | None:
     """Score against bytes on disk; None with fewer than two comparable runs."""
-    points = list_points(section, _size)
+    points, _ = _list_charts(section)
     return _plot(points, "Bytes on disk (log)", section.metric, section, _write_size)
 
 
 def plot_latency(section: Section) -> Plot | None:
     """Score against latency in the comparison's sessions; None with fewer than two runs that have both."""
-    column = section.timing
+    _, points = _list_charts(section)
+    return _plot(points, "Milliseconds a batch (log)", section.metric, section, _write_milliseconds)
+
+
+def _list_charts(section: Section) -> list[list[Point]]:
+    """The points of both charts of a section, a model with the same number on both."""
 
     def measure(one: Candidate) -> Interval | None:
-        timing = one.find_timing(column)
+        timing = one.find_timing(section.timing)
         return timing.milliseconds if timing else None
 
-    points = list_points(section, measure)
-    return _plot(
-        points,
-        "Milliseconds a batch (log)",
-        section.metric,
-        section,
-        lambda value: format_significant(value, 2),
-    )
+    return number_points([list_points(section, _size), list_points(section, measure)])
 
 
 def plot_means(report: Report) -> Plot | None:
@@ -117,12 +126,20 @@ def plot_means(report: Report) -> Plot | None:
         here = [each for each in first.rows if each.run.id in row.runs]
         if row.mean and row.bytes and here:
             shape = choose_shape(here[0], row.baseline)
-            points.append(Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs))
+            chosen = row.name == report.overview.chosen
+            points.append(
+                Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs, chosen=chosen)
+            )
+    (points,) = number_points([points])
     return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
 
 
 def _write_size(value: float) -> str:
     return format_bytes(value, 2)
+
+
+def _write_milliseconds(value: float) -> str:
+    return format_significant(value, 2)
 
 
 def _size(one: Candidate) -> Interval | None:
@@ -160,20 +177,29 @@ def draw(
     front = _list_corners(points, x_axis, y_axis)
     marks = [_mark(point, x_axis, y_axis) for point in points]
     legend, height = _place_legend(tuple(dict.fromkeys(point.shape for point in points)))
-    named = "; ".join(f"{point.label}: {write(point.x)}, {point.y.value:.3f}" for point in points)
+    named = "; ".join(
+        f"{'' if point.number is None else f'{point.number} '}{point.label}: {write(point.x)}, {point.y.value:.3f}"
+        for point in points
+    )
     return Plot(
         x_title=x_title,
         y_title=metric.replace("_", " "),
         x_ticks=tuple(Tick(x_axis.place(value), write(value)) for value in x_axis.ticks()),
         y_ticks=tuple(Tick(y_axis.place(value), y_axis.write(value)) for value in y_axis.ticks()),
-        marks=place_labels(marks, front),
+        marks=place_labels(marks, front, [(arrow.start, arrow.end) for arrow in arrows]),
         front="M" + "L".join(f"{x} {y}" for x, y in front),
         arrows=tuple(path for path in (_draw_arrow(marks, arrow) for arrow in arrows) if path),
         legend=legend,
         height=height,
         name=f"{metric.replace('_', ' ')} against {x_title.lower()}",
         description=f"{named}.",
+        numbers=tuple(sorted((point.number, point.label) for point in points if point.number is not None)),
     )
+
+
+def list_numbers(plots: Sequence[Plot]) -> list[tuple[int, str]]:
+    """What stands at the marks of charts of the same models instead of their names, and these."""
+    return sorted({number: name for plot in reversed(plots) for number, name in plot.numbers}.items())
 
 
 def _draw_arrow(marks: Sequence[Mark], arrow: Arrow) -> ArrowPath | None:
@@ -257,7 +283,7 @@ class _LinearAxis:
 def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
     x, y = x_axis.place(point.x), y_axis.place(point.y.value)
     return Mark(
-        label=shorten_label(point.label),
+        label=shorten_label(point.label) if point.number is None else str(point.number),
         x=x,
         y=y,
         low=y_axis.place(point.y.low),
@@ -268,6 +294,9 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         leader=False,
         shape=point.shape,
         dots=tuple(y_axis.place(score) for score in point.singles),
+        numbered=point.number is not None,
+        important=point.chosen or point.baseline,
+        bold=point.chosen,
     )
 
 
@@ -287,11 +316,8 @@ def shorten_label(label: str) -> str:
 
 def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis) -> list[Corner]:
     """The corners of a staircase through the points that none beats in both: what is reachable at each x."""
-    best = -math.inf
     corners: list[Corner] = []
-    for point in sorted(points, key=lambda point: (point.x, -point.y.value)):
-        if point.y.value > best:
-            best = point.y.value
-            x, y = x_axis.place(point.x), y_axis.place(best)
-            corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    for point in list_front(points):
+        x, y = x_axis.place(point.x), y_axis.place(point.y.value)
+        corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     return [*corners, (WIDTH - RIGHT, corners[-1][1])]

@@ -1,5 +1,6 @@
 """What a chart shows of a section's models: those that differ in their seeds alone are one point."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,16 @@ from compress.reporting.schema import Interval, Row, Section
 
 Measure = Callable[[Candidate], Interval | None]
 """A model's cost, with its spread; None where it was not measured."""
+MOST_NAMED = 6
+"""Of more points than these a chart names the baseline, the headline's model and the front; the others have numbers."""
 
 
 @dataclass(frozen=True)
 class Point:
     """One model, or the mean of several that differ in their seeds; `across` is the spread of `x` where it has one.
 
-    `runs` are the ids of all that it stands for, `singles` the scores of the single seeds.
+    `runs` are the ids of all that it stands for, `singles` the scores of the single seeds. `chosen` is the headline's model.
+    `number` stands at its mark where the label would take too much room.
     """
 
     label: str
@@ -27,6 +31,8 @@ class Point:
     shape: Shape = "other"
     runs: tuple[str, ...] = ()
     singles: tuple[float, ...] = ()
+    chosen: bool = False
+    number: int | None = None
 
 
 def list_points(section: Section, measure: Measure) -> list[Point]:
@@ -38,6 +44,49 @@ def list_points(section: Section, measure: Measure) -> list[Point]:
     """
     points = (_show(section, candidate, measure) for candidate in list_candidates(section))
     return [point for point in points if point is not None]
+
+
+def list_front(points: Sequence[Point]) -> list[Point]:
+    """The points that none beats in both cost and score, the cheapest first."""
+    best = -math.inf
+    front = []
+    for point in sorted(points, key=lambda point: (point.x, -point.y.value)):
+        if point.y.value > best:
+            best = point.y.value
+            front.append(point)
+    return front
+
+
+def number_points(charts: Sequence[Sequence[Point]]) -> list[list[Point]]:
+    """The charts with numbers for the points that they do not name, from left to right; a model has the same one on all.
+
+    Args:
+        charts: Of the same models, called the same on each.
+    """
+    unnamed: dict[str, None] = {}
+    for points in charts:
+        unnamed |= dict.fromkeys(point.label for point in _list_unnamed(points))
+    numbers = {label: place for place, label in enumerate(unnamed, start=1)}
+    told = []
+    for points in charts:
+        here = {point.label for point in _list_unnamed(points)}
+        told.append(
+            [
+                replace(point, number=numbers[point.label]) if point.label in here else point
+                for point in points
+            ]
+        )
+    return told
+
+
+def _list_unnamed(points: Sequence[Point]) -> list[Point]:
+    if len(points) <= MOST_NAMED:
+        return []
+    front = list_front(points)
+    named = {point.label for point in points if point.baseline or point.chosen or point in front}
+    return sorted(
+        (point for point in points if point.label not in named), key=lambda point: (point.x, -point.y.value)
+    )
 
 
 def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
@@ -66,6 +115,7 @@ def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
         shape=choose_shape(one.rows[0], base),
         runs=one.runs,
         singles=tuple(row.primary.score.value for row in one.rows if one.group and row.primary),
+        chosen=section.headline is not None and section.headline.run in one.runs,
     )
 
 

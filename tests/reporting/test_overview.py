@@ -97,6 +97,26 @@ def test_the_means_are_drawn_against_the_largest_files(store, kit, reported):
     assert "mean score against bytes on disk (log)" in page.partition('id="task-0"')[0]
 
 
+def test_a_crowded_chart_lists_its_numbers_below(add, reported):
+    """Of the overview and of each task; where all are named there is no list."""
+    names = ("big", "b", "c", "d", "e", "f", "small")
+    runs = [
+        add(name, task, 40 + 5 * place, parameters=9 - place)
+        for task in ("sst2", "rte")
+        for place, name in enumerate(names)
+    ]
+    page = render_html(reported(*runs))
+    assert page.count('<ol class="numbers') == 3
+    plot = plot_means(reported(*runs))
+    assert [mark.label for mark in plot.marks if mark.bold] == ["b"]
+    assert plot.numbers == tuple(enumerate(("c", "d", "e", "f", "small"), start=1))
+    overview = page.partition('id="task-0"')[0].partition("<ol class=")[2]
+    for number, name in plot.numbers:
+        assert f'<li value="{number}"><bdi>{name}</bdi></li>' in overview
+    few = [run for run in runs if run.run.name != "small"]
+    assert '<ol class="numbers' not in render_html(reported(*few))
+
+
 def test_without_a_time_there_is_no_column_for_it(add, reported):
     runs = [
         add(name, task, 40, parameters=size)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,8 +12,15 @@ from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
-from compress.reporting.plots import _LinearAxis, draw, plot_bytes, plot_latency, shorten_label
-from compress.reporting.points import Point
+from compress.reporting.plots import (
+    _LinearAxis,
+    draw,
+    list_numbers,
+    plot_bytes,
+    plot_latency,
+    shorten_label,
+)
+from compress.reporting.points import Point, number_points
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
 
@@ -67,6 +75,88 @@ def test_labels_of_up_to_six_runs_do_not_overlap(drawn):
         assert mark.box.bottom <= HEIGHT - BOTTOM + 1
     assert 2 <= len(plot.x_ticks) <= 9
     assert 3 <= len(plot.y_ticks) <= 7
+
+
+CROWD = {
+    "minilm-l6": (90.9e6, 0.701, 0.020),
+    "distilled (tinybert)": (21.1e6, 0.659, 0.018),
+    "int8": (5.4e6, 0.658, 0.018),
+    "pruned (ffn 0.5) · recovered": (19.6e6, 0.652, 0.018),
+    "pruned (vocabulary 8000) · recovered": (9.6e6, 0.651, 0.019),
+    "vocabulary 8000 · trained for packed-int4": (9.6e6, 0.650, 0.019),
+    "vocabulary 8000 · packed-int4": (1.4e6, 0.648, 0.019),
+    "pruned (vocabulary 8000)": (9.6e6, 0.641, 0.019),
+    "pruned (ffn 0.5)": (19.6e6, 0.624, 0.019),
+}
+"""Bytes, score and half its interval of models that one report has on five tasks."""
+
+
+def crowd(chosen="vocabulary 8000 · packed-int4"):
+    return [
+        Point(
+            name,
+            x,
+            Interval(value=y, low=y - e, high=y + e),
+            None,
+            place == 0,
+            runs=(name,),
+            chosen=name == chosen,
+        )
+        for place, (name, (x, y, e)) in enumerate(CROWD.items())
+    ]
+
+
+def test_a_crowded_chart_names_the_baseline_the_headline_s_model_and_the_front():
+    """Guards nine labels over each other and over error bars, the headline's under another model's mark."""
+    chosen = "pruned (ffn 0.5)"  # which the front lacks
+    (points,) = number_points([crowd(chosen)])
+    plot = draw(points, "Bytes", "accuracy", str)
+    marks = {mark.label: mark for mark in plot.marks}
+    assert {label for label in marks if not label.isdigit()} == {
+        "minilm-l6",
+        "distilled (tinybert)",
+        "int8",
+        "vocabulary 8000 · packed-int4",
+        chosen,
+    }
+    assert [label for label, mark in marks.items() if mark.bold] == [chosen]
+    assert plot.numbers == (
+        (1, "pruned (vocabulary 8000) · recovered"),
+        (2, "vocabulary 8000 · trained for packed-int4"),
+        (3, "pruned (vocabulary 8000)"),
+        (4, "pruned (ffn 0.5) · recovered"),
+    )
+    for number, name in plot.numbers:
+        assert f"{number} {name}: {CROWD[name][0]}" in plot.description
+    (few,) = number_points([crowd()[:6]])
+    assert not draw(few, "Bytes", "accuracy", str).numbers
+
+
+def test_labels_of_a_crowded_chart_cover_nothing():
+    """A number stands by its mark or has a line to it, and none beside another: 1 and 1 would be 11."""
+    (points,) = number_points([crowd()])
+    plot = draw(points, "Bytes", "accuracy", str, arrows=[Arrow(0, 1, "teacher"), Arrow(1, 2, "weights")])
+    for mark in plot.marks:
+        assert all(mark.box.overlap(box) == 0 for other in plot.marks for box in _occupied(other))
+        assert mark.leader or math.dist(mark.anchor, (mark.x, mark.y)) < 32
+    boxes = [mark.box for mark in plot.marks]
+    assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
+
+
+def test_a_model_has_one_number_on_all_charts():
+    """And each chart names its own front, so that a number may be missing from one of them."""
+    slow = "pruned (vocabulary 8000)"
+    times = [replace(point, x=1.0 if point.label == slow else 1e9 / point.x) for point in crowd()]
+    sizes, speeds = number_points([crowd(), times])
+    numbers = [{point.label: point.number for point in points if point.number} for points in (sizes, speeds)]
+    assert slow in numbers[0]
+    assert slow not in numbers[1]
+    shared = numbers[0].keys() & numbers[1].keys()
+    assert len(shared) == 4
+    assert all(numbers[0][label] == numbers[1][label] for label in shared)
+    told = list_numbers([draw(points, "x", "accuracy", str) for points in (sizes, speeds)])
+    assert [number for number, _ in told] == list(range(1, len(told) + 1))
+    assert dict(told) == {number: label for each in numbers for label, number in each.items()}
 
 
 def test_a_label_s_place_is_looked_for_no_further_than_the_first_that_nothing_nearer_beats(monkeypatch):
