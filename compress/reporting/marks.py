@@ -44,13 +44,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with error bars and label, in the SVG's units; `leader` where the label stands apart.
+    """A point with error bars and label, in the SVG's units; `leader` where the label, of one line or two, stands apart.
 
     `dots` are the heights of the single seeds that it is the mean of. `numbered` where the label is a number,
     `important` where it comes before the others in the choice of a place.
     """
 
-    label: str
+    lines: tuple[str, ...]
     x: float
     y: float
     low: float
@@ -66,9 +66,14 @@ class Mark:
     bold: bool = False
 
     @property
+    def label(self) -> str:
+        """In one line."""
+        return " ".join(self.lines)
+
+    @property
     def width(self) -> float:
         """Of its label; around a number is room, for two side by side would read as one."""
-        return len(self.label) * LETTER * (BOLD if self.bold else 1) + 4 * self.numbered
+        return max(map(len, self.lines)) * LETTER * (BOLD if self.bold else 1) + 4 * self.numbered
 
     @property
     def anchor(self) -> tuple[float, float]:
@@ -124,7 +129,7 @@ def _choose_place(mark: Mark, taken: Sequence[Box], labels: Sequence[Box]) -> tu
     thirty models has a million pairs of boxes.
     """
     best, chosen = math.inf, (mark.box, 0.0)
-    for box, far in sorted(_candidates(mark, mark.width), key=lambda each: each[1]):
+    for box, far in sorted(_candidates(mark, mark.width, len(mark.lines) * LINE), key=lambda each: each[1]):
         if far / WORTH >= best:
             break
         cost = _cost(box, taken, labels) + far / WORTH
@@ -141,9 +146,9 @@ def _occupied(mark: Mark) -> tuple[Box, Box, Box]:
     )
 
 
-def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
+def _candidates(mark: Mark, width: float, height: float) -> Iterator[tuple[Box, float]]:
     """Places of a label with their distance: beside the mark, a little above or below, then anywhere."""
-    middle = mark.y - LINE / 2
+    middle = mark.y - height / 2
     right, left = mark.right - mark.x, mark.x - mark.left
     for shift in (0, -14, 14, -28, 28):
         for x, far in (
@@ -153,16 +158,16 @@ def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
             (mark.x - left - 9 - width, left + 1.0),
             (mark.x - width / 2, 2.0),
         ):
-            yield Box(x, middle + shift, x + width, middle + shift + LINE), abs(shift) * 0.7 + far
-    for y in range(0, HEIGHT - BOTTOM - LINE, 8):
+            yield Box(x, middle + shift, x + width, middle + shift + height), abs(shift) * 0.7 + far
+    for y in range(0, int(HEIGHT - BOTTOM - height), 8):
         for x in range(LEFT, max(LEFT + 1, int(WIDTH - width)), 10):
             nearest = math.hypot(max(x - mark.x, mark.x - x - width, 0), y - middle)
-            yield Box(x, y, x + width, y + LINE), 25 + nearest
+            yield Box(x, y, x + width, y + height), 25 + nearest
 
 
 def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
     inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
-    area = (box.right - box.left) * LINE
+    area = (box.right - box.left) * (box.bottom - box.top)
     # at least nothing: −1e-13 would decide between equals
     outside, unseen = max(area - inside, 0.0), max(area - box.overlap(Box(0, 0, WIDTH, HEIGHT)), 0.0)
     return 4 * outside + 99 * unseen + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))

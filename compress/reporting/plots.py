@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.candidates import Candidate
+from compress.reporting.lineage import shorten_run
 from compress.reporting.marks import (
     BOTTOM,
     HEIGHT,
@@ -28,6 +29,7 @@ from compress.reporting.points import (
     list_front,
     list_points,
     number_points,
+    shorten_names,
 )
 from compress.reporting.schema import Interval, Report, Section
 from compress.reporting.wording import format_bytes, format_significant
@@ -126,11 +128,9 @@ def plot_means(report: Report) -> Plot | None:
         here = [each for each in first.rows if each.run.id in row.runs]
         if row.mean and row.bytes and here:
             shape = choose_shape(here[0], row.baseline)
-            chosen = row.name == report.overview.chosen
-            points.append(
-                Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs, chosen=chosen)
-            )
-    (points,) = number_points([points])
+            told = {"chosen": row.name == report.overview.chosen, "last": shorten_run(here[0].run)}
+            points.append(Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs, **told))
+    (points,) = number_points([shorten_names(points)])
     return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
 
 
@@ -283,7 +283,7 @@ class _LinearAxis:
 def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
     x, y = x_axis.place(point.x), y_axis.place(point.y.value)
     return Mark(
-        label=shorten_label(point.label) if point.number is None else str(point.number),
+        lines=wrap_label(point.label) if point.number is None else (str(point.number),),
         x=x,
         y=y,
         low=y_axis.place(point.y.low),
@@ -298,6 +298,18 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         important=point.chosen or point.baseline,
         bold=point.chosen,
     )
+
+
+def wrap_label(label: str) -> tuple[str, ...]:
+    """A label in one line, or in two where it is too long for one; cut only where these are too short, too."""
+    if len(label) <= LONGEST_LABEL:
+        return (label,)
+    words = label.split(" ")
+    cuts = [(" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words))]
+    best = min(cuts, key=lambda cut: max(map(len, cut)), default=(label,))
+    if max(map(len, best)) <= LONGEST_LABEL:
+        return best
+    return (shorten_label(label),)
 
 
 def shorten_label(label: str) -> str:

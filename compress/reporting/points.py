@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
 from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.lineage import shorten_run
 from compress.reporting.marks import Shape
 from compress.reporting.schema import Interval, Row, Section
 
@@ -20,7 +21,7 @@ class Point:
     """One model, or the mean of several that differ in their seeds; `across` is the spread of `x` where it has one.
 
     `runs` are the ids of all that it stands for, `singles` the scores of the single seeds. `chosen` is the headline's model.
-    `number` stands at its mark where the label would take too much room.
+    `number` stands at its mark where the label would take too much room. `last` is what was done to it last, in a word.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Point:
     singles: tuple[float, ...] = ()
     chosen: bool = False
     number: int | None = None
+    last: str = ""
 
 
 def list_points(section: Section, measure: Measure) -> list[Point]:
@@ -90,15 +92,35 @@ def _list_unnamed(points: Sequence[Point]) -> list[Point]:
 
 
 def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:
-    """The points with their labels cut by the name that all but the baseline begin with, and that name or nothing."""
-    heads = {point.label.partition(" · ")[::2] for point in points if not point.baseline}
-    names = {name for name, _ in heads}
-    if len(names) != 1 or len(heads) < 2 or not all(rest for _, rest in heads):
+    """The points with their labels cut by the name that all but the baseline begin with, and that name or nothing.
+
+    One that is called by the name alone is called by what was done to it last.
+    """
+    names = {point.label.partition(" · ")[0] for point in points if not point.baseline}
+    rests = [point.label.partition(" · ")[2] or point.last for point in points if not point.baseline]
+    if len(names) != 1 or len(rests) < 2 or len(set(rests)) < len(rests) or not all(rests):
         return list(points), ""
-    cut = [
-        point if point.baseline else replace(point, label=point.label.partition(" · ")[2]) for point in points
+    told = iter(rests)
+    return [point if point.baseline else replace(point, label=next(told)) for point in points], names.pop()
+
+
+def shorten_names(points: Sequence[Point]) -> list[Point]:
+    """The points with a label of name and last stage in place of a longer one that says no more, where no other has it.
+
+    How a pupil was taught is told at length: distilled (tinybert) from minilm-l6. What has a longer history keeps it.
+    """
+    labels = [point.label for point in points]
+    briefs = [f"{point.label.partition(' · ')[0]} · {point.last}" for point in points]
+    return [
+        replace(point, label=brief)
+        if point.last
+        and point.label.count(" · ") == 1
+        and len(brief) < len(point.label)
+        and briefs.count(brief) == 1
+        and brief not in labels
+        else point
+        for point, brief in zip(points, briefs, strict=True)
     ]
-    return cut, names.pop()
 
 
 def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
@@ -116,6 +138,7 @@ def _show(section: Section, one: Candidate, measure: Measure) -> Point | None:
         runs=one.runs,
         singles=tuple(row.primary.score.value for row in one.rows if one.group and row.primary),
         chosen=section.headline is not None and section.headline.run in one.runs,
+        last=shorten_run(one.rows[0].run),
     )
 
 

@@ -19,8 +19,9 @@ from compress.reporting.plots import (
     plot_bytes,
     plot_latency,
     shorten_label,
+    wrap_label,
 )
-from compress.reporting.points import Point, number_points
+from compress.reporting.points import Point, drop_shared_name, number_points, shorten_names
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
 
@@ -29,7 +30,7 @@ def test_places_follow_the_numbers(written):
     (section,) = written.report.sections
     for plot, xs in ((plot_bytes(section), (90e6, 18e6, 5e6)), (plot_latency(section), (12.24, 4.08, 1.53))):
         marks = {mark.label: mark for mark in plot.marks}
-        teacher, student, int8 = (marks[row.short] for row in section.rows)
+        teacher, student, int8 = (marks[label] for label in ("minilm-l6", "logits", "int8"))
         assert [mark.shape for mark in (teacher, student, int8)] == ["baseline", "distilled", "quantized"]
         whole, part = math.log(xs[0] / xs[2]), math.log(xs[1] / xs[2])
         assert (student.x - int8.x) / (teacher.x - int8.x) == pytest.approx(part / whole, abs=0.01)
@@ -257,7 +258,7 @@ def test_arrows_follow_the_lineage(written):
     plot = plot_bytes(written.report.sections[0])
     marks = {mark.label: mark for mark in plot.marks}
     assert len(marks) == 3
-    teacher, student, int8 = (marks[row.short] for row in written.report.sections[0].rows)
+    teacher, student, int8 = (marks[label] for label in ("minilm-l6", "logits", "int8"))
     arrows = {arrow.kind: arrow for arrow in plot.arrows}
     assert len(plot.arrows) == len(arrows) == 2
     for kind, source, made in (("teacher", teacher, student), ("weights", student, int8)):
@@ -302,7 +303,7 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
     plot = plot_bytes(report.sections[0])
     (mark,) = [mark for mark in plot.marks if mark.dots]
     assert len(plot.marks) == 3
-    assert mark.label == "albert-tiny"
+    assert mark.label == "logits"
     assert mark.y == pytest.approx(sum(mark.dots) / 2, abs=0.2)
 
 
@@ -319,6 +320,64 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
 def test_labels_are_cut_between_words(label, shown):
     """Guards half a word, such as "…om minilm-l6", which is none."""
     assert shorten_label(label) == shown
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("vocabulary 8000 · packed-int4", ("vocabulary 8000 · packed-int4",)),
+        ("vocabulary 8000 · trained for packed-int4", ("vocabulary 8000 ·", "trained for packed-int4")),
+        ("a" * 40, ("a" * 23 + "…" + "a" * 12,)),
+        ("word " * 20 + "end", ("word … word word word word word end",)),
+    ],
+)
+def test_a_long_label_has_two_lines_before_it_is_cut(label, lines):
+    assert wrap_label(label) == lines
+
+
+def test_a_label_of_two_lines_has_room_for_both():
+    (points,) = number_points([crowd("vocabulary 8000 · trained for packed-int4")])
+    plot = draw(points, "Bytes", "accuracy", str)
+    (mark,) = [mark for mark in plot.marks if mark.bold]
+    assert len(mark.lines) == 2
+    assert mark.box.bottom - mark.box.top == 2 * places.LINE
+    assert mark.box.right - mark.box.left < 28 * places.LETTER
+    assert all(mark.box.overlap(box) == 0 for other in plot.marks for box in _occupied(other))
+
+
+def told(label, last="", *, baseline=False):
+    return Point(label, 1.0, Interval(value=0.5, low=0.4, high=0.6), None, baseline, last=last)
+
+
+@pytest.mark.parametrize(
+    ("given", "last", "shown", "shared"),
+    [
+        (("tiny", "tiny · int8"), "tinybert", ("tinybert", "int8"), "tiny"),
+        (("tiny · a", "tiny · int8"), "", ("a", "int8"), "tiny"),
+        (("tiny", "nano · int8"), "tinybert", ("tiny", "nano · int8"), ""),
+        (("tiny", "tiny · tinybert"), "tinybert", ("tiny", "tiny · tinybert"), ""),
+        (("tiny",), "tinybert", ("tiny",), ""),
+    ],
+)
+def test_the_name_that_all_share_is_cut_of_the_bare_one_s_too(given, last, shown, shared):
+    """Guards "albert-tiny · … 8000 · packed-int4" beside a model that is called albert-tiny alone."""
+    base = told("big", "fine-tuned", baseline=True)
+    cut, name = drop_shared_name([base, *(told(label, last) for label in given)])
+    assert ([point.label for point in cut], name) == (["big", *shown], shared)
+
+
+def test_how_a_pupil_was_taught_is_a_word_in_a_chart():
+    """Guards "albert-tiny · … from minilm-l6", which names no method."""
+    long = "tiny · distilled (tinybert, a copy of each text) from big"
+    points = [
+        told("big", "fine-tuned"),
+        told(long, "tinybert"),
+        told("tiny · pruned (a) · recovered", "recovered"),
+    ]
+    shown = ["big", "tiny · tinybert", "tiny · pruned (a) · recovered"]
+    assert [point.label for point in shorten_names(points)] == shown
+    twice = [*points, told("tiny · distilled (tinybert, 5 copies of each text) from big", "tinybert")]
+    assert shorten_names(twice)[1].label == long
 
 
 def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart():
