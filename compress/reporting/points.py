@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
 from compress.reporting.candidates import Candidate, list_candidates
@@ -13,7 +14,7 @@ from compress.reporting.schema import Interval, Row, Section
 Measure = Callable[[Candidate], Interval | None]
 """A model's cost, with its spread; None where it was not measured."""
 MOST_NAMED = 6
-"""Of more points than these a chart names the baseline, the headline's model and the front; the others have numbers."""
+"""Of more models than these a chart names the baseline, the headline's model and the front; the others have numbers."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +66,21 @@ def number_points(charts: Sequence[Sequence[Point]]) -> list[list[Point]]:
     Args:
         charts: Of the same models, called the same on each.
     """
-    unnamed: dict[str, None] = {}
-    for points in charts:
-        unnamed |= dict.fromkeys(point.label for point in _list_unnamed(points))
-    numbers = {label: place for place, label in enumerate(unnamed, start=1)}
-    told = []
-    for points in charts:
-        here = {point.label for point in _list_unnamed(points)}
-        told.append(
-            [
-                replace(point, number=numbers[point.label]) if point.label in here else point
-                for point in points
-            ]
-        )
-    return told
+    if max(map(len, charts)) <= MOST_NAMED:
+        return [list(points) for points in charts]
+    unnamed = [{point.label: None for point in _list_unnamed(points)} for points in charts]
+    numbers = {label: place for place, label in enumerate(dict.fromkeys(chain(*unnamed)), start=1)}
+    return [
+        [replace(point, number=numbers[point.label]) if point.label in here else point for point in points]
+        for points, here in zip(charts, unnamed, strict=True)
+    ]
 
 
 def _list_unnamed(points: Sequence[Point]) -> list[Point]:
-    if len(points) <= MOST_NAMED:
-        return []
     front = list_front(points)
     named = {point.label for point in points if point.baseline or point.chosen or point in front}
-    return sorted(
-        (point for point in points if point.label not in named), key=lambda point: (point.x, -point.y.value)
-    )
+    unnamed = (point for point in points if point.label not in named)
+    return sorted(unnamed, key=lambda point: (point.x, -point.y.value))
 
 
 def drop_shared_name(points: Sequence[Point]) -> tuple[list[Point], str]:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from compress.reporting import marks as places
 from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
+from compress.reporting.axes import LinearAxis
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
 from compress.reporting.plots import (
-    _LinearAxis,
     draw,
     list_numbers,
     plot_bytes,
@@ -395,6 +395,6 @@ def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart(
 )
 def test_what_stands_at_a_line_is_where_it_is(low, high, step):
     """Guards 0.897, 0.902, 0.907 at lines every 0.0025."""
-    axis = _LinearAxis(low, high)
+    axis = LinearAxis(low, high)
     assert axis.step == pytest.approx(step)
     assert [float(axis.write(value)) for value in axis.ticks()] == pytest.approx(axis.ticks(), rel=1e-12)
