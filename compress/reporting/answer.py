@@ -53,7 +53,8 @@ def add_answer(overview: Overview, sections: Sequence[Section], known: Known) ->
         ("Caveats", _say_caveats(row, sections)),
     )
     sentence = _word_sentence(row, baseline, share, overview)
-    return overview.model_copy(update={"sentence": sentence, "reason": reason, "certainty": certainty})
+    told = {"sentence": sentence, "chosen": row.name, "reason": reason, "certainty": certainty}
+    return overview.model_copy(update=told)
 
 
 def _word_sentence(row: OverviewRow, baseline: OverviewRow, share: Interval, overview: Overview) -> str:

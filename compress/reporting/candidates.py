@@ -9,6 +9,8 @@ from compress.reporting.lineage import name_group
 from compress.reporting.schema import (
     Fidelity,
     Interval,
+    Overview,
+    OverviewRow,
     Row,
     ScoreResult,
     Section,
@@ -122,6 +124,29 @@ def find_timing(rows: Sequence[Row], column: TimingColumn | None) -> Timing | No
     """The first of a model's seeds that was measured: what takes time is no seed's; None where none was."""
     found = (column.find(row.run.id) for row in rows) if column else ()
     return next((timing for timing in found if timing), None)
+
+
+def list_timings(
+    overview: Overview, row: OverviewRow, sections: Sequence[Section]
+) -> list[tuple[TimingColumn, Timing]]:
+    """A model's timing on each of the tasks that an overview tells the speed of, of those that have one."""
+    found = []
+    for section in sections:
+        rows = [each for each in section.rows if each.run.id in row.runs]
+        rows.sort(
+            key=lambda each: each.run.id != section.baseline
+        )  # which the others' times are compared with
+        timing = find_timing(rows, section.timing) if section.task in overview.timed else None
+        if section.timing and timing:
+            found.append((section.timing, timing))
+    return found
+
+
+def join_milliseconds(timings: Sequence[Timing]) -> Interval | None:
+    """Of several tasks the geometric mean with the range over them, of one as its sessions tell it; None of none."""
+    if len(timings) == 1:
+        return timings[0].milliseconds
+    return geometric_mean_and_range([each.milliseconds.value for each in timings])
 
 
 def find_devices(

@@ -21,13 +21,14 @@ from compress.reporting.essentials import (
     list_environments,
     order_by_making,
 )
-from compress.reporting.headline import mark_caveats, say_why_not, say_why_untimed
+from compress.reporting.headline import mark_caveats
 from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
-from compress.reporting.plots import plot_bytes, plot_latency, plot_means
-from compress.reporting.schema import Ancestor, Curve, Report, Row, Section
+from compress.reporting.plots import list_numbers, plot_bytes, plot_latency, plot_mean_latency, plot_means
+from compress.reporting.schema import Ancestor, Curve, Report, Section
+from compress.reporting.tiles import list_figures, list_overview_figures
 from compress.runs import PARTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -53,7 +54,8 @@ def render_html(report: Report) -> str:
         report=report,
         script=script,
         script_hash=_hash_script(script),
-        means=plot_means(report),
+        means=[plot for plot in (plot_means(report), plot_mean_latency(report)) if plot],
+        figures=list_overview_figures(report),
         sections=_list_views(report),
         environments=list_environments(report),
         commands=list_commands(report),
@@ -100,6 +102,7 @@ def _filters() -> Mapping[str, Any]:
         "task_name": wording.name_task,
         "points": wording.format_points,
         "constant": wording.say_constant,
+        "numbers": list_numbers,
     }
 
 
@@ -129,7 +132,7 @@ def _view(section: Section, index: int, told: Mapping[str, str]) -> dict[str, An
         "candidates": candidates,
         "baseline": baseline,
         "stood_in_for": section.find(section.baseline),
-        "figures": _list_figures(section, candidates, baseline),
+        "figures": list_figures(section, candidates, baseline),
         "plots": [plot for plot in (plot_bytes(section), plot_latency(section)) if plot],
         "caveats": mark_caveats(section),
         "engines": wording.describe_engines(list_engines(section)) if section.timing else None,
@@ -202,50 +205,3 @@ def _view_ancestors(section: Section, made: Sequence[Ancestor]) -> tuple[Any, ..
         list_descendants(section, runs),
         [plot_curves(curves, name=wording.name_quantity(name)) for name, curves in quantities.items()],
     )
-
-
-def _list_figures(
-    section: Section, candidates: Sequence[Candidate], baseline: Candidate
-) -> list[dict[str, str]]:
-    """The headline's three numbers, each with what it is and the two values behind it."""
-    if section.headline is None:
-        return []
-    one = next(each for each in candidates if section.headline.run in each.runs)
-    return [
-        _size_figure(one.heaviest, baseline),
-        _speed_figure(section, one, baseline),
-        _score_figure(section, one, baseline),
-    ]
-
-
-def _size_figure(row: Row, baseline: Candidate) -> dict[str, str]:
-    text = f"{wording.format_bytes(baseline.heaviest.bytes)} → {wording.format_bytes(row.bytes)}"
-    return _figure(wording.format_change(row.smaller, "smaller", "larger"), text)
-
-
-def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
-    column = section.timing
-    own = one.find_timing(column)
-    other = baseline.find_timing(column)
-    if column is None or own is None or other is None or own.speedup is None:
-        return _figure("– speed not compared", say_why_untimed(section, one))
-    before, after = (wording.format_significant(timing.milliseconds.value) for timing in (other, own))
-    engine, another = (wording.name_engine(timing.engine) for timing in (own, other))
-    text = f"{before} ms{'' if engine == another else f' in {another}'} → {after} ms in {engine}"
-    text += f", {wording.format_condition(column.condition)}"
-    return _figure(wording.format_change(own.speedup.value, "faster", "slower"), text)
-
-
-def _score_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
-    metric, kept = section.metric.replace("_", " "), one.retention
-    if one.score is None or baseline.score is None or kept is None:
-        return _figure(f"– {metric} not compared", say_why_not(section, one))
-    scores = [wording.format_score(each.score.value) for each in (baseline, one) if each.score]
-    return _figure(f"{wording.format_share(kept.value)} kept", f"{metric} {scores[0]} → {scores[1]}")
-
-
-def _figure(value: str, text: str) -> dict[str, str]:
-    number, _, words = value.partition(" % ") if " % " in value else value.partition(" ")
-    if " % " in value:
-        number = f"{number} %"
-    return {"number": number, "words": words, "text": text}

@@ -12,6 +12,14 @@ FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
 """The edges of a plot, for the template."""
 LETTER, LINE = 6.7, 15
 """Width and height of a letter of a label at 12 units; on the wide side, to keep labels apart."""
+BOLD = 1.1
+"""How much wider a bold letter is."""
+NEAR = 20
+"""A label further away has a line that leads to it."""
+WORTH = 4
+"""How much further away a label goes to cover one square unit less."""
+THIN = 4
+"""How far apart the places are that a line takes, and twice their size: little, for a label over a line can be read."""
 LONGEST_LABEL = 36
 Corner = tuple[float, float]
 Shape = Literal["baseline", "distilled", "quantized", "pruned", "labels", "other"]
@@ -36,12 +44,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with error bars and label, in the SVG's units; `leader` where the label stands apart.
+    """A point with error bars and label, in the SVG's units; `leader` where the label, of one line or two, stands apart.
 
-    `dots` are the heights of the single seeds that it is the mean of.
+    `dots` are the heights of the single seeds that it is the mean of. `numbered` where the label is a number,
+    `important` where it comes before the others in the choice of a place.
     """
 
-    label: str
+    lines: tuple[str, ...]
     x: float
     y: float
     low: float
@@ -52,6 +61,19 @@ class Mark:
     leader: bool
     shape: Shape = "other"
     dots: tuple[float, ...] = ()
+    numbered: bool = False
+    important: bool = False
+    bold: bool = False
+
+    @property
+    def label(self) -> str:
+        """In one line."""
+        return " ".join(self.lines)
+
+    @property
+    def width(self) -> float:
+        """Of its label; around a number is room, for two side by side would read as one."""
+        return max(map(len, self.lines)) * LETTER * (BOLD if self.bold else 1) + 4 * self.numbered
 
     @property
     def anchor(self) -> tuple[float, float]:
@@ -61,18 +83,43 @@ class Mark:
         return round(x, 1), round(y, 1)
 
 
-def place_labels(marks: Sequence[Mark], front: Sequence[Corner]) -> tuple[Mark, ...]:
-    """Give each mark the nearest place for its label that covers no label, mark, error bar or part of the front."""
+def place_labels(
+    marks: Sequence[Mark], front: Sequence[Corner], arrows: Sequence[tuple[int, int]] = ()
+) -> tuple[Mark, ...]:
+    """Give each mark the nearest place for its label that covers no label, mark, error bar, arrow or part of the front.
+
+    Args:
+        marks: Whose labels have no place yet.
+        front: The corners of the stairs.
+        arrows: From one mark to another, by their places.
+    """
     taken = [box for mark in marks for box in _occupied(mark)]
+    for start, end in arrows:
+        taken += _follow((marks[start].x, marks[start].y), (marks[end].x, marks[end].y))
     for (x, y), (next_x, next_y) in pairwise(front):
         taken.append(Box(min(x, next_x) - 1, min(y, next_y) - 1, max(x, next_x) + 1, max(y, next_y) + 1))
     labels: list[Box] = []
     placed = []
-    for mark in sorted(marks, key=lambda mark: (mark.y, mark.x)):
+    for mark in sorted(marks, key=_rank):
         box, far = _choose_place(mark, taken, labels)
         labels.append(box)
-        placed.append(replace(mark, box=box, leader=far > 20))
+        placed.append(replace(mark, box=box, leader=far > NEAR))
+        if placed[-1].leader:
+            taken += _follow((mark.x, mark.y), placed[-1].anchor)
     return tuple(placed)
+
+
+def _follow(start: Corner, end: Corner) -> Iterator[Box]:
+    """Small boxes along a line, which may be at any angle."""
+    steps = max(1, round(math.dist(start, end) / THIN))
+    for step in range(steps + 1):
+        x, y = (one + (other - one) * step / steps for one, other in zip(start, end, strict=True))
+        yield Box(x - THIN / 4, y - THIN / 4, x + THIN / 4, y + THIN / 4)
+
+
+def _rank(mark: Mark) -> tuple[bool, bool, float, float]:
+    """Who chooses first: of the others the numbers, which mean little apart from their marks."""
+    return not mark.important, not mark.numbered, mark.y, mark.x
 
 
 def _choose_place(mark: Mark, taken: Sequence[Box], labels: Sequence[Box]) -> tuple[Box, float]:
@@ -82,10 +129,10 @@ def _choose_place(mark: Mark, taken: Sequence[Box], labels: Sequence[Box]) -> tu
     thirty models has a million pairs of boxes.
     """
     best, chosen = math.inf, (mark.box, 0.0)
-    for box, far in sorted(_candidates(mark, len(mark.label) * LETTER), key=lambda each: each[1]):
-        if far / 10 >= best:
+    for box, far in sorted(_candidates(mark, mark.width, len(mark.lines) * LINE), key=lambda each: each[1]):
+        if far / WORTH >= best:
             break
-        cost = _cost(box, taken, labels) + far / 10
+        cost = _cost(box, taken, labels) + far / WORTH
         if cost < best:
             best, chosen = cost, (box, far)
     return chosen
@@ -99,21 +146,28 @@ def _occupied(mark: Mark) -> tuple[Box, Box, Box]:
     )
 
 
-def _candidates(mark: Mark, width: float) -> Iterator[tuple[Box, float]]:
+def _candidates(mark: Mark, width: float, height: float) -> Iterator[tuple[Box, float]]:
     """Places of a label with their distance: beside the mark, a little above or below, then anywhere."""
-    middle = mark.y - LINE / 2
+    middle = mark.y - height / 2
+    right, left = mark.right - mark.x, mark.x - mark.left
     for shift in (0, -14, 14, -28, 28):
-        for x, far in ((mark.right + 9, 0.0), (mark.left - 9 - width, 1.0), (mark.x - width / 2, 2.0)):
-            yield Box(x, middle + shift, x + width, middle + shift + LINE), abs(shift) * 0.7 + far
-    for y in range(0, HEIGHT - BOTTOM - LINE, 8):
+        for x, far in (
+            (mark.x + 9, 0.0),
+            (mark.x + right + 9, right),
+            (mark.x - 9 - width, 1.0),
+            (mark.x - left - 9 - width, left + 1.0),
+            (mark.x - width / 2, 2.0),
+        ):
+            yield Box(x, middle + shift, x + width, middle + shift + height), abs(shift) * 0.7 + far
+    for y in range(0, int(HEIGHT - BOTTOM - height), 8):
         for x in range(LEFT, max(LEFT + 1, int(WIDTH - width)), 10):
             nearest = math.hypot(max(x - mark.x, mark.x - x - width, 0), y - middle)
-            yield Box(x, y, x + width, y + LINE), 25 + nearest
+            yield Box(x, y, x + width, y + height), 25 + nearest
 
 
 def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
     inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
-    area = (box.right - box.left) * LINE
+    area = (box.right - box.left) * (box.bottom - box.top)
     # at least nothing: −1e-13 would decide between equals
     outside, unseen = max(area - inside, 0.0), max(area - box.overlap(Box(0, 0, WIDTH, HEIGHT)), 0.0)
     return 4 * outside + 99 * unseen + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from compress.reporting.arrows import Arrow, find_arrows
-from compress.reporting.candidates import Candidate
+from compress.reporting.axes import LinearAxis, LogAxis
+from compress.reporting.candidates import Candidate, join_milliseconds, list_timings
+from compress.reporting.lineage import shorten_run
 from compress.reporting.marks import (
-    BOTTOM,
     HEIGHT,
     LEFT,
     LETTER,
     LONGEST_LABEL,
     RIGHT,
-    TOP,
     WIDTH,
     Box,
     Corner,
@@ -21,9 +21,17 @@ from compress.reporting.marks import (
     Shape,
     place_labels,
 )
-from compress.reporting.points import Point, choose_shape, drop_shared_name, list_points
-from compress.reporting.schema import Interval, Report, Section
-from compress.reporting.wording import format_bytes, format_significant
+from compress.reporting.points import (
+    Point,
+    choose_shape,
+    drop_shared_name,
+    list_front,
+    list_points,
+    number_points,
+    shorten_names,
+)
+from compress.reporting.schema import Interval, Overview, Report, Section
+from compress.reporting.wording import format_bytes, format_significant, join_names, name_task
 
 LEGEND_LINE = 20
 ROOM = 9
@@ -67,7 +75,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Plot:
-    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels."""
+    """Score against a quantity of which less is better, on a logarithmic axis; `shared` is the name cut from its labels.
+
+    `numbers` are what stands at a mark instead of a name, and the name.
+    """
 
     x_title: str
     y_title: str
@@ -80,49 +91,97 @@ class Plot:
     height: int
     name: str
     description: str
+    numbers: tuple[tuple[int, str], ...] = ()
     shared: str = ""
 
 
 def plot_bytes(section: Section) -> Plot | None:
     """Score against bytes on disk; None with fewer than two comparable runs."""
-    points = list_points(section, _size)
+    points, _ = _list_charts(section)
     return _plot(points, "Bytes on disk (log)", section.metric, section, _write_size)
 
 
 def plot_latency(section: Section) -> Plot | None:
     """Score against latency in the comparison's sessions; None with fewer than two runs that have both."""
-    column = section.timing
+    _, points = _list_charts(section)
+    return _plot(points, "Milliseconds a batch (log)", section.metric, section, _write_milliseconds)
+
+
+def _list_charts(section: Section) -> list[list[Point]]:
+    """The points of both charts of a section, a model with the same number on both."""
 
     def measure(one: Candidate) -> Interval | None:
-        timing = one.find_timing(column)
+        timing = one.find_timing(section.timing)
         return timing.milliseconds if timing else None
 
-    points = list_points(section, measure)
-    return _plot(
-        points,
-        "Milliseconds a batch (log)",
-        section.metric,
-        section,
-        lambda value: format_significant(value, 2),
-    )
+    return number_points([list_points(section, _size), list_points(section, measure)])
 
 
 def plot_means(report: Report) -> Plot | None:
     """The mean over several tasks against the bytes of the largest file; None with fewer than two models on all of them."""
     if report.overview is None:
         return None
-    first = next(each for each in report.sections if each.task == report.overview.tasks[0])
+    points, _ = _list_mean_charts(report, report.overview)
+    first = _find_first(report, report.overview)
+    return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
+
+
+def plot_mean_latency(report: Report) -> Plot | None:
+    """The mean against the latency on the tasks that were timed; None where the baseline and another do not have both."""
+    overview = report.overview
+    if overview is None:
+        return None
+    _, points = _list_mean_charts(report, overview)
+    if not any(point.baseline for point in points):
+        return None
+    title = f"Milliseconds a batch, timed on {join_names([name_task(task) for task in overview.timed])} (log)"
+    return _plot(points, title, "mean score", _find_first(report, overview), _write_milliseconds)
+
+
+def _find_first(report: Report, overview: Overview) -> Section:
+    return next(each for each in report.sections if each.task == overview.tasks[0])
+
+
+def _list_mean_charts(report: Report, overview: Overview) -> list[list[Point]]:
+    """The points of both charts of an overview, a model with the same number on both."""
+    sizes = shorten_names(_list_means(_find_first(report, overview), overview))
+    speeds = []
+    for point in sizes:
+        row = next(each for each in overview.rows if each.runs == point.runs)
+        timings = [timing for _, timing in list_timings(overview, row, report.sections)]
+        cost = join_milliseconds(timings) if row.faster or row.baseline else None
+        if cost and len(timings) == len(overview.timed):
+            speeds.append(replace(point, x=cost.value, across=cost if cost.high > cost.low else None))
+    return number_points([sizes, speeds])
+
+
+def _list_means(first: Section, overview: Overview) -> list[Point]:
     points = []
-    for row in report.overview.rows:
+    for row in overview.rows:
         here = [each for each in first.rows if each.run.id in row.runs]
         if row.mean and row.bytes and here:
-            shape = choose_shape(here[0], row.baseline)
-            points.append(Point(row.name, row.bytes, row.mean, None, row.baseline, shape, row.runs))
-    return _plot(points, "Bytes on disk (log)", "mean score", first, _write_size)
+            points.append(
+                Point(
+                    label=row.name,
+                    x=row.bytes,
+                    y=row.mean,
+                    across=None,
+                    baseline=row.baseline,
+                    shape=choose_shape(here[0], row.baseline),
+                    runs=row.runs,
+                    chosen=row.name == overview.chosen,
+                    last=shorten_run(here[0].run),
+                )
+            )
+    return points
 
 
 def _write_size(value: float) -> str:
     return format_bytes(value, 2)
+
+
+def _write_milliseconds(value: float) -> str:
+    return format_significant(value, 2)
 
 
 def _size(one: Candidate) -> Interval | None:
@@ -154,26 +213,35 @@ def draw(
     lows, highs = zip(
         *((p.across.low, p.across.high) if p.across else (p.x, p.x) for p in points), strict=True
     )
-    x_axis = _LogAxis(min(lows), max(highs))
+    x_axis = LogAxis(min(lows), max(highs))
     seen = [score for point in points for score in (point.y.low, point.y.high, *point.singles)]
-    y_axis = _LinearAxis(min(seen), max(seen))
+    y_axis = LinearAxis(min(seen), max(seen))
     front = _list_corners(points, x_axis, y_axis)
     marks = [_mark(point, x_axis, y_axis) for point in points]
     legend, height = _place_legend(tuple(dict.fromkeys(point.shape for point in points)))
-    named = "; ".join(f"{point.label}: {write(point.x)}, {point.y.value:.3f}" for point in points)
+    named = "; ".join(
+        f"{'' if point.number is None else f'{point.number} '}{point.label}: {write(point.x)}, {point.y.value:.3f}"
+        for point in points
+    )
     return Plot(
         x_title=x_title,
         y_title=metric.replace("_", " "),
         x_ticks=tuple(Tick(x_axis.place(value), write(value)) for value in x_axis.ticks()),
         y_ticks=tuple(Tick(y_axis.place(value), y_axis.write(value)) for value in y_axis.ticks()),
-        marks=place_labels(marks, front),
+        marks=place_labels(marks, front, [(arrow.start, arrow.end) for arrow in arrows]),
         front="M" + "L".join(f"{x} {y}" for x, y in front),
         arrows=tuple(path for path in (_draw_arrow(marks, arrow) for arrow in arrows) if path),
         legend=legend,
         height=height,
         name=f"{metric.replace('_', ' ')} against {x_title.lower()}",
         description=f"{named}.",
+        numbers=tuple(sorted((point.number, point.label) for point in points if point.number is not None)),
     )
+
+
+def list_numbers(plots: Sequence[Plot]) -> list[tuple[int, str]]:
+    """What stands at the marks of charts of the same models instead of their names, and these."""
+    return sorted({number: name for plot in reversed(plots) for number, name in plot.numbers}.items())
 
 
 def _draw_arrow(marks: Sequence[Mark], arrow: Arrow) -> ArrowPath | None:
@@ -209,55 +277,10 @@ def _place_legend(shapes: Sequence[Shape]) -> tuple[tuple[Key, ...], int]:
     return tuple(keys), int(y) + 12
 
 
-class _LogAxis:
-    """Places positive values from left to right by their logarithm, with room at either end."""
-
-    def __init__(self, low: float, high: float) -> None:
-        margin = max(math.log10(high / low) * 0.12, 0.08)
-        self.low, self.high = math.log10(low) - margin, math.log10(high) + margin
-
-    def place(self, value: float) -> float:
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def ticks(self) -> list[float]:
-        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
-        found: list[float] = []
-        for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), [1 + step / 10 for step in range(90)]):
-            values = [digit * 10.0**power for power in powers for digit in digits]
-            found = [value for value in values if self.low <= math.log10(value) <= self.high]
-            if len(found) >= 3:
-                break
-        return found[:: max(1, len(found) // 4)]
-
-
-class _LinearAxis:
-    """Places scores from bottom to top, with room at either end."""
-
-    def __init__(self, low: float, high: float) -> None:
-        margin = max((high - low) * 0.08, 0.004)
-        self.low, self.high = low - margin, high + margin
-        power = 10.0 ** math.floor(math.log10((self.high - self.low) / 10))
-        steps = [digit * power * scale for scale in (1, 10) for digit in (1, 2, 2.5, 5)]
-        self.step = next(step for step in steps if (self.high - self.low) / step <= 6)
-
-    def place(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-    def write(self, value: float) -> str:
-        decimals = next((n for n in range(2, 9) if math.isclose(self.step, round(self.step, n))), 9)
-        return f"{value:.{decimals}f}".replace("-", "−")
-
-    def ticks(self) -> list[float]:
-        first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
-        return [index * self.step for index in range(first, last + 1)]
-
-
-def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
+def _mark(point: Point, x_axis: LogAxis, y_axis: LinearAxis) -> Mark:
     x, y = x_axis.place(point.x), y_axis.place(point.y.value)
     return Mark(
-        label=shorten_label(point.label),
+        lines=wrap_label(point.label) if point.number is None else (str(point.number),),
         x=x,
         y=y,
         low=y_axis.place(point.y.low),
@@ -268,7 +291,22 @@ def _mark(point: Point, x_axis: _LogAxis, y_axis: _LinearAxis) -> Mark:
         leader=False,
         shape=point.shape,
         dots=tuple(y_axis.place(score) for score in point.singles),
+        numbered=point.number is not None,
+        important=point.chosen or point.baseline,
+        bold=point.chosen,
     )
+
+
+def wrap_label(label: str) -> tuple[str, ...]:
+    """A label in one line, or in two where it is too long for one; cut only where these are too short, too."""
+    if len(label) <= LONGEST_LABEL:
+        return (label,)
+    words = label.split(" ")
+    cuts = [(" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words))]
+    best = min(cuts, key=lambda cut: max(map(len, cut)), default=(label,))
+    if max(map(len, best)) <= LONGEST_LABEL:
+        return best
+    return (shorten_label(label),)
 
 
 def shorten_label(label: str) -> str:
@@ -285,13 +323,10 @@ def shorten_label(label: str) -> str:
     return max(fitting, key=len, default=f"{label[: LONGEST_LABEL - 13]}…{label[-12:]}")
 
 
-def _list_corners(points: Sequence[Point], x_axis: _LogAxis, y_axis: _LinearAxis) -> list[Corner]:
+def _list_corners(points: Sequence[Point], x_axis: LogAxis, y_axis: LinearAxis) -> list[Corner]:
     """The corners of a staircase through the points that none beats in both: what is reachable at each x."""
-    best = -math.inf
     corners: list[Corner] = []
-    for point in sorted(points, key=lambda point: (point.x, -point.y.value)):
-        if point.y.value > best:
-            best = point.y.value
-            x, y = x_axis.place(point.x), y_axis.place(best)
-            corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    for point in list_front(points):
+        x, y = x_axis.place(point.x), y_axis.place(point.y.value)
+        corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     return [*corners, (WIDTH - RIGHT, corners[-1][1])]

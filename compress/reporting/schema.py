@@ -351,14 +351,15 @@ class Overview(Frozen):
     The score of a task is the mean of its metrics (Wang et al. 2018) and of its splits (MNLI has two). WNLI is left out, and so
     are the tasks of which the baseline knows no more than a constant answer.
     `timed` are the tasks that tell how fast models are: all, or those that were timed, where the texts' length was given.
-    `sentence` is the answer in ten seconds, `reason` why it is about that model, `certainty` how sure each part is; None and
-    empty where no mean is compared.
+    `sentence` is the answer in ten seconds, `chosen` the name of the model that it is about, `reason` why it is about that one,
+    `certainty` how sure each part is; None and empty where no mean is compared.
     """
 
     tasks: tuple[str, ...]
     timed: tuple[str, ...]
     rows: tuple[OverviewRow, ...]
     sentence: str | None = None
+    chosen: str | None = None
     reason: str | None = None
     certainty: tuple[tuple[str, str], ...] = ()
 

@@ -9,7 +9,7 @@ from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
-from compress.reporting.plots import plot_means
+from compress.reporting.plots import plot_mean_latency, plot_means
 from compress.runs import read_run
 from compress.statistics import METRICS, estimate_over_seeds
 from compress.tasks import GlueSource
@@ -93,8 +93,87 @@ def test_the_means_are_drawn_against_the_largest_files(store, kit, reported):
     assert plot.description == f"big: 910 B, {means['big']}; small: 100 B, {means['small']}."
     assert {(mark.label, mark.shape) for mark in plot.marks} == {("big", "baseline"), ("small", "labels")}
     page = render_html(report)
-    assert page.count("<title id=") == 3
+    assert page.count("<title id=") == 3  # none of them of a latency
     assert "mean score against bytes on disk (log)" in page.partition('id="task-0"')[0]
+
+
+def test_a_crowded_chart_lists_its_numbers_below(add, reported):
+    """Of the overview and of each task; where all are named there is no list."""
+    names = ("big", "b", "c", "d", "e", "f", "small")
+    runs = [
+        add(name, task, 40 + 5 * place, parameters=9 - place)
+        for task in ("sst2", "rte")
+        for place, name in enumerate(names)
+    ]
+    page = render_html(reported(*runs))
+    assert page.count('<ol class="numbers') == 3
+    plot = plot_means(reported(*runs))
+    assert [mark.label for mark in plot.marks if mark.bold] == ["b"]
+    assert plot.numbers == tuple(enumerate(("c", "d", "e", "f", "small"), start=1))
+    overview = page.partition('id="task-0"')[0].partition("<ol class=")[2]
+    for number, name in plot.numbers:
+        assert f'<li value="{number}"><bdi>{name}</bdi></li>' in overview
+    few = [run for run in runs if run.run.name != "small"]
+    assert '<ol class="numbers' not in render_html(reported(*few))
+
+
+def timed_pair(add, kit, store, **milliseconds):
+    """Two models on SST-2 and RTE, `idle` besides that nobody timed; milliseconds of the small one by the task."""
+    sizes = {"big": (40, 9), "small": (42, 5), "idle": (44, 7)}
+    made = {
+        (name, task): add(name, task, wrong, parameters=size)
+        for task in ("sst2", "rte")
+        for name, (wrong, size) in sizes.items()
+    }
+    for task, time in milliseconds.items():
+        pair = [(made["big", task], kit.steady(12.0)), (made["small", task], kit.steady(time))]
+        store.measure(pair, session=f"s-{task}")
+    return [read_run(stored.path) for stored in made.values()]
+
+
+def test_the_means_are_drawn_against_the_latency_of_what_was_timed(add, kit, store, reported):
+    """Of several tasks their geometric mean; who was not timed is in no such chart."""
+    plot = plot_mean_latency(reported(*timed_pair(add, kit, store, rte=3.0)))
+    assert plot.x_title == "Milliseconds a batch, timed on RTE (log)"
+    assert plot.description == "big: 12, 0.900; small: 3.1, 0.895."
+    assert {(mark.label, mark.shape) for mark in plot.marks} == {("big", "baseline"), ("small", "labels")}
+    both = plot_mean_latency(reported(*timed_pair(add, kit, store, sst2=12.0, rte=3.0)))
+    assert both.x_title == "Milliseconds a batch, timed on SST-2 and RTE (log)"
+    assert "small: 6.1, 0.895" in both.description
+
+
+def test_without_two_that_were_timed_there_is_no_such_chart(add, kit, store, reported):
+    report = reported(*timed_pair(add, kit, store))
+    assert plot_mean_latency(report) is None
+    assert plot_means(report) is not None
+    overview = render_html(report).partition('id="task-0"')[0]
+    assert overview.count("<figure>") == 1
+    assert "<strong>– <span>speed not compared</span></strong>" in overview
+
+
+def test_the_overview_s_three_numbers_say_what_was_timed(store, kit, reported):
+    """Guards a speed of one task that reads as one of all, and one of two engines that reads as the model's."""
+    runs = []
+    for task in ("sst2", "rte"):
+        asked = kit.TASK.model_copy(update={"name": task})
+        big = store.add("big", kit.FINETUNE, size=900_000, parameters=9, task=asked)
+        small = store.add("small", kit.QUANTIZE, size=90_000, parameters=1, task=asked)
+        for each, wrong in ((big, 40), (small, 48)):
+            store.evaluate(each, kit.answers(wrong, wrong))
+        runs += [big, small]
+    store.measure([(runs[2], kit.steady(12.0)), (runs[3], kit.steady(3.0))])
+    page = render_html(reported(*(read_run(stored.path) for stored in runs)))
+    overview = page.partition('id="task-0"')[0]
+    for number, text in (
+        ("10.0× <span>smaller", "900 kB → 90.0 kB, the largest files of all tasks"),
+        (
+            "4.00× <span>faster",
+            "timed on RTE: 12.2 ms in PyTorch → 3.06 ms in ONNX Runtime, batch 1, 128 tokens, 1 thread, cpu",
+        ),
+        ("97.8 % <span>kept", "mean score 0.900 → 0.880"),
+    ):
+        tile = f'<li><strong>{number}</span></strong><span class="small muted">{text}</span></li>'
+        assert tile in overview
 
 
 def test_without_a_time_there_is_no_column_for_it(add, reported):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -9,10 +10,18 @@ from hypothesis import strategies as st
 from compress.reporting import marks as places
 from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
+from compress.reporting.axes import LinearAxis
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
-from compress.reporting.plots import _LinearAxis, draw, plot_bytes, plot_latency, shorten_label
-from compress.reporting.points import Point
+from compress.reporting.plots import (
+    draw,
+    list_numbers,
+    plot_bytes,
+    plot_latency,
+    shorten_label,
+    wrap_label,
+)
+from compress.reporting.points import Point, drop_shared_name, number_points, shorten_names
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
 
@@ -21,7 +30,7 @@ def test_places_follow_the_numbers(written):
     (section,) = written.report.sections
     for plot, xs in ((plot_bytes(section), (90e6, 18e6, 5e6)), (plot_latency(section), (12.24, 4.08, 1.53))):
         marks = {mark.label: mark for mark in plot.marks}
-        teacher, student, int8 = (marks[row.short] for row in section.rows)
+        teacher, student, int8 = (marks[label] for label in ("minilm-l6", "logits", "int8"))
         assert [mark.shape for mark in (teacher, student, int8)] == ["baseline", "distilled", "quantized"]
         whole, part = math.log(xs[0] / xs[2]), math.log(xs[1] / xs[2])
         assert (student.x - int8.x) / (teacher.x - int8.x) == pytest.approx(part / whole, abs=0.01)
@@ -67,6 +76,88 @@ def test_labels_of_up_to_six_runs_do_not_overlap(drawn):
         assert mark.box.bottom <= HEIGHT - BOTTOM + 1
     assert 2 <= len(plot.x_ticks) <= 9
     assert 3 <= len(plot.y_ticks) <= 7
+
+
+CROWD = {
+    "minilm-l6": (90.9e6, 0.701, 0.020),
+    "distilled (tinybert)": (21.1e6, 0.659, 0.018),
+    "int8": (5.4e6, 0.658, 0.018),
+    "pruned (ffn 0.5) · recovered": (19.6e6, 0.652, 0.018),
+    "pruned (vocabulary 8000) · recovered": (9.6e6, 0.651, 0.019),
+    "vocabulary 8000 · trained for packed-int4": (9.6e6, 0.650, 0.019),
+    "vocabulary 8000 · packed-int4": (1.4e6, 0.648, 0.019),
+    "pruned (vocabulary 8000)": (9.6e6, 0.641, 0.019),
+    "pruned (ffn 0.5)": (19.6e6, 0.624, 0.019),
+}
+"""Bytes, score and half its interval of models that one report has on five tasks."""
+
+
+def crowd(chosen="vocabulary 8000 · packed-int4"):
+    return [
+        Point(
+            name,
+            x,
+            Interval(value=y, low=y - e, high=y + e),
+            None,
+            place == 0,
+            runs=(name,),
+            chosen=name == chosen,
+        )
+        for place, (name, (x, y, e)) in enumerate(CROWD.items())
+    ]
+
+
+def test_a_crowded_chart_names_the_baseline_the_headline_s_model_and_the_front():
+    """Guards nine labels over each other and over error bars, the headline's under another model's mark."""
+    chosen = "pruned (ffn 0.5)"  # which the front lacks
+    (points,) = number_points([crowd(chosen)])
+    plot = draw(points, "Bytes", "accuracy", str)
+    marks = {mark.label: mark for mark in plot.marks}
+    assert {label for label in marks if not label.isdigit()} == {
+        "minilm-l6",
+        "distilled (tinybert)",
+        "int8",
+        "vocabulary 8000 · packed-int4",
+        chosen,
+    }
+    assert [label for label, mark in marks.items() if mark.bold] == [chosen]
+    assert plot.numbers == (
+        (1, "pruned (vocabulary 8000) · recovered"),
+        (2, "vocabulary 8000 · trained for packed-int4"),
+        (3, "pruned (vocabulary 8000)"),
+        (4, "pruned (ffn 0.5) · recovered"),
+    )
+    for number, name in plot.numbers:
+        assert f"{number} {name}: {CROWD[name][0]}" in plot.description
+    (few,) = number_points([crowd()[:6]])
+    assert not draw(few, "Bytes", "accuracy", str).numbers
+
+
+def test_labels_of_a_crowded_chart_cover_nothing():
+    """A number stands by its mark or has a line to it, and none beside another: 1 and 1 would be 11."""
+    (points,) = number_points([crowd()])
+    plot = draw(points, "Bytes", "accuracy", str, arrows=[Arrow(0, 1, "teacher"), Arrow(1, 2, "weights")])
+    for mark in plot.marks:
+        assert all(mark.box.overlap(box) == 0 for other in plot.marks for box in _occupied(other))
+        assert mark.leader or math.dist(mark.anchor, (mark.x, mark.y)) < 32
+    boxes = [mark.box for mark in plot.marks]
+    assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
+
+
+def test_a_model_has_one_number_on_all_charts():
+    """And each chart names its own front, so that a number may be missing from one of them."""
+    slow = "pruned (vocabulary 8000)"
+    times = [replace(point, x=1.0 if point.label == slow else 1e9 / point.x) for point in crowd()]
+    sizes, speeds = number_points([crowd(), times])
+    numbers = [{point.label: point.number for point in points if point.number} for points in (sizes, speeds)]
+    assert slow in numbers[0]
+    assert slow not in numbers[1]
+    shared = numbers[0].keys() & numbers[1].keys()
+    assert len(shared) == 4
+    assert all(numbers[0][label] == numbers[1][label] for label in shared)
+    told = list_numbers([draw(points, "x", "accuracy", str) for points in (sizes, speeds)])
+    assert [number for number, _ in told] == list(range(1, len(told) + 1))
+    assert dict(told) == {number: label for each in numbers for label, number in each.items()}
 
 
 def test_a_label_s_place_is_looked_for_no_further_than_the_first_that_nothing_nearer_beats(monkeypatch):
@@ -167,7 +258,7 @@ def test_arrows_follow_the_lineage(written):
     plot = plot_bytes(written.report.sections[0])
     marks = {mark.label: mark for mark in plot.marks}
     assert len(marks) == 3
-    teacher, student, int8 = (marks[row.short] for row in written.report.sections[0].rows)
+    teacher, student, int8 = (marks[label] for label in ("minilm-l6", "logits", "int8"))
     arrows = {arrow.kind: arrow for arrow in plot.arrows}
     assert len(plot.arrows) == len(arrows) == 2
     for kind, source, made in (("teacher", teacher, student), ("weights", student, int8)):
@@ -212,7 +303,7 @@ def test_seeds_are_one_mark_with_a_dot_each(kit, trio):
     plot = plot_bytes(report.sections[0])
     (mark,) = [mark for mark in plot.marks if mark.dots]
     assert len(plot.marks) == 3
-    assert mark.label == "albert-tiny"
+    assert mark.label == "logits"
     assert mark.y == pytest.approx(sum(mark.dots) / 2, abs=0.2)
 
 
@@ -231,6 +322,64 @@ def test_labels_are_cut_between_words(label, shown):
     assert shorten_label(label) == shown
 
 
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("vocabulary 8000 · packed-int4", ("vocabulary 8000 · packed-int4",)),
+        ("vocabulary 8000 · trained for packed-int4", ("vocabulary 8000 ·", "trained for packed-int4")),
+        ("a" * 40, ("a" * 23 + "…" + "a" * 12,)),
+        ("word " * 20 + "end", ("word … word word word word word end",)),
+    ],
+)
+def test_a_long_label_has_two_lines_before_it_is_cut(label, lines):
+    assert wrap_label(label) == lines
+
+
+def test_a_label_of_two_lines_has_room_for_both():
+    (points,) = number_points([crowd("vocabulary 8000 · trained for packed-int4")])
+    plot = draw(points, "Bytes", "accuracy", str)
+    (mark,) = [mark for mark in plot.marks if mark.bold]
+    assert len(mark.lines) == 2
+    assert mark.box.bottom - mark.box.top == 2 * places.LINE
+    assert mark.box.right - mark.box.left < 28 * places.LETTER
+    assert all(mark.box.overlap(box) == 0 for other in plot.marks for box in _occupied(other))
+
+
+def told(label, last="", *, baseline=False):
+    return Point(label, 1.0, Interval(value=0.5, low=0.4, high=0.6), None, baseline, last=last)
+
+
+@pytest.mark.parametrize(
+    ("given", "last", "shown", "shared"),
+    [
+        (("tiny", "tiny · int8"), "tinybert", ("tinybert", "int8"), "tiny"),
+        (("tiny · a", "tiny · int8"), "", ("a", "int8"), "tiny"),
+        (("tiny", "nano · int8"), "tinybert", ("tiny", "nano · int8"), ""),
+        (("tiny", "tiny · tinybert"), "tinybert", ("tiny", "tiny · tinybert"), ""),
+        (("tiny",), "tinybert", ("tiny",), ""),
+    ],
+)
+def test_the_name_that_all_share_is_cut_of_the_bare_one_s_too(given, last, shown, shared):
+    """Guards "albert-tiny · … 8000 · packed-int4" beside a model that is called albert-tiny alone."""
+    base = told("big", "fine-tuned", baseline=True)
+    cut, name = drop_shared_name([base, *(told(label, last) for label in given)])
+    assert ([point.label for point in cut], name) == (["big", *shown], shared)
+
+
+def test_how_a_pupil_was_taught_is_a_word_in_a_chart():
+    """Guards "albert-tiny · … from minilm-l6", which names no method."""
+    long = "tiny · distilled (tinybert, a copy of each text) from big"
+    points = [
+        told("big", "fine-tuned"),
+        told(long, "tinybert"),
+        told("tiny · pruned (a) · recovered", "recovered"),
+    ]
+    shown = ["big", "tiny · tinybert", "tiny · pruned (a) · recovered"]
+    assert [point.label for point in shorten_names(points)] == shown
+    twice = [*points, told("tiny · distilled (tinybert, 5 copies of each text) from big", "tinybert")]
+    assert shorten_names(twice)[1].label == long
+
+
 def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart():
     """Guards a label whose end nobody can read; one that covers a part of another still can be."""
     points = [
@@ -246,6 +395,6 @@ def test_where_room_is_scarce_a_label_covers_another_before_it_leaves_the_chart(
 )
 def test_what_stands_at_a_line_is_where_it_is(low, high, step):
     """Guards 0.897, 0.902, 0.907 at lines every 0.0025."""
-    axis = _LinearAxis(low, high)
+    axis = LinearAxis(low, high)
     assert axis.step == pytest.approx(step)
     assert [float(axis.write(value)) for value in axis.ticks()] == pytest.approx(axis.ticks(), rel=1e-12)
