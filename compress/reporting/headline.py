@@ -16,6 +16,7 @@ from compress.reporting.wording import (
     format_score,
     format_share,
     is_worse,
+    name_metric,
 )
 
 Choice = TypeVar("Choice")
@@ -93,7 +94,7 @@ def _word_sentence(section: Section, one: Candidate, timing: Timing | None) -> s
         parts.append(format_change(timing.speedup.value, "faster", "slower"))
     compared = f"{one.name} is {' and '.join(parts)} than {baseline}" if parts else one.name
     speed = "" if timing and timing.speedup else " (their speed was not compared)"
-    metric = section.metric.replace("_", " ")
+    metric = name_metric(section.metric)
     if one.retention is None:
         return f"{compared}{speed}; its {metric} is not compared: {say_why_not(section, one)}."
     seeds = f" (mean of {len(one.group.seeds)} seeds)" if one.group else ""

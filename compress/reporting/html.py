@@ -100,6 +100,8 @@ def _filters() -> Mapping[str, Any]:
         "overview_note": wording.explain_overview,
         "environment": lambda run, environments: environments[run][0],
         "task_name": wording.name_task,
+        "metric": wording.name_metric,
+        "begin": lambda text: text[:1].upper() + text[1:],
         "points": wording.format_points,
         "constant": wording.say_constant,
         "numbers": list_numbers,

@@ -10,7 +10,7 @@ from compress.errors import CompressError
 from compress.reporting.candidates import find_baseline, list_candidates
 from compress.reporting.markup import escape
 from compress.reporting.schema import Report, Section
-from compress.reporting.wording import format_range, format_score, name_task
+from compress.reporting.wording import format_range, format_score, name_metric, name_task
 
 INDEX_FILE = "README.md"
 _TITLE = "# Reports"
@@ -82,5 +82,5 @@ def _tell_one(section: Section) -> str:
     one = find_baseline(section)
     if one.score is None:
         return f"{one.name}, not scored."
-    metric = section.metric.replace("_", " ")
+    metric = name_metric(section.metric)
     return f"{one.name}, {metric} {format_score(one.score.value)} ({format_range(one.score, 'score')})."

@@ -26,6 +26,7 @@ from compress.reporting.wording import (
     format_share,
     format_significant,
     name_engine,
+    name_metric,
     name_task,
     say_constant,
 )
@@ -67,7 +68,7 @@ def tabulate_comparison(section: Section) -> Iterator[str]:
     column, candidates = section.timing, list_candidates(section)
     titles = ["Model", "How it was made", "Size", "Smaller", "Parameters"]
     titles += ["ms a batch", "Faster"] if column else []
-    titles += [f"{_name_metric(section.metric)} (95 %)", "n", "Share kept (95 %)"]
+    titles += [f"{name_metric(section.metric)} (95 %)", "n", "Share kept (95 %)"]
     yield from tabulate(titles, (_compare(section, one) for one in candidates), words=2)
     yield ""
     note = "Size: weights and graph on disk. Share kept: of the baseline's score, paired interval."
@@ -122,7 +123,7 @@ def tabulate_seeds(section: Section) -> Iterator[str]:
         scores = dict(zip(group.seeds, (section.find(run).primary for run in group.runs), strict=True))
         told = [format_score(found.score.value) if (found := scores.get(seed)) else "–" for seed in seeds]
         rows.append([escape(name_group(section, group)), _write(group.score, "score"), *told])
-    metric = _name_metric(section.metric)
+    metric = name_metric(section.metric)
     yield from tabulate(["Model", f"Mean {metric} (95 %)", *(f"Seed {seed}" for seed in seeds)], rows)
 
 
@@ -133,7 +134,7 @@ def tabulate_scores(section: Section) -> Iterator[str]:
         [
             escape(one.name),
             escape(found.split),
-            escape(_name_metric(found.metric)),
+            escape(name_metric(found.metric)),
             _write(found.score, "score"),
             str(found.n),
             _write(found.retention, "share"),
@@ -248,7 +249,3 @@ def _write(found: Interval | None, style: str, *, lacking: str = "–") -> str:
         style, format_significant
     )
     return f"{write(found.value)} ({format_range(found, style)})" if found else lacking
-
-
-def _name_metric(metric: str) -> str:
-    return metric.replace("_", " ")

@@ -31,7 +31,7 @@ from compress.reporting.points import (
     shorten_names,
 )
 from compress.reporting.schema import Interval, Overview, Report, Section
-from compress.reporting.wording import format_bytes, format_significant, join_names, name_task
+from compress.reporting.wording import format_bytes, format_significant, join_names, name_metric, name_task
 
 LEGEND_LINE = 20
 ROOM = 9
@@ -225,7 +225,7 @@ def draw(
     )
     return Plot(
         x_title=x_title,
-        y_title=metric.replace("_", " "),
+        y_title=name_metric(metric),
         x_ticks=tuple(Tick(x_axis.place(value), write(value)) for value in x_axis.ticks()),
         y_ticks=tuple(Tick(y_axis.place(value), y_axis.write(value)) for value in y_axis.ticks()),
         marks=place_labels(marks, front, [(arrow.start, arrow.end) for arrow in arrows]),

@@ -23,6 +23,7 @@ from compress.reporting.wording import (
     format_share,
     format_significant,
     join_names,
+    name_metric,
     name_task,
     say_constant,
     show,
@@ -94,7 +95,7 @@ def _build_table(section: Section) -> "RenderableType":
     table.add_column("params", justify="right", min_width=6)
     if column:
         table.add_column("ms a batch", justify="right", min_width=11)
-    table.add_column(section.metric.replace("_", " "), justify="right", min_width=13)
+    table.add_column(name_metric(section.metric), justify="right", min_width=13)
     table.add_column("share kept", justify="right", min_width=12)
     for one in list_candidates(section):
         table.add_row(*(Text(cell) for cell in _list_cells(section, one)))
@@ -242,7 +243,7 @@ def _build_pair_table(pair: "TaskPair") -> "RenderableType":
     for split in pair.splits:
         for each in split.metrics:
             scores = (_stack(format_score(side.value), side, "score") for side in (each.ours, each.theirs))
-            cells = (split.split, each.metric.replace("_", " "), str(split.n), *scores)
+            cells = (split.split, name_metric(each.metric), str(split.n), *scores)
             table.add_row(
                 *(Text(show(cell)) for cell in cells[:3]), *map(Text, cells[3:]), format_difference(each.gain)
             )

@@ -14,6 +14,7 @@ from compress.reporting.wording import (
     format_significant,
     join_names,
     name_engine,
+    name_metric,
     name_task,
     strip_texts,
 )
@@ -98,7 +99,7 @@ def _speed_figure(section: Section, one: Candidate, baseline: Candidate) -> dict
 
 
 def _score_figure(section: Section, one: Candidate, baseline: Candidate) -> dict[str, str]:
-    metric, kept = section.metric.replace("_", " "), one.retention
+    metric, kept = name_metric(section.metric), one.retention
     if one.score is None or baseline.score is None or kept is None:
         return _figure(f"– {metric} not compared", say_why_not(section, one))
     scores = [format_score(each.score.value) for each in (baseline, one) if each.score]

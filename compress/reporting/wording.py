@@ -34,6 +34,13 @@ _ENGINES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
+_METRICS = {
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
 PROFILED = "Milliseconds are profiled part by part, which itself costs time: read the shares, not the sum, which may exceed the latency."
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ABSOLUTE_PATH = re.compile(
@@ -329,6 +336,11 @@ def explain_fidelity(baseline: str, section: Section) -> str:
 def say_constant(score: float) -> str:
     """What a score is to be measured against besides the baseline's."""
     return f"The best constant answer scores {format_score(score)}."
+
+
+def name_metric(metric: str) -> str:
+    """What papers call a metric: matthews_correlation → Matthews correlation."""
+    return _METRICS.get(metric, metric.replace("_", " "))
 
 
 def name_task(task: str) -> str:
