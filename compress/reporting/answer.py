@@ -60,6 +60,7 @@ def add_answer(overview: Overview, sections: Sequence[Section], known: Known) ->
         ("Caveats", _say_caveats(row, sections)),
     )
     sentence = _word_sentence(row, baseline, share, overview)
+    reason = " ".join([reason, *_name_others(row, overview)])
     told = {"sentence": sentence, "chosen": row.name, "reason": reason, "certainty": certainty}
     return overview.model_copy(update=told)
 
@@ -78,6 +79,23 @@ def _word_sentence(row: OverviewRow, baseline: OverviewRow, share: Interval, ove
         f"{compared}{speed} and keeps {format_share(share.value)} ({format_range(share, 'share')}) of its mean over "
         f"{_join_tasks(overview.tasks)}."
     )
+
+
+def _name_others(row: OverviewRow, overview: Overview) -> Iterator[str]:
+    """The fastest and the one that keeps most, as measured, where that is not the model that the answer is about."""
+    scored = [(each, each.kept.value) for each in overview.rows if each.kept]
+    timed = [(each, kept, each.faster.value) for each, kept in scored if each.faster]
+    best, most = max(scored, key=lambda each: each[1])
+    if timed:
+        fastest, kept, faster = max(timed, key=lambda each: each[2])
+        if fastest is not row:
+            both = ", and keeps most" * (fastest is best)
+            yield f"Fastest{both}: {fastest.name}, {format_ratio(faster)}, keeps {format_share(kept)}."
+            if fastest is best:
+                return
+    if best is not row:
+        speed = f", {format_ratio(best.faster.value)}" if best.faster else ""
+        yield f"Keeps most: {best.name}, {format_share(most)}{speed}."
 
 
 def _join_tasks(tasks: Sequence[str]) -> str:

@@ -208,7 +208,8 @@ def test_the_answer_is_about_the_smallest_that_keeps_enough(store, kit, reported
         "small is 9.54× smaller than big (their speed was not compared) and keeps 97.2 % ("
     )
     assert silent.sentence.endswith(") of its mean over SST-2 and RTE.")
-    assert silent.reason == "The smallest model here that keeps at least 95 % of the score (as measured)."
+    why = "The smallest model here that keeps at least 95 % of the score (as measured)."
+    assert silent.reason == f"{why} Keeps most: wide, 99.4 %."
     told = dict(silent.certainty)
     assert told["Size"].endswith("which range over 9.10–10.0×.")
     assert told["Speed"] == "Not known: the two were not timed alike on the tasks."
@@ -529,6 +530,39 @@ def test_how_sure_the_answer_is_stands_on_every_page(add, reported):
         assert f"<dt>{name}</dt><dd>{told}</dd>" in page.partition('id="task-0"')[0]
         assert f"- {name}: {told}" in text.partition("## Task")[0]
         assert f"{name}: {told}" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "milliseconds", "told"),
+    [
+        ((44, 42), (4.0, 2.0), ["Fastest, and keeps most: wide, 6.00×, keeps 99.4 %."]),
+        ((44, 42), (2.0, 4.0), ["Keeps most: wide, 99.4 %, 3.00×."]),
+        ((42, 44), (4.0, 2.0), ["Fastest: wide, 6.00×, keeps 98.9 %."]),
+        ((42, 44), (2.0, 4.0), []),
+        ((44, 42), (2.0, None), ["Keeps most: wide, 99.4 %."]),
+    ],
+)
+def test_who_is_faster_or_keeps_more_is_named(add, kit, store, reported, wrong, milliseconds, told):
+    """Guards a better deal that the sentence hides; of what nobody timed no speed is told."""
+    sizes = {
+        "big": (40, 900, 12.0),
+        "small": (wrong[0], 90, milliseconds[0]),
+        "wide": (wrong[1], 300, milliseconds[1]),
+    }
+    runs, pairs = [], []
+    for task in ("sst2", "rte"):
+        asked = kit.TASK.model_copy(update={"name": task})
+        for name, (count, size, time) in sizes.items():
+            runs.append(store.add(name, kit.FINETUNE, size=size, parameters=size, task=asked))
+            store.evaluate(runs[-1], kit.answers(count, count))
+            if task == "rte" and time:
+                pairs.append((runs[-1], kit.steady(time)))
+    store.measure(pairs)
+    report = reported(*(read_run(stored.path) for stored in runs))
+    why = "The smallest model here that keeps at least 95 % of the score (as measured)."
+    assert report.overview.chosen == "small"
+    assert report.overview.reason == " ".join([why, *told])
+    assert report.overview.reason in render_markdown(report)
 
 
 def test_the_gravest_caveat_about_the_model_is_told(store, kit, reported):
