@@ -4,26 +4,33 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from compress.kinds import Known, kind_of
-from compress.reporting.headline import choose_smallest, concerns
+from compress.reporting.candidates import list_timings
+from compress.reporting.headline import choose_smallest, concerns, word_speed
 from compress.reporting.origins import trace_ancestors
-from compress.reporting.schema import Interval, Overview, OverviewRow, Row, Section
+from compress.reporting.schema import CaveatKind, Interval, Overview, OverviewRow, Row, Section
 from compress.reporting.wording import (
+    describe_two_engines,
     format_change,
-    format_change_range,
-    format_condition,
     format_range,
     format_ratio,
     format_share,
-    is_worse,
     join_names,
     name_task,
-    strip_texts,
 )
 from compress.runs import Run
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four"}
 STAGES = {"general": "general stages", "pretrain": "pretrainings"}
 """What several runs of a stage before the task are called."""
+NOT_ALIKE: Mapping[CaveatKind, str] = {
+    "different-data": "some of its scores are of other examples than the baseline's",
+    "other-length": "it read the texts up to another length than the baseline, which is not like with like",
+    "selected-on-validation": "it was selected on the data that it is scored on",
+    "parent-made-anew": "it goes back to an earlier run of what is shown",
+    "no-common-session": "it was never timed in one session with the baseline",
+    "other-engine": "its speed is that of model and engine together",
+}
+"""By what kind of caveat two models are compared that are not alike → how it is told; the gravest first, as in `caveats.RULES`."""
 
 
 def add_answer(overview: Overview, sections: Sequence[Section], known: Known) -> Overview:
@@ -46,13 +53,14 @@ def add_answer(overview: Overview, sections: Sequence[Section], known: Known) ->
     )
     certainty = (
         ("Size", _say_size(row)),
-        ("Speed", _say_speed(row, overview, sections)),
+        ("Speed", _say_speed(row, baseline, overview, sections)),
         ("Score", _say_score(row, baseline, share, sections)),
         *_say_least(row, baseline, sections),
         *_say_origins(row, sections, known),
         ("Caveats", _say_caveats(row, sections)),
     )
     sentence = _word_sentence(row, baseline, share, overview)
+    reason = " ".join([reason, *_name_others(row, overview)])
     told = {"sentence": sentence, "chosen": row.name, "reason": reason, "certainty": certainty}
     return overview.model_copy(update=told)
 
@@ -73,6 +81,23 @@ def _word_sentence(row: OverviewRow, baseline: OverviewRow, share: Interval, ove
     )
 
 
+def _name_others(row: OverviewRow, overview: Overview) -> Iterator[str]:
+    """The fastest and the one that keeps most, as measured, where that is not the model that the answer is about."""
+    scored = [(each, each.kept.value) for each in overview.rows if each.kept]
+    timed = [(each, kept, each.faster.value) for each, kept in scored if each.faster]
+    best, most = max(scored, key=lambda each: each[1])
+    if timed:
+        fastest, kept, faster = max(timed, key=lambda each: each[2])
+        if fastest is not row:
+            both = ", and keeps most" * (fastest is best)
+            yield f"Fastest{both}: {fastest.name}, {format_ratio(faster)}, keeps {format_share(kept)}."
+            if fastest is best:
+                return
+    if best is not row:
+        speed = f", {format_ratio(best.faster.value)}" if best.faster else ""
+        yield f"Keeps most: {best.name}, {format_share(most)}{speed}."
+
+
 def _join_tasks(tasks: Sequence[str]) -> str:
     return join_names([name_task(task) for task in tasks])
 
@@ -85,22 +110,23 @@ def _say_size(row: OverviewRow) -> str:
     return f"{text} Times smaller: the geometric mean over the tasks, which range over {format_range(smaller, 'ratio')}×."
 
 
-def _say_speed(row: OverviewRow, overview: Overview, sections: Sequence[Section]) -> str:
-    columns = [section.timing for section in sections if section.task in overview.timed and section.timing]
-    if row.faster is None or not columns:
+def _say_speed(
+    row: OverviewRow, baseline: OverviewRow, overview: Overview, sections: Sequence[Section]
+) -> str:
+    theirs, ours = (list_timings(overview, each, sections) for each in (baseline, row))
+    if row.faster is None or not ours:
         return "Not known: the two were not timed alike on the tasks."
-    bounds = f"{format_change_range(row.faster)}×{' slower' * is_worse(row.faster.value)}"
-    condition = columns[0].condition if len(columns) == 1 else strip_texts(columns[0].condition)
-    where = f"At {format_condition(condition)}, on {columns[0].machine}."
-    timed = _join_tasks(overview.timed)
-    if len(columns) > 1:
-        return f"Timed on {timed}; range over the tasks {bounds}. {where}"
-    told = (
-        f"{len(columns[0].sessions)} sessions; range over sessions"
-        if columns[0].spread == "sessions"
-        else "one session; quartiles over rounds"
+    pairs = {
+        task: describe_two_engines((baseline.name, base.engine), (row.name, own.engine))
+        for task, (_, base), (_, own) in zip(overview.timed, theirs, ours, strict=True)
+    }
+    same = len(set(pairs.values())) == 1
+    engines = (
+        next(iter(pairs.values())) if same else "; ".join(f"on {name_task(k)} {v}" for k, v in pairs.items())
     )
-    return f"Timed on {timed} alone, in {told} {bounds}. {where}"
+    alone = " alone" * (len(overview.timed) == 1)
+    told = word_speed([column for column, _ in ours], row.faster, engines)
+    return f"Timed on {_join_tasks(overview.timed)}{alone}. {told}"
 
 
 def _say_score(row: OverviewRow, baseline: OverviewRow, share: Interval, sections: Sequence[Section]) -> str:
@@ -186,4 +212,19 @@ def _say_caveats(row: OverviewRow, sections: Sequence[Section]) -> str:
     told = [f"{count} on {name}" for name, count in counts.items() if count]
     if not told:
         return "The data raise none against this comparison."
-    return f"Each task lists its own; these concern this comparison: {', '.join(told)}."
+    text = f"Each task lists its own; these concern this comparison: {', '.join(told)}"
+    return f"{text}{_say_gravest(row, sections)}."
+
+
+def _say_gravest(row: OverviewRow, sections: Sequence[Section]) -> str:
+    """By what the model is compared with the baseline, and yet not like with like: the gravest, and on which tasks."""
+    raised = {
+        kind: [
+            section.task
+            for section in sections
+            if any(each.kind == kind and not set(row.runs).isdisjoint(each.runs) for each in section.caveats)
+        ]
+        for kind in NOT_ALIKE
+    }
+    kind = next((kind for kind, tasks in raised.items() if tasks), None)
+    return f"; first of all, on {_join_tasks(raised[kind])} {NOT_ALIKE[kind]}" if kind else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, find_devices, list_rivals
-from compress.reporting.schema import Caveat, Headline, Section, Timing
+from compress.reporting.schema import Caveat, Headline, Interval, Section, Timed, Timing
 from compress.reporting.wording import (
     describe_sessions,
     describe_two_engines,
@@ -17,6 +17,7 @@ from compress.reporting.wording import (
     format_share,
     is_worse,
     name_metric,
+    strip_texts,
 )
 
 Choice = TypeVar("Choice")
@@ -118,16 +119,27 @@ def _say_speed(section: Section, one: Candidate) -> str:
     column, timing = section.timing, one.find_timing(section.timing)
     if column is None or timing is None or timing.speedup is None:
         return f"Not known: {say_why_untimed(section, one)}."
-    bounds = f"{format_change_range(timing.speedup)}×"
-    if is_worse(timing.speedup.value):
-        bounds += " slower"
-    where = f"At {format_condition(column.condition)}, on {column.machine}"
     engines = [
         (each.name, found.engine)
         for each in (find_baseline(section), one)
         if (found := each.find_timing(column))
     ]
-    return f"{describe_sessions(column, bounds)} {where}; {describe_two_engines(*engines)}."
+    return word_speed([column], timing.speedup, describe_two_engines(*engines))
+
+
+def word_speed(columns: Sequence[Timed], speedup: Interval, engines: str) -> str:
+    """How sure a speed-up is: its bounds, where it was measured and in which engines.
+
+    Args:
+        columns: The times that it is of, of several tasks all taken alike; one or more.
+        speedup: With the range over the sessions or rounds of the one, over the tasks of several.
+        engines: Of the baseline and the model.
+    """
+    bounds = f"{format_change_range(speedup)}×{' slower' * is_worse(speedup.value)}"
+    column, several = columns[0], len(columns) > 1
+    told = f"Range over the tasks {bounds}." if several else describe_sessions(column, bounds)
+    condition = strip_texts(column.condition) if several else column.condition
+    return f"{told} At {format_condition(condition)}, on {column.machine}; {engines}."
 
 
 def say_why_untimed(section: Section, one: Candidate) -> str:

@@ -352,7 +352,7 @@ class Overview(Frozen):
     are the tasks of which the baseline knows no more than a constant answer.
     `timed` are the tasks that tell how fast models are: all, or those that were timed, where the texts' length was given.
     `sentence` is the answer in ten seconds, `chosen` the name of the model that it is about, `reason` why it is about that one,
-    `certainty` how sure each part is; None and empty where no mean is compared.
+    and which others are the fastest and keep most, `certainty` how sure each part is; None and empty where no mean is compared.
     """
 
     tasks: tuple[str, ...]

@@ -83,7 +83,7 @@ def hostile(kit, store, tmp_path):
     return report, tmp_path / "report"
 
 
-def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit):
+def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit, tmp_path):
     """Guards readers of the one against less than readers of the other see."""
     task = kit.TASK.model_copy(update={"metrics": ("accuracy", "f1")})
     runs = [store.add(name, kit.FINETUNE, size=9, parameters=9, task=task) for name in ("big", "small")]
@@ -91,7 +91,7 @@ def test_the_readme_tells_every_score_and_timing_of_the_page(store, kit):
         store.evaluate(stored, kit.answers(wrong))
     for batch in (1, 32):
         store.measure([(stored, kit.steady(10)) for stored in runs], session=f"s{batch}", batch=batch)
-    report = write_report(runs, store.root / "report", command="c")
+    report = write_report(runs, tmp_path / "report", command="c")
     page, text = Page(render_html(report)), render_markdown(report)
     for title, models, columns in (("All scores", 4, 6), ("All timings", 4, 8)):
         lines = text.partition(f"### {title}\n")[2].partition("\n### ")[0].splitlines()

@@ -35,7 +35,7 @@ def test_a_row_for_each_model(sheets, written):
     assert float(student["speedup"]) == pytest.approx(speed.value, rel=1e-5)
 
 
-def test_seeds_and_tasks_are_means(store, kit):
+def test_seeds_and_tasks_are_means(store, kit, tmp_path):
     runs = []
     for task in ("sst2", "rte"):
         asked = kit.TASK.model_copy(update={"name": task})
@@ -43,8 +43,8 @@ def test_seeds_and_tasks_are_means(store, kit):
             for seed in seeds:
                 runs.append(store.add(name, kit.FINETUNE, size=size, parameters=size, task=asked, seed=seed))
                 store.evaluate(runs[-1], kit.answers(40 * seed, seed))
-    report = write_report(runs, store.root / "report", command="c")
-    with (store.root / "report" / "data" / "models.csv").open(newline="", encoding="utf-8") as stream:
+    report = write_report(runs, tmp_path / "report", command="c")
+    with (tmp_path / "report" / "data" / "models.csv").open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     assert [(line["task"], line["model"], line["seeds"]) for line in lines] == [
         ("rte", "big", "1"),
