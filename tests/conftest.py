@@ -34,6 +34,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from compress import workers
+from compress.memory import peak_bytes
+from tests.alone import Python
+
 disable_progress_bar()
 
 FAMILIES = ("bert", "roberta", "electra", "albert")
@@ -257,6 +261,48 @@ def write_corpus(folder: Path, *, documents: int = 12, seed: int = 3) -> Path:
 @pytest.fixture
 def corpus_folder(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "corpus")
+
+
+class WorkerHere:
+    """A worker that is no process, for tests of what is done with timings: starting one takes ten seconds."""
+
+    def __init__(self, path: Path, *, name: str, threads: int) -> None:
+        self.name = name
+        self._path, self._threads = path, threads
+
+    def wait(self) -> None: ...
+
+    def load(self) -> Any:
+        self._predictor, loaded = workers._load(self._path, self._threads)
+        return loaded
+
+    def take_turn(self, work: Any) -> Any:
+        return workers._take_turn(self._predictor, work)
+
+    def profile(self, work: Any) -> Any:
+        return workers._profile(self._predictor, work)
+
+    def peak_bytes(self) -> int:
+        return peak_bytes()
+
+    def device_peak_bytes(self) -> None: ...
+
+    def __enter__(self) -> "WorkerHere":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def workers_here(monkeypatch):
+    monkeypatch.setattr("compress.measurement.Worker", WorkerHere)
+
+
+@pytest.fixture(scope="session")
+def alone():
+    """Runs programs in processes of their own."""
+    with Python() as python:
+        yield python
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,6 @@
 """The main job through the command line: teacher, student, int8, scores, timings, page."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -275,19 +273,12 @@ print(right / len(rows))
 @pytest.mark.parametrize(
     ("stage", "program"), [("distill", PLAIN_TRANSFORMERS), ("quantize", PLAIN_ONNXRUNTIME)]
 )
-def test_artefacts_work_without_us_and_give_the_recorded_score(chain, house, stage, program):
+def test_artefacts_work_without_us_and_give_the_recorded_score(chain, house, stage, program, alone):
     import csv
 
     with (house / "validation.csv").open() as stream:
         rows = [[row["review"], row["verdict"]] for row in csv.DictReader(stream)]
-    done = subprocess.run(
-        [sys.executable, "-c", program, chain[stage]["path"]],
-        input=json.dumps(rows),
-        capture_output=True,
-        text=True,
-        cwd=house,
-        check=False,
-    )
+    done = alone.run(program, chain[stage]["path"], cwd=house, given=json.dumps(rows))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(score_of(chain[stage])["value"], abs=1e-9)
 

@@ -1,6 +1,5 @@
 """Killed at any moment and started again, a run ends in the weights of an undisturbed one."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -11,15 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.alone import FORKED
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
 
 KILLS = 14
 KILLS_OF_PRETRAINING = 8
-CONTEXT = multiprocessing.get_context("forkserver")
-# Imported once by the server, so that a child's life is the run's and not the imports'.
-CONTEXT.set_forkserver_preload(
-    ["compress.api", "compress.cli.commands", "transformers.trainer", "accelerate"]
-)
 
 
 def work(root: str, arguments: list[str]) -> None:
@@ -38,7 +33,7 @@ def work(root: str, arguments: list[str]) -> None:
 
 
 def start(root: Path, arguments: list[str]):
-    process = CONTEXT.Process(target=work, args=(str(root), arguments))
+    process = FORKED.Process(target=work, args=(str(root), arguments))
     process.start()
     return process
 
@@ -65,7 +60,7 @@ def has_resumed(root: Path) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def server():
     """Started before any run is timed: its imports are no part of a run's life, in which kills are drawn."""
-    process = CONTEXT.Process(target=time.sleep, args=(0,))
+    process = FORKED.Process(target=time.sleep, args=(0,))
     process.start()
     process.join()
 

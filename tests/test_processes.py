@@ -1,5 +1,6 @@
 """Several processes train what one would have trained; whoever asks for more than started is told."""
 
+import contextlib
 import json
 import os
 import socket
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from compress.cli.commands import app
 from compress.errors import InvalidInputError
 from compress.processes import require_all_started
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
@@ -79,9 +82,30 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def torchrun(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def torchrun(root: Path, *command: str) -> str:
     port = ["--master-port", free_port()]
-    return launch(root, "torch.distributed.run", "--nproc-per-node", "2", *port, "-m", "compress", *command)
+    done = launch(root, "torch.distributed.run", "--nproc-per-node", "2", *port, *command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SEVERAL = """
+import json, sys
+from compress.cli import output
+from compress.cli.commands import app
+leave, output.leave = output.leave, lambda: None  # they part but once
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+leave()
+"""
+
+
+def run_here(root: Path, *command: str) -> str:
+    """What one process says; it needs not be one of its own."""
+    with contextlib.chdir(root):
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def weights(root: Path, stage: str) -> dict:
@@ -89,17 +113,21 @@ def weights(root: Path, stage: str) -> dict:
     return load_file(file)
 
 
+def differ(place, one, two, stage):
+    """The largest difference of any weight."""
+    expected, found = weights(place / one, stage), weights(place / two, stage)
+    assert expected.keys() == found.keys()
+    return max((expected[name] - found[name]).abs().max().item() for name in expected)
+
+
 def test_two_processes_pretrain_what_one_does(place):
     """The same masks, the same pairs, the same mean over hidden words however they fall to the two."""
     write_corpus(place / "corpus", documents=40)
     write_teacher(place / "pairs.toml", PRETRAINED)
     pretrain = ["pretrain", "pairs.toml", "--corpus", "corpus", "--max-steps", "12"]
-    alone = launch(place, "compress", *pretrain, "--per-device-train-batch-size", "8", "--runs", "first")
-    assert alone.returncode == 0, alone.stderr
-    both = torchrun(place, *pretrain, "--per-device-train-batch-size", "4", "--runs", "second")
-    assert both.returncode == 0, both.stderr
-    expected, found = weights(place / "first", "pretrain"), weights(place / "second", "pretrain")
-    assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
+    run_here(place, *pretrain, "--per-device-train-batch-size", "8", "--runs", "first")
+    torchrun(place, "-m", "compress", *pretrain, "--per-device-train-batch-size", "4", "--runs", "second")
+    assert differ(place, "first", "second", "pretrain") < 1e-5
     tokens = [
         json.loads(next((place / store).glob("*/*/pretrain-*/run.json")).read_text())["facts"]["tokens_read"]
         for store in ("first", "second")
@@ -118,50 +146,58 @@ bf16 = false
 """
 
 
-def test_two_processes_agree_with_one(place):
-    """Guards gradients that are means of unequal means, batches seen twice, and processes that run apart."""
-    task = ["--task", "reviews.toml", *SCHEDULE]
+@pytest.fixture(scope="module")
+def taught(place):
+    """`one` process has fine-tuned, distilled and compared layers, and `two` have; what each of both said."""
+    task, batch = ["--task", "reviews.toml", *SCHEDULE], "--per-device-train-batch-size"
     finetune = ["finetune", "tiny-bert", *task]
-    alone = launch(place, "compress", *finetune, "--per-device-train-batch-size", "16", "--runs", "one")
-    assert alone.returncode == 0, alone.stderr
+    said = run_here(place, *finetune, batch, "16", "--runs", "one")
     teacher = next((place / "one").glob("*/*/finetune-*")).relative_to(place).as_posix()
-    distill = [
+    weak = ["--allow-weak-teacher", *task]
+    distill = ["distill", "--teacher", teacher, "--student", "tiny-albert.toml", *weak]
+    layers = [
         "distill",
         "--teacher",
-        teacher,
-        "--student",
-        "tiny-albert.toml",
-        "--allow-weak-teacher",
-        *task,
+        "classifier",
+        "--method",
+        "tinybert",
+        "--no-general",
+        "--copies",
+        "0",
+        *weak,
     ]
-    alone = launch(place, "compress", *distill, "--per-device-train-batch-size", "16", "--runs", "one")
-    assert alone.returncode == 0, alone.stderr
-    for command in (finetune, distill):
-        both = torchrun(place, *command, "--per-device-train-batch-size", "8", "--runs", "two")
-        assert both.returncode == 0, both.stderr
-        assert both.stdout.count("made in") == 1  # one of them speaks
-        expected, found = weights(place / "one", command[0]), weights(place / "two", command[0])
-        assert expected.keys() == found.keys()
-        assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
+    said += run_here(place, *distill, batch, "16", "--runs", "one")
+    said += run_here(place, *layers, "--student", "thin-16.toml", batch, "16", "--runs", "one-layers")
+    (place / "several.py").write_text(SEVERAL)
+    commands = [
+        [*finetune, batch, "8", "--runs", "two"],
+        [*distill, batch, "8", "--runs", "two"],
+        [*layers, "--student", "thin-8.toml", batch, "8", "--runs", "two-layers"],
+    ]
+    return said, torchrun(place, "several.py", json.dumps(commands))
+
+
+def test_one_of_two_processes_speaks(taught):
+    one, two = taught
+    assert two.count("made in") == one.count("made in") == 3
+
+
+@pytest.mark.usefixtures("taught")
+def test_two_processes_agree_with_one(place):
+    """Guards gradients that are means of unequal means, batches seen twice, and processes that run apart."""
+    assert differ(place, "one", "two", "finetune") < 1e-5
+    assert differ(place, "one", "two", "distill") < 1e-5
     start = load_file(place / "tiny-bert" / "model.safetensors")
     trained = weights(place / "one", "finetune")
     moved = max((start[name] - trained[f"bert.{name}"]).abs().max().item() for name in start)
     assert moved > 1e-2  # the comparison was about something
 
 
+@pytest.mark.usefixtures("taught")
 def test_two_processes_agree_with_one_on_layers(place):
     """Guards means over tokens that are taken of unequal shares, and projections that each process learns alone."""
-    words = ["distill", "--teacher", "classifier", "--method", "tinybert", "--no-general", "--copies", "0"]
-    words += ["--allow-weak-teacher", "--task", "reviews.toml", *SCHEDULE]
-    batch = "--per-device-train-batch-size"
-    alone = launch(place, "compress", *words, "--student", "thin-16.toml", batch, "16", "--runs", "alone")
-    assert alone.returncode == 0, alone.stderr
-    both = torchrun(place, *words, "--student", "thin-8.toml", batch, "8", "--runs", "both")
-    assert both.returncode == 0, both.stderr
-    for stage in ("intermediate", "distill"):
-        expected, found = weights(place / "alone", stage), weights(place / "both", stage)
-        assert expected.keys() == found.keys()
-        assert max((expected[name] - found[name]).abs().max().item() for name in expected) < 1e-5
+    assert differ(place, "one-layers", "two-layers", "intermediate") < 1e-5
+    assert differ(place, "one-layers", "two-layers", "distill") < 1e-5
 
 
 def test_accelerate_launch_that_starts_one_process_is_told(place):

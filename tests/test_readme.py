@@ -181,6 +181,7 @@ def test_the_readme_s_way_to_change_a_method_is_understood():
     assert small.general.training.learning_rate == SMALL_TINYBERT.general.training.learning_rate
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_the_readme_s_commands_run_as_they_stand(home):
     commands = commands_of(README)
     assert {arguments_of(line)[0] for line in commands} >= {

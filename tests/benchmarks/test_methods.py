@@ -2,6 +2,7 @@
 
 import csv
 
+import pytest
 from transformers import AutoModel
 
 from compress.runs import find_runs
@@ -17,6 +18,7 @@ def told_by_the_report(folder, model):
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_ways_are_compared_and_refused(tmp_path, task_file, tokenizer, capsys):
     teacher_dir = tmp_path / "tiny-bert"
     AutoModel.from_config(tiny_config("bert", tokenizer)).save_pretrained(teacher_dir)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -186,7 +184,7 @@ def test_projections_are_kept_where_a_stage_may_follow_and_are_no_part_of_the_mo
     assert run.artefact_bytes == run.files["model.safetensors"].bytes
 
 
-def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made):
+def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made, alone):
     for method in METHODS:
         stored = made["general", method]
         assert stored.evaluations == []
@@ -194,13 +192,7 @@ def test_a_general_run_answers_nothing_and_its_card_s_code_runs(house, made):
         assert ("fill-mask" if method == "triple" else "feature-extraction") in card
         code = re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
         if method != "minilm":  # one of each kind
-            done = subprocess.run(
-                [sys.executable, "-c", f'{code}\nimport sys\nassert "compress" not in sys.modules'],
-                cwd=stored.path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = alone.run(f'{code}\nimport sys\nassert "compress" not in sys.modules', cwd=stored.path)
             assert done.returncode == 0, done.stderr
             assert "torch.Size([1," in done.stdout
         compile(code, "card", "exec")

@@ -1,8 +1,6 @@
 """Layers that share their attention or their feed-forward network: once in memory, once on disk, once again after loading."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -268,8 +266,8 @@ REGISTRATION = [
 
 
 @pytest.mark.parametrize("imports", REGISTRATION)
-def test_after_import_compress_the_auto_classes_know_it(imports, tmp_path):
+def test_after_import_compress_the_auto_classes_know_it(imports, tmp_path, alone):
     build("ffn", "Model").save_pretrained(tmp_path)
     code = f"DIR = {str(tmp_path)!r}\n{imports}\nprint(type(AutoModel.from_pretrained(DIR)).__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = alone.run(code)
     assert done.stdout.strip() == "PartiallySharedAlbertModel", done.stderr

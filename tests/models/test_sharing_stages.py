@@ -1,8 +1,6 @@
 """Students that share a part of their layers go through every stage, and come out for those who do not have us."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -19,7 +17,8 @@ from compress.quantization.dynamic import quantize_dynamic_int8
 from compress.recipes.schema import Architecture
 from compress.recipes.stages import Export
 from compress.runs import read_run
-from tests.conftest import STUDENT, tiny_config, write_task
+from compress.workers import Worker
+from tests.conftest import STUDENT, WorkerHere, tiny_config, write_task
 
 TEXTS = ["a lovely film .", "the story was dull and so stale"]
 ALONE = """
@@ -59,6 +58,7 @@ def chain(tmp_path_factory, tokenizer):
         )
         quantized = json_of("quantize", trained["path"])
         exported = json_of("export", trained["path"], "--save-to", "plain")
+        patch.setattr("compress.measurement.Worker", WorkerHere)
         sessions = json_of("measure", "runs/reviews", "--rounds", "1", "--shape", "1x16")
         yield {"finetune": trained, "quantize": quantized, "export": exported, "sessions": sessions}
 
@@ -96,7 +96,7 @@ def test_int8_stores_what_is_shared_once(chain):
     assert "layers share a part" not in Path(chain["quantize"]["path"], "README.md").read_text()
 
 
-def test_the_export_answers_the_same_without_us(chain):
+def test_the_export_answers_the_same_without_us(chain, alone):
     ours, plain = chain["finetune"], chain["export"]
     assert plain["stage"] == {"kind": "export", "format": "transformers"}
     assert plain["parents"][0]["key"] == ours["key"]
@@ -104,35 +104,29 @@ def test_the_export_answers_the_same_without_us(chain):
     assert plain["parameters"] - ours["parameters"] == 4 * (32 * 32 + 32) + 2 * 32
     assert score_of(plain) == score_of(ours)
     for path in (plain["path"], "plain"):
-        done = subprocess.run(
-            [sys.executable, "-c", ALONE, path, *TEXTS], capture_output=True, text=True, check=False
-        )
+        done = alone.run(ALONE, path, *TEXTS)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == pytest.approx(logits_of(ours["path"]), abs=1e-6)
 
 
-def test_ours_does_not_load_without_us_and_says_what_to_do(chain):
+def test_ours_does_not_load_without_us_and_says_what_to_do(chain, alone):
     """Guards a card that promises more than holds; its own code is what is run."""
     path = Path(chain["finetune"]["path"])
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, path, *TEXTS], capture_output=True, text=True, check=False
-    )
+    done = alone.run(ALONE, path, *TEXTS)
     assert "partially_shared_albert" in done.stderr
     card = (path / "README.md").read_text()
     assert "loads after `import compress`" in card
     assert "compress export . --save-to ../plain" in card
     code = python_of(path)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=path)
+    done = alone.run(code, cwd=path)
     assert done.returncode == 0, done.stderr
     assert "import compress" in code
     assert "compress" not in python_of(Path(chain["export"]["path"]))
 
 
-def test_the_int8_directory_s_tokenizer_loads_without_us(chain):
+def test_the_int8_directory_s_tokenizer_loads_without_us(chain, alone):
     code = "import sys; from transformers import AutoTokenizer; AutoTokenizer.from_pretrained(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, chain["quantize"]["path"]], capture_output=True, text=True, check=False
-    )
+    done = alone.run(code, chain["quantize"]["path"])
     assert done.returncode == 0, done.stderr
 
 
@@ -143,6 +137,9 @@ def test_all_are_measured_and_answer(chain):
         answers = json_of("predict", chain[stage]["path"], *TEXTS)
         assert [answer["label"] for answer in answers] == ["good", "bad"]
         assert json_of("evaluate", chain[stage]["path"])[0]["scores"]
+    with Worker(Path(chain["finetune"]["path"]), name="ours", threads=1) as worker:
+        worker.wait()
+        assert worker.load().engine == "pytorch"
 
 
 def test_an_export_is_a_run_like_any_other(chain):

@@ -1,7 +1,5 @@
 """Heads of a size of their own: known to the Auto classes after `import compress`, and plain once padded with zeros."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -69,11 +67,11 @@ def test_sizes_come_back_from_a_configuration(kind, classifier):
     assert len(HEAD_PRUNED) == 16
 
 
-def test_after_import_compress_it_loads(classifier, tmp_path):
+def test_after_import_compress_it_loads(classifier, tmp_path, alone):
     prune_heads(classifier("electra"), 1, by_magnitude).save_pretrained(tmp_path)
     code = (
         f"import compress; from transformers import AutoModelForSequenceClassification as A\n"
         f"print(type(A.from_pretrained({str(tmp_path)!r})).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = alone.run(code)
     assert done.stdout.strip() == "HeadPrunedElectraForSequenceClassification", done.stderr
