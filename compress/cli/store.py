@@ -113,7 +113,7 @@ def _clean(
     yes: bool,
 ) -> None:
     from compress.cleaning import delete, delete_cache
-    from compress.reporting.wording import format_bytes
+    from compress.reporting.formats import format_bytes
 
     chosen = [entry for entry in inventory.entries if entry.id in choice.chosen]
     value: dict[str, Any] = {
@@ -161,7 +161,7 @@ def _can_ask() -> bool:
 
 
 def _plan(inventory: "Inventory", choice: "Choice", *, with_cache: bool) -> str:
-    from compress.reporting.wording import format_bytes
+    from compress.reporting.formats import format_bytes
 
     entries = {entry.id: entry for entry in inventory.entries}
     lines = [
@@ -178,7 +178,7 @@ def _listing(inventory: "Inventory", entries: "Sequence[Entry]") -> "RenderableT
     from rich.console import Group
     from rich.table import Table
 
-    from compress.reporting.wording import format_bytes
+    from compress.reporting.formats import format_bytes
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("run", "stage", "score", "artefact", "on disk", "age", "state"):

@@ -128,7 +128,7 @@ def _session_table(records: Sequence[Session]) -> "Table":
 
 def _measured_cells(record: Session) -> Iterator[list[str]]:
     """The lines of each cell of a model; what its record does not hold, an older one perhaps, is a dash."""
-    from compress.reporting.wording import format_bytes, format_significant
+    from compress.reporting.formats import format_bytes, format_significant
 
     whole = [m for m in record.measurements if not {"part", "file"} & m.conditions.keys()]
     found = {(m.name, m.conditions.get("batch"), m.conditions.get("length")): m for m in whole}

@@ -5,18 +5,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from compress.kinds import Known, kind_of
 from compress.reporting.candidates import list_timings
+from compress.reporting.formats import format_change, format_range, format_ratio, format_share
 from compress.reporting.headline import choose_smallest, concerns, word_speed
 from compress.reporting.origins import trace_ancestors
 from compress.reporting.schema import CaveatKind, Interval, Overview, OverviewRow, Row, Section
-from compress.reporting.wording import (
-    describe_two_engines,
-    format_change,
-    format_range,
-    format_ratio,
-    format_share,
-    join_names,
-    name_task,
-)
+from compress.reporting.wording import describe_two_engines, join_names, name_task
 from compress.runs import Run
 
 NUMBERS = {2: "Two", 3: "Three", 4: "Four"}

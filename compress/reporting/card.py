@@ -17,17 +17,11 @@ from compress.recipes.stages import (
     head_of,
 )
 from compress.reporting.essentials import list_essentials
+from compress.reporting.formats import format_bytes, format_count, format_score
 from compress.reporting.lineage import describe_pretraining, describe_pruning
 from compress.reporting.loading import LIBRARIES, format_of, tell_need, write_loading
 from compress.reporting.markup import escape, fence
-from compress.reporting.wording import (
-    describe_versions,
-    format_bytes,
-    format_count,
-    format_score,
-    reveal,
-    show,
-)
+from compress.reporting.wording import describe_versions, reveal, show
 from compress.runs import Evaluation, Parent, Run
 from compress.tasks import GLUE_HUB_ID, GLUE_TITLES, GlueSource, Task
 

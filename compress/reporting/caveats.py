@@ -8,18 +8,16 @@ from compress.recipes.stages import Distill, Export
 from compress.reporting import score_caveats as scores
 from compress.reporting.candidates import find_baseline, find_devices, list_candidates, list_rivals
 from compress.reporting.data import RunData
-from compress.reporting.raising import Data, Rule, list_others, raise_about
-from compress.reporting.schema import Caveat, Row, Section
-from compress.reporting.wording import (
+from compress.reporting.formats import (
     differs,
     format_change_with_range,
-    format_condition,
     format_range,
     format_share,
     format_significant,
-    name_runtime,
-    name_task,
 )
+from compress.reporting.raising import Data, Rule, list_others, raise_about
+from compress.reporting.schema import Caveat, Row, Section
+from compress.reporting.wording import format_condition, name_runtime, name_task
 
 
 def find_caveats(section: Section, runs: Sequence[RunData]) -> tuple[Caveat, ...]:

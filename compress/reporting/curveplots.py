@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from compress.reporting.formats import format_significant
 from compress.reporting.schema import Curve, Level
-from compress.reporting.wording import format_significant, join_names
+from compress.reporting.wording import join_names
 
 CURVE_WIDTH, CURVE_HEIGHT = 240, 130
 TENTHS = 10

@@ -23,17 +23,11 @@ from compress.recipes.start import describe_start
 from compress.recipes.terms import Term
 from compress.recipes.values import Training
 from compress.reporting.candidates import Candidate
+from compress.reporting.formats import format_bytes, format_count, format_seconds, format_significant
 from compress.reporting.lineage import order_runs
 from compress.reporting.pretraining import list_pretraining
 from compress.reporting.schema import Report, Row, TimingColumn
-from compress.reporting.wording import (
-    describe_machine,
-    describe_versions,
-    format_bytes,
-    format_count,
-    format_seconds,
-    format_significant,
-)
+from compress.reporting.wording import describe_machine, describe_versions
 from compress.runs import Run
 
 TOLD_WHERE_ANY = frozenset(

@@ -5,17 +5,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from compress.reporting.candidates import Candidate, find_baseline, find_devices, list_rivals
-from compress.reporting.schema import Caveat, Headline, Interval, Section, Timed, Timing
-from compress.reporting.wording import (
-    describe_sessions,
-    describe_two_engines,
+from compress.reporting.formats import (
     format_change,
     format_change_range,
-    format_condition,
     format_range,
     format_score,
     format_share,
     is_worse,
+)
+from compress.reporting.schema import Caveat, Headline, Interval, Section, Timed, Timing
+from compress.reporting.wording import (
+    describe_sessions,
+    describe_two_engines,
+    format_condition,
     name_metric,
     strip_texts,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.reporting import wording
+from compress.reporting import formats, wording
 from compress.reporting.candidates import (
     Candidate,
     find_baseline,
@@ -81,20 +81,20 @@ def _show(value: Any) -> Any:
 
 def _filters() -> Mapping[str, Any]:
     return {
-        "size": wording.format_bytes,
-        "count": wording.format_count,
-        "ratio": wording.format_ratio,
-        "number": wording.format_significant,
-        "score": wording.format_score,
-        "share": wording.format_share,
-        "bounds": wording.format_range,
+        "size": formats.format_bytes,
+        "count": formats.format_count,
+        "ratio": formats.format_ratio,
+        "number": formats.format_significant,
+        "score": formats.format_score,
+        "share": formats.format_share,
+        "bounds": formats.format_range,
         "condition": wording.format_condition,
         "spread": wording.describe_spread,
         "engine": wording.name_engine,
         "quantities": list_known,
         "quantities_note": explain_known,
-        "change": wording.format_change,
-        "change_with_range": wording.format_change_with_range,
+        "change": formats.format_change,
+        "change_with_range": formats.format_change_with_range,
         "agreement": wording.describe_agreement,
         "fidelity_note": wording.explain_fidelity,
         "overview_note": wording.explain_overview,
@@ -102,7 +102,7 @@ def _filters() -> Mapping[str, Any]:
         "task_name": wording.name_task,
         "metric": wording.name_metric,
         "begin": lambda text: text[:1].upper() + text[1:],
-        "points": wording.format_points,
+        "points": formats.format_points,
         "constant": wording.say_constant,
         "numbers": list_numbers,
     }

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from compress.errors import CompressError
 from compress.reporting.candidates import find_baseline, list_candidates
+from compress.reporting.formats import format_range, format_score
 from compress.reporting.markup import escape
 from compress.reporting.schema import Report, Section
-from compress.reporting.wording import format_range, format_score, name_metric, name_task
+from compress.reporting.wording import name_metric, name_task
 
 INDEX_FILE = "README.md"
 _TITLE = "# Reports"

@@ -3,6 +3,17 @@
 from collections.abc import Callable, Iterator
 
 from compress.reporting.candidates import Candidate, list_candidates, list_engines
+from compress.reporting.formats import (
+    format_bytes,
+    format_change,
+    format_change_with_range,
+    format_count,
+    format_range,
+    format_ratio,
+    format_score,
+    format_share,
+    format_significant,
+)
 from compress.reporting.lineage import name_group
 from compress.reporting.markup import escape, tabulate
 from compress.reporting.measured import Quantity, explain_known, list_known
@@ -15,16 +26,7 @@ from compress.reporting.wording import (
     describe_engines,
     describe_spread,
     explain_fidelity,
-    format_bytes,
-    format_change,
-    format_change_with_range,
     format_condition,
-    format_count,
-    format_range,
-    format_ratio,
-    format_score,
-    format_share,
-    format_significant,
     name_engine,
     name_metric,
     name_task,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from compress.reporting.formats import format_bytes, format_significant
 from compress.reporting.schema import TimingColumn
-from compress.reporting.wording import format_bytes, format_significant
 
 
 class Quantity(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.axes import LinearAxis, LogAxis
 from compress.reporting.candidates import Candidate, join_milliseconds, list_timings
+from compress.reporting.formats import format_bytes, format_significant
 from compress.reporting.lineage import shorten_run
 from compress.reporting.marks import (
     HEIGHT,
@@ -31,7 +32,7 @@ from compress.reporting.points import (
     shorten_names,
 )
 from compress.reporting.schema import Interval, Overview, Report, Section
-from compress.reporting.wording import format_bytes, format_significant, join_names, name_metric, name_task
+from compress.reporting.wording import join_names, name_metric, name_task
 
 LEGEND_LINE = 20
 ROOM = 9

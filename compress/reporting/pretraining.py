@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from compress.recipes.methods import Masking
 from compress.recipes.pretraining import Arrangement, ObjectiveName, TokenizerRecipe
 from compress.recipes.stages import Pretrain
-from compress.reporting.wording import format_significant
+from compress.reporting.formats import format_significant
 
 OBJECTIVES: Mapping[ObjectiveName, str] = {
     "mlm": "hidden words",

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from math import isclose
 
 from compress.reporting.candidates import Candidate, find_baseline, list_candidates, list_rivals
+from compress.reporting.formats import format_range, format_score
 from compress.reporting.raising import Data, list_others, name_rows, raise_about
 from compress.reporting.schema import Caveat, Row, ScoreResult, Section
 from compress.reporting.scores import list_evaluations
-from compress.reporting.wording import format_range, format_score, join_names
+from compress.reporting.wording import join_names
 from compress.tasks import SPLIT_SIZES, GlueSource
 
 

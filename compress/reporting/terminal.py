@@ -4,6 +4,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compress.reporting.candidates import Candidate, list_candidates, list_engines
+from compress.reporting.formats import (
+    format_bytes,
+    format_change,
+    format_change_range,
+    format_change_with_range,
+    format_count,
+    format_difference,
+    format_range,
+    format_score,
+    format_share,
+    format_significant,
+)
 from compress.reporting.headline import mark_caveats
 from compress.reporting.schema import Interval, Overview, Report, Section
 from compress.reporting.wording import (
@@ -11,17 +23,7 @@ from compress.reporting.wording import (
     describe_engines,
     describe_sessions,
     describe_two_engines,
-    format_bytes,
-    format_change,
-    format_change_range,
-    format_change_with_range,
     format_condition,
-    format_count,
-    format_difference,
-    format_range,
-    format_score,
-    format_share,
-    format_significant,
     join_names,
     name_metric,
     name_task,

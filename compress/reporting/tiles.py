@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 
 from compress.reporting.candidates import Candidate, join_milliseconds, list_timings
-from compress.reporting.headline import say_why_not, say_why_untimed
-from compress.reporting.schema import Overview, OverviewRow, Report, Row, Section, Timing
-from compress.reporting.wording import (
+from compress.reporting.formats import (
     format_bytes,
     format_change,
-    format_condition,
     format_score,
     format_share,
     format_significant,
+)
+from compress.reporting.headline import say_why_not, say_why_untimed
+from compress.reporting.schema import Overview, OverviewRow, Report, Row, Section, Timing
+from compress.reporting.wording import (
+    format_condition,
     join_names,
     name_engine,
     name_metric,

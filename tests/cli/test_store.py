@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from compress.cli.commands import app
 from compress.cli.store import age
-from compress.reporting.wording import format_bytes
+from compress.reporting.formats import format_bytes
 from tests.cli.test_commands import HEAVY, imported_by
 from tests.test_inventory import begin, finetuned, put
 

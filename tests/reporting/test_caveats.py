@@ -9,11 +9,11 @@ from compress.noise import find_noise
 from compress.recipes.stages import Export
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
+from compress.reporting.formats import format_share
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
 from compress.reporting.pairwise import compare_in_report
 from compress.reporting.terminal import render_pairwise
-from compress.reporting.wording import format_share
 from compress.runs import TrainSplit, read_run, write_record
 from tests.reporting.test_terminal import printed
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.reporting import wording
+from compress.reporting import formats, wording
 from compress.reporting.schema import Interval
 
 
@@ -33,14 +33,14 @@ def test_only_absolute_paths_are_shortened(text, shown):
 def test_a_number_that_is_none_is_a_dash(value):
     """Guards `nan` on a page, and an error where infinity is rounded."""
     written = [
-        *(getattr(wording, f"format_{what}")(value) for what in ("significant", "bytes", "count", "ratio")),
-        *(getattr(wording, f"format_{what}")(value) for what in ("score", "share", "points", "seconds")),
+        *(getattr(formats, f"format_{what}")(value) for what in ("significant", "bytes", "count", "ratio")),
+        *(getattr(formats, f"format_{what}")(value) for what in ("score", "share", "points", "seconds")),
     ]
     assert written == ["–"] * len(written)
-    assert wording.format_change(value, "smaller", "larger") == "–"
+    assert formats.format_change(value, "smaller", "larger") == "–"
     bounds = Interval(value=value, low=value, high=0.5)
-    assert wording.format_difference(bounds) == "– (– to +0.500)"
-    assert [wording.format_range(bounds, style) for style in ("score", "share", "ratio")] == [
+    assert formats.format_difference(bounds) == "– (– to +0.500)"
+    assert [formats.format_range(bounds, style) for style in ("score", "share", "ratio")] == [
         "––0.500",
         "––50.0",
         "––0.500",
@@ -74,7 +74,7 @@ def test_hidden_characters_become_their_names():
     ],
 )
 def test_three_significant_digits(value, text):
-    assert wording.format_significant(value) == text
+    assert formats.format_significant(value) == text
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_three_significant_digits(value, text):
     [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (22_713_216, "22.7 MB"), (999_999_999, "1.00 GB")],
 )
 def test_bytes_in_powers_of_1000(count, text):
-    assert wording.format_bytes(count) == text
+    assert formats.format_bytes(count) == text
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_bytes_in_powers_of_1000(count, text):
     [(4, "4.00× faster"), (0.25, "4.00× slower"), (1.004, "no faster"), (0.996, "no faster")],
 )
 def test_ratios_in_words(ratio, text):
-    assert wording.format_change(ratio, "faster", "slower") == text
+    assert formats.format_change(ratio, "faster", "slower") == text
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_ratios_in_words(ratio, text):
 def test_a_ratio_and_its_bounds_are_told_in_one_sense(bounds, text):
     """Guards a value of times slower beside bounds of times faster, which do not even hold it."""
     interval = Interval(value=bounds[0], low=bounds[1], high=bounds[2])
-    assert wording.format_change_with_range(interval, "faster", "slower") == text
+    assert formats.format_change_with_range(interval, "faster", "slower") == text
 
 
 def test_engines_go_by_their_makers_names():
@@ -123,8 +123,8 @@ def test_engines_go_by_their_makers_names():
 
 def test_ranges():
     interval = Interval(value=0.9, low=-0.0501, high=0.951)
-    assert wording.format_range(interval, "score") == "−0.050–0.951"
-    assert wording.format_range(interval, "share") == "−5.0–95.1"
+    assert formats.format_range(interval, "score") == "−0.050–0.951"
+    assert formats.format_range(interval, "share") == "−5.0–95.1"
 
 
 def test_names_in_a_sentence():
