@@ -114,6 +114,11 @@ class Task(Frozen):
         """Width of the logits: the number of labels, or 1 for a regression."""
         return 1 if self.labels is None else len(self.labels)
 
+    @property
+    def outside_mean(self) -> bool:
+        """Whether it is a task of GLUE that no mean has a part of; a user's own of that name is none."""
+        return isinstance(self.source, GlueSource) and self.source.config in OUTSIDE_MEAN
+
 
 def _glue(name: str, text: str, labels: str, metrics: tuple[Metric, ...], **more: Any) -> Task:
     return Task(

@@ -8,7 +8,7 @@ from compress.reporting.candidates import list_timings
 from compress.reporting.formats import format_change, format_range, format_ratio, format_share
 from compress.reporting.headline import choose_smallest, concerns, word_speed
 from compress.reporting.origins import trace_ancestors
-from compress.reporting.schema import CaveatKind, Interval, Overview, OverviewRow, Row, Section
+from compress.reporting.schema import CaveatKind, Interval, Overview, OverviewRow, Section
 from compress.reporting.wording import describe_two_engines, join_names, name_task
 from compress.runs import Run
 
@@ -135,11 +135,7 @@ def _say_score(row: OverviewRow, baseline: OverviewRow, share: Interval, section
 
 def _count_seeds(row: OverviewRow, sections: Sequence[Section]) -> dict[str, int]:
     """Task → how many of the row's runs answer it."""
-    return {name_task(section.task): len(_find_rows(row, section)) for section in sections}
-
-
-def _find_rows(row: OverviewRow, section: Section) -> list[Row]:
-    return [each for each in section.rows if each.run.id in row.runs]
+    return {name_task(section.task): len(section.list_rows(row.runs)) for section in sections}
 
 
 def _say_seeds(who: str, counts: Mapping[str, int]) -> str:
@@ -177,7 +173,7 @@ def _say_origins(row: OverviewRow, sections: Sequence[Section], known: Known) ->
     """Where its tasks go back to other weights of a stage before the task: by another recipe, not by another seed."""
     found: dict[tuple[str, str], dict[Hashable, list[tuple[Run, str]]]] = {}
     for section in sections:
-        for made in trace_ancestors([each.run for each in _find_rows(row, section)], known):
+        for made in trace_ancestors([each.run for each in section.list_rows(row.runs)], known):
             if made.stage.kind in STAGES:
                 kinds = found.setdefault((made.name, made.stage.kind), {})
                 kinds.setdefault(kind_of(made, known, seeds=False), []).append((made, section.task))

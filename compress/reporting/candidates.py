@@ -132,10 +132,8 @@ def list_timings(
     """A model's timing on each of the tasks that an overview tells the speed of, of those that have one."""
     found = []
     for section in sections:
-        rows = [each for each in section.rows if each.run.id in row.runs]
-        rows.sort(
-            key=lambda each: each.run.id != section.baseline
-        )  # which the others' times are compared with
+        # first the one that the others' times are compared with
+        rows = sorted(section.list_rows(row.runs), key=lambda each: each.run.id != section.baseline)
         timing = find_timing(rows, section.timing) if section.task in overview.timed else None
         if section.timing and timing:
             found.append((section.timing, timing))

@@ -5,12 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 from compress.errors import CompressError
-from compress.kinds import Known, kind_of, others_than
+from compress.kinds import Known, kind_of
 from compress.reporting.candidates import find_front
 from compress.reporting.caveats import find_caveats
 from compress.reporting.curves import read_curves
 from compress.reporting.data import ReportData, RunData
-from compress.reporting.earlier import find_before
+from compress.reporting.earlier import list_before
 from compress.reporting.fidelity import agree_by_constant, judge_fidelity
 from compress.reporting.finding import Meant, find_baselines
 from compress.reporting.headline import find_headline
@@ -31,7 +31,6 @@ from compress.reporting.scores import (
 )
 from compress.reporting.seeds import group_seeds, list_references
 from compress.reporting.timings import compare_timings
-from compress.runs import Run
 
 
 def compare(data: ReportData) -> Report:
@@ -165,7 +164,7 @@ def _choose_model(runs: Sequence[RunData], known: Known) -> list[RunData]:
     students = [each.run for each in runs if getattr(each.run.stage, "student", None) is not None]
     taught = Counter(parent.run_id for run in students for parent in run.parents if parent.teaches)
 
-    gone_on_with = Counter(before for each in runs for before in _list_before(each.run, known))
+    gone_on_with = Counter(before for each in runs for before in list_before(each.run, known))
 
     def weigh(seeds: Sequence[RunData]) -> tuple[int, int, int, tuple[str, str]]:
         newest = max(seeds, key=_age)
@@ -173,13 +172,6 @@ def _choose_model(runs: Sequence[RunData], known: Known) -> list[RunData]:
         return pupils, newest.run.parameters, copies, _age(newest)
 
     return max(kinds.values(), key=weigh)
-
-
-def _list_before(run: Run, known: Known) -> list[str]:
-    """The known runs whose weights a run went on with, one after another."""
-    others = others_than(run, known)
-    before = find_before(run, others)
-    return [before.id, *_list_before(before, others)] if before else []
 
 
 def _choose_seed(named: Sequence[RunData], runs: Sequence[RunData], model: Sequence[RunData]) -> RunData:

@@ -24,6 +24,13 @@ def find_before(run: Run, known: Known) -> Run | None:
     return next((made for made in found if made is not None), None)
 
 
+def list_before(run: Run, known: Known) -> list[str]:
+    """The ids of the known runs whose weights a run went on with, the last one first."""
+    others = others_than(run, known)
+    before = find_before(run, others)
+    return [before.id, *list_before(before, others)] if before else []
+
+
 def list_earlier(run: Run, known: Known) -> list[Earlier]:
     """The stages that a run's weights went through before its own, as far as they are known, the first one first."""
     others = others_than(run, known)

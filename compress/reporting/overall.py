@@ -10,9 +10,8 @@ from compress.reporting.candidates import geometric_mean_and_range
 from compress.reporting.data import RunData
 from compress.reporting.schema import Interval
 from compress.reporting.scores import align_all, choose_evaluations
-from compress.runs import Run
 from compress.statistics import Array, draw_means, mean_score, percentile_interval
-from compress.tasks import GLUE_TITLES, OUTSIDE_MEAN, GlueSource
+from compress.tasks import GLUE_TITLES
 
 Sides = tuple[Sequence[RunData], Sequence[RunData]]
 """The runs of the one model and of the other, of each one a seed."""
@@ -53,7 +52,7 @@ def find_overall(sides: Mapping[str, Sides]) -> Overall | None:
     """
     places = {name: place for place, name in enumerate(GLUE_TITLES)}
     ordered = sorted(sides, key=lambda task: (places.get(task, len(places)), task))
-    inside = [task for task in ordered if not _is_outside(sides[task][0][0].run)]
+    inside = [task for task in ordered if not sides[task][0][0].run.answered_task.outside_mean]
     found = {task: _draw(*sides[task], order=place) for place, task in enumerate(inside)}
     draws = [each for each in found.values() if each]
     if len(draws) < 2:
@@ -71,12 +70,6 @@ def find_overall(sides: Mapping[str, Sides]) -> Overall | None:
         bytes=(max(ours), max(theirs)),
         smaller=geometric_mean_and_range([b / a for a, b in sizes]) if all(ours) else None,
     )
-
-
-def _is_outside(run: Run) -> bool:
-    """Whether a run answers a task of GLUE that no mean has a part of; a user's own of that name is none."""
-    source = run.answered_task.source
-    return isinstance(source, GlueSource) and source.config in OUTSIDE_MEAN
 
 
 def _draw(ours: Sequence[RunData], theirs: Sequence[RunData], *, order: int) -> _Draws | None:

@@ -159,7 +159,7 @@ def _list_mean_charts(report: Report, overview: Overview) -> list[list[Point]]:
 def _list_means(first: Section, overview: Overview) -> list[Point]:
     points = []
     for row in overview.rows:
-        here = [each for each in first.rows if each.run.id in row.runs]
+        here = first.list_rows(row.runs)
         if row.mean and row.bytes and here:
             points.append(
                 Point(

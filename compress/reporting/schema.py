@@ -1,11 +1,10 @@
 """What a report says: frozen values, computed once, from which every page, table and card is worded."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from compress.recipes.values import Frozen
 from compress.runs import SCHEMA_VERSION, Batches, Run
-from compress.tasks import OUTSIDE_MEAN, GlueSource
 
 if TYPE_CHECKING:
     from compress.statistics import Estimate
@@ -295,9 +294,12 @@ class Section(Frozen):
 
     @property
     def outside_mean(self) -> bool:
-        """Whether it is a task of GLUE that no mean has a part of; a user's own of that name is none."""
-        source = self.find(self.baseline).run.answered_task.source
-        return isinstance(source, GlueSource) and source.config in OUTSIDE_MEAN
+        """Whether no mean has a part of its task."""
+        return self.find(self.baseline).run.answered_task.outside_mean
+
+    def list_rows(self, runs: Collection[str]) -> list[Row]:
+        """The rows of these runs, in the section's order."""
+        return [row for row in self.rows if row.run.id in runs]
 
     @property
     def references(self) -> tuple[str, ...]:
