@@ -79,14 +79,11 @@ def _name_others(row: OverviewRow, overview: Overview) -> Iterator[str]:
     scored = [(each, each.kept.value) for each in overview.rows if each.kept]
     timed = [(each, kept, each.faster.value) for each, kept in scored if each.faster]
     best, most = max(scored, key=lambda each: each[1])
-    if timed:
-        fastest, kept, faster = max(timed, key=lambda each: each[2])
-        if fastest is not row:
-            both = ", and keeps most" * (fastest is best)
-            yield f"Fastest{both}: {fastest.name}, {format_ratio(faster)}, keeps {format_share(kept)}."
-            if fastest is best:
-                return
-    if best is not row:
+    fastest, kept, times = max(timed, key=lambda each: each[2], default=(row, most, 1.0))
+    if fastest is not row:
+        both = ", and keeps most" * (fastest is best)
+        yield f"Fastest{both}: {fastest.name}, {format_ratio(times)}, keeps {format_share(kept)}."
+    if best is not row and best is not fastest:
         speed = f", {format_ratio(best.faster.value)}" if best.faster else ""
         yield f"Keeps most: {best.name}, {format_share(most)}{speed}."
 

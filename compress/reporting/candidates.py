@@ -1,9 +1,10 @@
 """What there is to choose from: single models, and those that differ in their seeds alone as one."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import geometric_mean
+from typing import TypeVar
 
 from compress.reporting.lineage import name_group
 from compress.reporting.schema import (
@@ -18,6 +19,8 @@ from compress.reporting.schema import (
     Timing,
     TimingColumn,
 )
+
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -176,17 +179,28 @@ def list_engines(section: Section) -> list[tuple[str, str]]:
     return [(one.name, timing.engine) for one, timing in timed if timing]
 
 
-def find_front(section: Section) -> tuple[str, ...]:
-    """The ids of the runs of the candidates that no other one beats in bytes and score at once, smallest first."""
-    scored = [(each, each.score) for each in list_candidates(section) if each.comparable]
-    points = [(each.heaviest.bytes, -score.value, each.runs) for each, score in scored if score]
-    front: list[str] = []
+def keep_front(models: Iterable[Model], rate: Callable[[Model], tuple[float, float]]) -> list[Model]:
+    """The Pareto front: those that no other one beats in both cost and score, the cheapest first.
+
+    Args:
+        models: In the order in which the first of equals is kept.
+        rate: A model's cost, of which less is better, and its score.
+    """
     best = -math.inf
-    for _, negative, runs in sorted(points):
-        if -negative > best:
-            front += runs
-            best = -negative
-    return tuple(front)
+    front = []
+    for model in sorted(models, key=lambda each: (rate(each)[0], -rate(each)[1])):
+        _, score = rate(model)
+        if score > best:
+            best = score
+            front.append(model)
+    return front
+
+
+def find_front(section: Section) -> tuple[str, ...]:
+    """The ids of the runs of the candidates on the front of bytes and score, smallest first."""
+    scored = [(each, each.score.value) for each in list_candidates(section) if each.comparable and each.score]
+    front = keep_front(scored, lambda each: (each[0].heaviest.bytes, each[1]))
+    return tuple(run for one, _ in front for run in one.runs)
 
 
 def geometric_mean_and_range(ratios: Sequence[float]) -> Interval | None:

@@ -13,6 +13,7 @@ from compress.reporting.candidates import (
     list_candidates,
     list_engines,
 )
+from compress.reporting.charts import plot_bytes, plot_latency, plot_mean_latency, plot_means
 from compress.reporting.curveplots import CurvePlot, plot_curves
 from compress.reporting.essentials import (
     describe_size,
@@ -26,7 +27,7 @@ from compress.reporting.lineage import name_group
 from compress.reporting.marks import FRAME
 from compress.reporting.measured import explain_known, list_known
 from compress.reporting.origins import list_descendants, list_parents
-from compress.reporting.plots import list_numbers, plot_bytes, plot_latency, plot_mean_latency, plot_means
+from compress.reporting.plots import list_numbers
 from compress.reporting.schema import Ancestor, Curve, Report, Section
 from compress.reporting.tiles import list_figures, list_overview_figures
 from compress.runs import PARTS

@@ -1,12 +1,11 @@
 """What a chart shows of a section's models: those that differ in their seeds alone are one point."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from compress.recipes.stages import Distill, Finetune, Prune, Quantize
-from compress.reporting.candidates import Candidate, list_candidates
+from compress.reporting.candidates import Candidate, keep_front, list_candidates
 from compress.reporting.lineage import shorten_run
 from compress.reporting.marks import Shape
 from compress.reporting.schema import Interval, Row, Section
@@ -51,13 +50,7 @@ def list_points(section: Section, measure: Measure) -> list[Point]:
 
 def list_front(points: Sequence[Point]) -> list[Point]:
     """The points that none beats in both cost and score, the cheapest first."""
-    best = -math.inf
-    front = []
-    for point in sorted(points, key=lambda point: (point.x, -point.y.value)):
-        if point.y.value > best:
-            best = point.y.value
-            front.append(point)
-    return front
+    return keep_front(points, lambda point: (point.x, point.y.value))
 
 
 def number_points(charts: Sequence[Sequence[Point]]) -> list[list[Point]]:

@@ -9,11 +9,11 @@ from compress.recipes.methods import Augmentation
 from compress.reporting.answer import NOT_ALIKE
 from compress.reporting.candidates import list_candidates
 from compress.reporting.caveats import RULES
+from compress.reporting.charts import plot_mean_latency, plot_means
 from compress.reporting.compare import compare
 from compress.reporting.data import read_data, write_data
 from compress.reporting.html import render_html
 from compress.reporting.markdown import render_markdown
-from compress.reporting.plots import plot_mean_latency, plot_means
 from compress.runs import read_run
 from compress.statistics import METRICS, estimate_over_seeds
 from compress.tasks import GlueSource

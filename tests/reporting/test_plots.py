@@ -11,16 +11,10 @@ from compress.reporting import marks as places
 from compress.reporting import write_report
 from compress.reporting.arrows import Arrow, find_arrows
 from compress.reporting.axes import LinearAxis
+from compress.reporting.charts import plot_bytes, plot_latency
 from compress.reporting.curveplots import TENTHS, plot_curves
 from compress.reporting.marks import BOTTOM, HEIGHT, LEFT, WIDTH, _occupied
-from compress.reporting.plots import (
-    draw,
-    list_numbers,
-    plot_bytes,
-    plot_latency,
-    shorten_label,
-    wrap_label,
-)
+from compress.reporting.plots import draw, list_numbers, shorten_label, wrap_label
 from compress.reporting.points import Point, drop_shared_name, number_points, shorten_names
 from compress.reporting.schema import Curve, Interval, Level, Link
 from compress.runs import read_run
