@@ -34,9 +34,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from compress import workers
+from compress import exporting, workers
 from compress.memory import peak_bytes
 from tests.alone import Python
+from tests.traces import keep_traces
 
 disable_progress_bar()
 
@@ -296,6 +297,17 @@ class WorkerHere:
 @pytest.fixture
 def workers_here(monkeypatch):
     monkeypatch.setattr("compress.measurement.Worker", WorkerHere)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _traced_once(tmp_path_factory):
+    """An architecture is traced once in all processes of tests, but for the tests of just that."""
+    room = tmp_path_factory.getbasetemp()
+    folder = (room.parent if "PYTEST_XDIST_WORKER" in os.environ else room) / "traces"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_trace", keep_traces(exporting._trace, folder))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.graphs import float_matrices, write_graph
 from compress.parity import compare_logits, open_session, random_batch
+from tests.traces import keep_traces
 
 LAYERS = {"bert": 2, "roberta": 1, "electra": 1, "albert": 2, "first-and-mean": 1}
 SIZES = {
@@ -68,6 +69,15 @@ def build(family: str, seed: int = 0) -> PreTrainedModel:
 
 def input_names(family: str) -> tuple[str, ...]:
     return ROBERTA_INPUTS if family == "roberta" else PAIR_INPUTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_anew(tmp_path_factory):
+    """By the exporter itself, whatever other tests have left."""
+    trace = exporting._trace.__wrapped__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_trace", keep_traces(trace, tmp_path_factory.mktemp("traces")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +215,37 @@ def test_last_layer_is_computed_where_the_classifier_reads(family, exported):
 def test_last_layer_stays_whole_where_the_classifier_reads_all(exported):
     _, path = exported("first-and-mean")  # its export compares the logits, too
     assert last_hidden_shape(path) == (2, 5, 32)
+
+
+def test_a_trace_depends_on_no_weight():
+    """So that all other tests may have an architecture traced once."""
+    exporting._trace(build("albert"), PAIR_INPUTS)
+    model = build("albert", seed=1)
+    filled, traced = exporting._trace(model, PAIR_INPUTS), exporting._trace.__wrapped__(model, PAIR_INPUTS)
+    assert filled.SerializeToString() == traced.SerializeToString()
+
+
+def test_what_changes_a_trace_is_traced_anew(tmp_path):
+    made = []
+
+    def trace(model, names):
+        made.append(model)
+        return onnx.ModelProto()
+
+    kept = keep_traces(trace, tmp_path)
+    model = build("bert")
+    for _ in range(2):
+        kept(model, PAIR_INPUTS)
+    assert len(made) == 1
+    kept(model, PAIR_INPUTS[:2])
+    model.bert.encoder.layer[1] = model.bert.encoder.layer[0]
+    kept(model, PAIR_INPUTS)
+    model.bert.encoder.layer[0].attention.self.num_attention_heads = 2
+    kept(model, PAIR_INPUTS)
+    model.config.hidden_act = "relu"
+    kept(model, PAIR_INPUTS)
+    kept(build("bert", seed=1), PAIR_INPUTS)
+    assert len(made) == 5
 
 
 def test_another_models_logits_are_refused(monkeypatch, tmp_path, traced):
