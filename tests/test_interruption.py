@@ -13,8 +13,8 @@ import pytest
 from tests.alone import FORKED
 from tests.conftest import STUDENT, tiny_config, write_corpus, write_task, write_teacher
 
-KILLS = 14
-KILLS_OF_PRETRAINING = 8
+KILLS = 8
+KILLS_OF_PRETRAINING = 5
 
 
 def work(root: str, arguments: list[str]) -> None:

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.alone import FORKED
-from tests.benchmarks import sessions
 from tests.benchmarks.clock import PROFILED_STEPS, Clock
 from tests.benchmarks.engines import Case, _matches
 from tests.benchmarks.materials import QUICK, learned, make_models, texts_of_one_length
@@ -20,12 +18,6 @@ pytestmark = pytest.mark.skipif(
     reason="the vocabulary comes with the packaged teacher",
 )
 INSTALLED = importlib.util.find_spec(PEER) is not None
-
-
-@pytest.fixture(autouse=True)
-def _forked(monkeypatch):
-    """An engine is in a process of its own all the same: only what it imports was imported for all of them."""
-    monkeypatch.setattr(sessions, "CONTEXT", FORKED)
 
 
 def test_a_quick_run_compares_every_case(tmp_path):
