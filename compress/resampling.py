@@ -6,6 +6,9 @@ those of the metrics one by one (`compress.statistics.METRICS`), to the last dig
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +19,8 @@ CELLS = 2**16
 
 It is what the processor's nearest caches hold, which makes it faster as well.
 """
+REMEMBERED = 256
+"""Of so many models the scores are kept: more than most reports have of a task."""
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -40,12 +45,40 @@ def score_resamples(
     Returns:
         Scores, `[models, resamples]`.
     """
-    scorers = [PREPARE[metric](references, answers) for answers in predictions]
-    chunks = [
-        [score(rows) for score in scorers]
-        for rows in _draw_chunks(len(references), resamples=resamples, seed=seed)
-    ]
-    return np.concatenate(chunks, axis=1)
+    return np.array([_score(_Answers(metric, references, each, resamples, seed)) for each in predictions])
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """One model's answers and how they are resampled; those that give the same scores are equal."""
+
+    metric: str
+    references: Array
+    predictions: Array
+    resamples: int
+    seed: int
+
+    @cached_property
+    def _told(self) -> tuple[object, ...]:
+        arrays = [
+            (each.dtype.str, sha256(np.ascontiguousarray(each).tobytes()).digest())
+            for each in map(np.asarray, (self.references, self.predictions))
+        ]
+        return (self.metric, self.resamples, self.seed, *arrays)
+
+    def __hash__(self) -> int:
+        return hash(self._told)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Answers) and self._told == other._told
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _score(asked: _Answers) -> Array:
+    """The scores of its resamples, `[R]`: a baseline's are asked for with each model that is compared with it."""
+    score = PREPARE[asked.metric](asked.references, asked.predictions)
+    chunks = _draw_chunks(len(asked.references), resamples=asked.resamples, seed=asked.seed)
+    return np.concatenate([score(rows) for rows in chunks])
 
 
 def _draw_chunks(count: int, *, resamples: int, seed: int) -> Iterator[Rows]:

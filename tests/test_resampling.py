@@ -116,3 +116,29 @@ def test_intervals_are_what_they_were(metric, monkeypatch):
         (estimate_retention(metric, labels, [student], [teacher]), share),
     ):
         assert estimate[1:] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+
+
+def test_a_model_is_scored_once_however_often_it_is_compared(monkeypatch):
+    prepared = []
+    prepare = resampling.PREPARE["accuracy"]
+
+    def count(references, predictions):
+        prepared.append(predictions)
+        return prepare(references, predictions)
+
+    monkeypatch.setattr(resampling, "PREPARE", {"accuracy": count})
+    resampling._score.cache_clear()
+    references = np.arange(30) % 2
+    baseline, *others = (np.roll(references, places) * (np.arange(30) > places) for places in range(4))
+    alone = score_resamples("accuracy", references, [baseline], resamples=9, seed=1)
+    for other in others:
+        both = score_resamples("accuracy", references, [other, baseline.copy()], resamples=9, seed=1)
+        assert np.array_equal(both[1], alone[0])
+    assert len(prepared) == 4
+    both *= 0  # what was given out is its own
+    assert np.array_equal(score_resamples("accuracy", references, [baseline], resamples=9, seed=1), alone)
+    for changed in ({"seed": 2}, {"resamples": 8}):
+        score_resamples("accuracy", references, [baseline], **{"resamples": 9, "seed": 1, **changed})
+    score_resamples("accuracy", 1 - references, [baseline], resamples=9, seed=1)
+    score_resamples("accuracy", references.astype(float), [baseline], resamples=9, seed=1)
+    assert len(prepared) == 8

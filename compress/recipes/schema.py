@@ -22,6 +22,9 @@ from compress.recipes.values import (
     choose_training,
 )
 
+UNCHANGED = Distillation()
+"""How a student is distilled that says nothing of it."""
+
 
 class Architecture(Frozen):
     """The shape of an encoder, without its vocabulary, which is the tokenizer's.
@@ -198,12 +201,12 @@ class Student(Frozen):
     family: Literal["albert", "bert"]
     architecture: Architecture
     initialize: Start = "random"
-    distill: Distillation = Distillation()
+    distill: Distillation = UNCHANGED
     training: Training = Training()
 
     @field_serializer("distill")
     def _nothing_where_default(self, value: Distillation) -> dict[str, Any]:
-        return {} if value == Distillation() else value.model_dump(mode="json")
+        return {} if value == UNCHANGED else value.model_dump(mode="json")
 
     @model_validator(mode="after")
     def _family_has_shape(self) -> Self:
