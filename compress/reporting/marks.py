@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 400, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 14, 46
@@ -26,8 +29,7 @@ Shape = Literal["baseline", "distilled", "quantized", "pruned", "labels", "other
 """What a mark looks like, by how its model was made; `labels`: trained on the labels alone."""
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle that no label may cover."""
 
     left: float
@@ -37,9 +39,21 @@ class Box:
 
     def overlap(self, other: "Box") -> float:
         """The area that two rectangles share."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0.0) * max(height, 0.0)
+        return self.cover([other])
+
+    def cover(self, others: "Boxes") -> float:
+        """The areas that it shares with others, in all."""
+        left, top, right, bottom = np.asarray(others, dtype=np.float64).reshape(-1, 4).T
+        widths = np.minimum(self.right, right) - np.maximum(self.left, left)
+        heights = np.minimum(self.bottom, bottom) - np.maximum(self.top, top)
+        areas = widths.clip(min=0) * heights.clip(min=0)
+        return float(
+            sum(areas[areas > 0].tolist())
+        )  # one after the other: the last digit decides between equals
+
+
+Boxes = Sequence[Box] | NDArray[np.float64]
+"""Rectangles, or their edges `[N, 4]`."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +143,11 @@ def _choose_place(mark: Mark, taken: Sequence[Box], labels: Sequence[Box]) -> tu
     thirty models has a million pairs of boxes.
     """
     best, chosen = math.inf, (mark.box, 0.0)
+    edges, others = np.asarray(taken), np.asarray(labels)
     for box, far in sorted(_candidates(mark, mark.width, len(mark.lines) * LINE), key=lambda each: each[1]):
         if far / WORTH >= best:
             break
-        cost = _cost(box, taken, labels) + far / WORTH
+        cost = _cost(box, edges, others) + far / WORTH
         if cost < best:
             best, chosen = cost, (box, far)
     return chosen
@@ -165,9 +180,9 @@ def _candidates(mark: Mark, width: float, height: float) -> Iterator[tuple[Box, 
             yield Box(x, y, x + width, y + height), 25 + nearest
 
 
-def _cost(box: Box, taken: Sequence[Box], labels: Sequence[Box]) -> float:
+def _cost(box: Box, taken: Boxes, labels: Boxes) -> float:
     inside = box.overlap(Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
     area = (box.right - box.left) * (box.bottom - box.top)
     # at least nothing: −1e-13 would decide between equals
     outside, unseen = max(area - inside, 0.0), max(area - box.overlap(Box(0, 0, WIDTH, HEIGHT)), 0.0)
-    return 4 * outside + 99 * unseen + sum(map(box.overlap, taken)) + 9 * sum(map(box.overlap, labels))
+    return 4 * outside + 99 * unseen + box.cover(taken) + 9 * box.cover(labels)
