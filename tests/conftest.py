@@ -297,6 +297,7 @@ class WorkerHere:
 @pytest.fixture
 def workers_here(monkeypatch):
     monkeypatch.setattr("compress.measurement.Worker", WorkerHere)
+    monkeypatch.setattr(workers, "SECONDS_A_TURN", 0.01)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,7 +20,7 @@ from transformers import AutoModel, set_seed
 from typer.testing import CliRunner
 
 import compress
-from compress import budgets, workers
+from compress import budgets
 from compress.cli.commands import app
 from compress.inference import load
 from compress.recipes.methods import SMALL_TINYBERT, Distillation
@@ -157,7 +157,6 @@ def home(tmp_path, tokenizer, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hasty = SimpleNamespace(monotonic=lambda: HASTE * time.monotonic())
     monkeypatch.setattr(budgets, "time", hasty)
-    monkeypatch.setattr(workers, "SECONDS_A_TURN", 0.01)
     monkeypatch.setenv("COMPRESS_GLUE", "glue")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("COMPRESS_RUNS", raising=False)

@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 Trace = Callable[[PreTrainedModel, Sequence[str]], onnx.ModelProto]
 PLAIN = (bool, int, float, str, tuple, type(None))
 """The kinds of attributes of a module by which its graph may be another."""
-MEANINGLESS = {"_name_or_path", "transformers_version", "id2label", "label2id"}
-"""Entries of a config by which it is not."""
+OF_NO_GRAPH = {"_name_or_path", "name_or_path", "transformers_version", "id2label", "label2id"}
+OF_NO_GRAPH |= {"training", "_is_hf_initialized"}  # every graph is traced in eval mode
+"""Entries of a config and attributes of a module by which it is not."""
 
 
 def keep_traces(trace: Trace, folder: Path) -> Trace:
@@ -47,11 +48,11 @@ def keep_traces(trace: Trace, folder: Path) -> Trace:
 
 def _describe(model: nn.Module) -> Iterator[object]:
     """All that a graph depends on: modules and their settings, shapes, and what of them is shared."""
-    yield {key: value for key, value in model.config.to_diff_dict().items() if key not in MEANINGLESS}
+    yield {key: value for key, value in model.config.to_diff_dict().items() if key not in OF_NO_GRAPH}
     first: dict[int, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         settings = {key: value for key, value in vars(module).items() if isinstance(value, PLAIN)}
-        settings.pop("training")  # it is traced in eval mode
+        settings = {key: value for key, value in settings.items() if key not in OF_NO_GRAPH}
         yield [name, first.setdefault(id(module), name), type(module).__qualname__, settings]
     for name, tensor in model.named_parameters(remove_duplicate=False):
         yield [name, first.setdefault(id(tensor), name), list(tensor.shape), str(tensor.dtype)]
