@@ -50,7 +50,7 @@ def score_resamples(
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """One model's answers and how they are resampled; those that give the same scores are equal."""
+    """One model's answers and how they are resampled: the same numbers are equal, whatever arrays hold them."""
 
     metric: str
     references: Array

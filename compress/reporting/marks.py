@@ -47,9 +47,8 @@ class Box(NamedTuple):
         widths = np.minimum(self.right, right) - np.maximum(self.left, left)
         heights = np.minimum(self.bottom, bottom) - np.maximum(self.top, top)
         areas = widths.clip(min=0) * heights.clip(min=0)
-        return float(
-            sum(areas[areas > 0].tolist())
-        )  # one after the other: the last digit decides between equals
+        # one after the other: the last digit decides between equals
+        return float(sum(areas[areas > 0].tolist()))
 
 
 Boxes = Sequence[Box] | NDArray[np.float64]
