@@ -1,3 +1,5 @@
+"""Benchmarks that are tested: what they do, not how long it takes."""
+
 import pytest
 
 from tests.alone import FORKED
