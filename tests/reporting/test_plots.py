@@ -37,6 +37,14 @@ def test_places_follow_the_numbers(written):
         assert f"{student.x} {student.y}" in plot.front
 
 
+def test_a_chart_is_called_as_papers_call_its_metric():
+    points = [
+        Point(name, x, Interval(value=0.5, low=0.4, high=0.6), None, x == 2)
+        for name, x in (("a", 1), ("b", 2))
+    ]
+    assert draw(points, "Bytes", "matthews_correlation", str).name == "Matthews correlation against bytes"
+
+
 def test_without_comparable_timings_there_is_no_latency_plot(kit, store, tmp_path):
     report = write_report(kit.build_trio(store, measure=False).runs, tmp_path / "r", command="c")
     assert plot_latency(report.sections[0]) is None
